@@ -1,0 +1,55 @@
+"""The command line: parse, call, print, exit. One file for each command."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cablectl import __version__, render
+from cablectl.cli import connect, plan, teardown
+from cablectl.errors import CablectlError
+
+app = typer.Typer(
+    help="Join two gateways by an overlay in IPsec transport mode, from one file.",
+    epilog="Exit codes: 0 done, 1 failed and undone, 2 bad usage or file, 3 the host isn't ready,"
+    " 4 a time limit passed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local cluster1")(
+    plan.plan
+)
+app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(connect.connect)
+app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"cablectl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line, and end with the exit code of what went wrong."""
+    try:
+        app()
+    except CablectlError as error:
+        print(render.as_error(error, sys.stderr), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception:
+        print("cablectl: this is a bug in cablectl, please report it with:", file=sys.stderr)
+        raise

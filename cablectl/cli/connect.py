@@ -1,0 +1,32 @@
+"""`cablectl connect`: bring a cable up."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cablectl import host, render
+from cablectl.cli import common
+from cablectl.plan import connect as planning
+
+
+def connect(
+    file: common.File,
+    local: common.Local = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="S", help="Seconds to wait for the Child SAs.")
+    ] = planning.WAIT_LIMIT,
+    wait: Annotated[
+        bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.", flag_value=False)
+    ] = True,
+    dry_run: common.DryRun = False,
+) -> None:
+    """Bring the cable up on this gateway: IPsec first, then the overlay in it.
+
+    Run it on both gateways, with the same file. What fails is undone; what is there already stays.
+    """
+    cable = common.cable(file, local)
+    if dry_run:
+        sys.stdout.write(render.as_script(common.dry_plan(cable, "connect")))
+        return
+    common.apply(lambda: planning.plan(cable, host.facts(cable), wait=wait, limit=timeout))

@@ -1,0 +1,187 @@
+"""Runs a plan, and nothing else changes the host: order, time limits, undo, and proof.
+
+Commands run through `sh`. What a plan did is proven by planning again: a connect or teardown that
+leaves something to do has failed.
+"""
+
+import io
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+import sh
+
+from cablectl import host, libreswan
+from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.libreswan import Argv
+from cablectl.plan import COMMAND_LIMIT, Action, Plan, Step
+
+POLL = 0.5  # seconds between two looks at the Child SAs
+MAX_OUTPUT = 20  # lines of a failed command that an error repeats, the last ones
+
+
+class Progress(Protocol):
+    """Who is told what happens, as it happens."""
+
+    def step(self, number: int, total: int, step: Step) -> None:
+        """Tell that a step begins."""
+
+    def waiting(self, name: str, seconds: float) -> None:
+        """Tell that a connection has no Child SA yet, after so many seconds."""
+
+    def undo(self, argv: Argv) -> None:
+        """Tell what is run to undo a step."""
+
+    def undo_failed(self, argv: Argv, error: CablectlError) -> None:
+        """Tell what could not be undone: a person has to look."""
+
+
+def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
+    """Read the host, run what is needed, and see that nothing is left to do; return the plan.
+
+    connect undoes everything at the first failure; teardown goes on and reports the first failure
+    at its end. CablectlError, with the command and what it printed.
+    """
+    plan = make_plan()
+    if not plan.needed:
+        return plan
+    with _signals_as_exceptions():
+        if plan.action is Action.TEARDOWN:
+            _run_all(plan, progress)
+            _prove(make_plan)
+            return plan
+        done: list[Step] = []
+        try:
+            _run_or_stop(plan, progress, done)
+            _prove(make_plan)
+        except BaseException:
+            _undo(done, progress)
+            raise
+    return plan
+
+
+def _run_or_stop(plan: Plan, progress: Progress, done: list[Step]) -> None:
+    """Run the needed steps; `done` holds those to undo, also when this ends in an exception."""
+    waiting_since = None
+    for number, step in enumerate(plan.needed, start=1):
+        progress.step(number, len(plan.needed), step)
+        if step.waits_for:
+            waiting_since = waiting_since or time.monotonic()
+            _await(step, waiting_since, progress)
+            continue
+        try:
+            run(step.argv, step.limit, step.phase.label)
+        except CablectlError as error:
+            if isinstance(error, TimeLimitError):  # it may have been done all the same
+                done.append(step)
+            raise
+        except BaseException:
+            done.append(step)
+            raise
+        done.append(step)
+
+
+def _run_all(plan: Plan, progress: Progress) -> None:
+    failure = None
+    for number, step in enumerate(plan.needed, start=1):
+        progress.step(number, len(plan.needed), step)
+        try:
+            run(step.argv, step.limit, step.phase.label)
+        except CablectlError as error:
+            failure = failure or error
+    if failure:
+        raise failure
+
+
+def _prove(make_plan: Callable[[], Plan]) -> None:
+    left = make_plan().needed
+    if left:
+        raise CablectlError(
+            "every command succeeded, and yet this is still to do",
+            details=[f"{step.phase.label}: {shlex.join(step.argv)}" for step in left],
+        )
+
+
+def _undo(done: list[Step], progress: Progress) -> None:
+    """Undo in reverse order; what can't be undone is told and hides neither error nor the rest."""
+    for step in reversed(done):
+        for argv in step.undo:
+            progress.undo(argv)
+            try:
+                run(argv, step.limit, "undo")
+            except CablectlError as error:
+                progress.undo_failed(argv, error)
+
+
+def _await(step: Step, since: float, progress: Progress) -> None:
+    """Wait until the connection has a Child SA; all waits of a plan share one time limit."""
+    while step.waits_for not in host.established():
+        passed = time.monotonic() - since
+        if passed > step.limit:
+            raise _no_child_sa(step)
+        progress.waiting(step.waits_for, passed)
+        time.sleep(POLL)
+
+
+def _no_child_sa(step: Step) -> CablectlError:
+    """Ask once more, in the foreground, which is how pluto tells the reason."""
+    try:
+        told = run(libreswan.initiate_and_tell(step.waits_for), COMMAND_LIMIT, "diagnose")
+    except CablectlError as error:
+        told = "\n".join(error.details)
+    refusal = libreswan.parse_refusal(told)
+    message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
+    if refusal:
+        return CablectlError(
+            f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]
+        )
+    return TimeLimitError(
+        f"{message}: no answer from the peer",
+        hint="is the peer up, has it run connect, and does UDP 500 and 4500 reach it?",
+    )
+
+
+def run(argv: Argv, limit: float, what: str) -> str:
+    """Run one command for at most `limit` seconds; return what it printed.
+
+    HostNotReadyError if it is not installed, TimeLimitError, or CablectlError with its output.
+    """
+    output = io.BytesIO()
+
+    def failed(kind: type[CablectlError], how: str) -> CablectlError:
+        lines = output.getvalue().decode(errors="replace").splitlines()[-MAX_OUTPUT:]
+        return kind(f"{what}: the command {how}", details=[f"$ {shlex.join(argv)}", *lines])
+
+    try:
+        sh.Command(argv[0])(
+            *argv[1:], _in="", _out=output, _err_to_out=True, _tty_out=False, _timeout=limit
+        )
+    except sh.CommandNotFound:
+        raise failed(HostNotReadyError, "is not installed") from None
+    except sh.TimeoutException:
+        raise failed(TimeLimitError, f"took longer than {limit:.0f} s") from None
+    except sh.SignalException as error:
+        raise failed(CablectlError, f"was killed by signal {-error.exit_code}") from None
+    except sh.ErrorReturnCode as error:
+        raise failed(CablectlError, f"failed with exit code {error.exit_code}") from None
+    return output.getvalue().decode(errors="replace")
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Have a lost terminal or a `kill` end in an exception, so that it is undone like a failure."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(each, leave) for each in signals]
+    try:
+        yield
+    finally:
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)

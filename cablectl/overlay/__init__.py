@@ -1,0 +1,1 @@
+"""One module for each overlay: its device, addresses, forwarding entries and routes."""

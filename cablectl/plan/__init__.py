@@ -1,0 +1,73 @@
+"""A plan is a value: the ordered commands of an action on a cable, each with its undo and its why.
+
+The order is what keeps the overlay from ever sending in clear text: the trap policies stand, and
+are looked up in the kernel, before the device comes up; they go only after the device is gone.
+"""
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from cablectl.facts import Facts
+from cablectl.libreswan import Argv
+from cablectl.model import Cable
+
+COMMAND_LIMIT = 5  # seconds, as in Submariner's driver
+
+
+class Action(StrEnum):
+    """What a plan is for."""
+
+    CONNECT = "connect"
+    TEARDOWN = "teardown"
+
+
+class Phase(StrEnum):
+    """A stage of a plan; the text is the comment that a script has before it."""
+
+    PLUTO = "pluto: the daemon runs"
+    OFFLOAD = "offload: load the kernel's IPsec modules"
+    SECRET = "secret: the pre-shared key of these two addresses"  # noqa: S105 - a word, no key
+    ADD = "add: load the connections"
+    ROUTE = "route: trap policies, from here on the overlay's packets are encrypted or dropped"
+    OVERLAY = "overlay: device, addresses, forwarding, routes"
+    INITIATE = "initiate: negotiate the SAs"
+    WAIT = "wait: until a Child SA stands for every connection"
+    UNLINK = "unlink: routes and device, while what they send is still encrypted"
+    DELETE = "delete: unload the connections"
+    FORGET = "forget: the pre-shared key"
+
+    @property
+    def label(self) -> str:
+        """The phase in one word."""
+        return self.value.partition(":")[0]
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One command: why it is there, how it is undone, and if not needed, why not.
+
+    `limit` is how many seconds it may take; `waits_for` is the connection whose Child SA it awaits.
+    """
+
+    phase: Phase
+    argv: Argv
+    why: str
+    undo: tuple[Argv, ...] = ()
+    not_needed: str = ""
+    limit: float = COMMAND_LIMIT
+    waits_for: str = ""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """The ordered steps of an action on a cable; `warnings` are for a person to read first."""
+
+    action: Action
+    cable: Cable
+    facts: Facts
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> tuple[Step, ...]:
+        """The steps that change something, or wait for it."""
+        return tuple(step for step in self.steps if not step.not_needed)

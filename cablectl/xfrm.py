@@ -1,0 +1,141 @@
+"""The kernel's own view of IPsec: policies and SAs as `ip xfrm` takes and prints them.
+
+pluto keeps both in order while it lives. A plan looks a policy up here to prove that traffic is
+caught before the overlay can send any, and removes what a killed pluto left behind.
+"""
+
+import re
+
+from msgspec import Struct
+
+from cablectl.libreswan import Argv
+from cablectl.model import Cable, Connection, Selector
+
+
+class Policy(Struct, frozen=True):
+    """Which packets of one direction need IPsec (RFC 4301, section 4.4.1); None is any port."""
+
+    source: str
+    destination: str
+    protocol: str | None
+    source_port: int | None
+    destination_port: int | None
+    direction: str
+
+
+class SecurityAssociation(Struct, frozen=True):
+    """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex, ports those of its selector."""
+
+    source: str
+    destination: str
+    protocol: str
+    spi: str
+    source_port: int | None
+    destination_port: int | None
+
+
+def policies(cable: Cable, connection: Connection) -> tuple[Policy, Policy]:
+    """Return what pluto asks of the kernel for a connection: the out and the in policy."""
+
+    def one(source: Selector, target: Selector, direction: str) -> Policy:
+        number = cable.vxlan.port_number
+        return Policy(
+            source=f"{source.host}/32",
+            destination=f"{target.host}/32",
+            protocol="udp",
+            source_port=None if source.port is None else number,
+            destination_port=None if target.port is None else number,
+            direction=direction,
+        )
+
+    return (
+        one(connection.local, connection.remote, "out"),
+        one(connection.remote, connection.local, "in"),
+    )
+
+
+def sas_of(cable: Cable, sas: tuple[SecurityAssociation, ...]) -> tuple[SecurityAssociation, ...]:
+    """Return those SAs that carry the cable's overlay."""
+    port = cable.vxlan.port_number
+    ends = {str(cable.local.address), str(cable.remote.address)}
+    return tuple(
+        sa
+        for sa in sas
+        if {sa.source, sa.destination} == ends and port in (sa.source_port, sa.destination_port)
+    )
+
+
+def get_policy(policy: Policy) -> Argv:
+    """Print a policy; fail if the kernel has none with this very selector."""
+    return _policy("get", policy)
+
+
+def delete_policy(policy: Policy) -> Argv:
+    """Remove one policy."""
+    return _policy("delete", policy)
+
+
+def delete_sa(sa: SecurityAssociation) -> Argv:
+    """Remove one SA."""
+    ends = ("src", sa.source, "dst", sa.destination)
+    return ("ip", "xfrm", "state", "delete", *ends, "proto", sa.protocol, "spi", sa.spi)
+
+
+def parse_policies(text: str) -> frozenset[Policy]:
+    """Return what `ip xfrm policy` lists, without the policies of single sockets."""
+    return frozenset(
+        Policy(
+            source=found["source"],
+            destination=found["destination"],
+            protocol=found["protocol"],
+            source_port=_port(found["sport"]),
+            destination_port=_port(found["dport"]),
+            direction=found["direction"],
+        )
+        for found in _POLICY.finditer(text)
+    )
+
+
+def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
+    """Return the SAs that `ip xfrm state nokeys` lists."""
+    blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
+    return tuple(
+        SecurityAssociation(
+            source=found["source"],
+            destination=found["destination"],
+            protocol=found["protocol"],
+            spi=found["spi"],
+            source_port=_port(selector["sport"]) if selector else None,
+            destination_port=_port(selector["dport"]) if selector else None,
+        )
+        for block in blocks
+        if (found := _SA.match(block))
+        for selector in (_SELECTOR.search(block),)
+    )
+
+
+_PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
+_POLICY = re.compile(
+    r"^src (?P<source>\S+) dst (?P<destination>\S+)(?: proto (?P<protocol>\S+))?"
+    + _PORTS
+    + r"[^\n]*\n\s+dir (?P<direction>\w+)",
+    re.MULTILINE,
+)
+_SA = re.compile(
+    r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+) spi (?P<spi>0x\w+)"
+)
+_SELECTOR = re.compile(r"^\s+sel src \S+ dst \S+(?: proto \S+)?" + _PORTS, re.MULTILINE)
+
+
+def _port(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def _policy(verb: str, policy: Policy) -> Argv:
+    ports = (("sport", policy.source_port), ("dport", policy.destination_port))
+    return (
+        *("ip", "xfrm", "policy", verb, "src", policy.source, "dst", policy.destination),
+        *(("proto", policy.protocol) if policy.protocol else ()),
+        *(word for name, port in ports if port is not None for word in (name, str(port))),
+        *("dir", policy.direction),
+    )

@@ -1,0 +1,137 @@
+"""Gateways with Libreswan, and the switch between them.
+
+Needs root and a kernel with ESP: `tests/lab/boot` gives both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .rooms import LabError, Room, until
+from .wire import Capture
+
+PLUTO_LOG = "/run/pluto/pluto.log"
+
+# What a teardown must leave as it was, as one script; in each part `whack` may fail: pluto is dead.
+SNAPSHOT = {
+    "links": "ip -j link",
+    "addresses": "ip -j address",
+    "rules": "ip rule; ip -6 rule",
+    "routes": "ip route show table all",  # of both families
+    "policies": "ip xfrm policy list nosock",  # those of sockets are pluto's own
+    "states": "ip xfrm state list nokeys",
+    "fdb": "bridge fdb",
+    "neighbours": "ip neigh show nud permanent",
+    "connections": "ipsec whack --status",
+}
+FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
+
+
+class Gateway(Room):
+    """A host with `eth0`, a default route, and /etc, /var, /run and /tmp of its own."""
+
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
+        """Write a file, and the directories that it needs."""
+        file = self.path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode)
+        file.chmod(mode)
+        file.write_text(text)
+
+    def read(self, path: str) -> str:
+        """Read a file; one that isn't there is empty."""
+        file = self.path(path)
+        return file.read_text() if file.exists() else ""
+
+    def whack(self, *argv: str, check: bool = True, timeout: float = 60.0) -> str:
+        """Run `ipsec whack`, and return what it says."""
+        result = self.run("ipsec", "whack", *argv, check=check, timeout=timeout)
+        return result.stdout + result.stderr
+
+    def start_pluto(self) -> None:
+        """Start the daemon, and wait until it listens on eth0."""
+        if not self.path("/var/lib/ipsec/nss/cert9.db").exists():
+            self.run("ipsec", "initnss")
+        self.path("/run/pluto/pluto.pid").unlink(missing_ok=True)  # a killed pluto leaves it behind
+        self.run("ipsec", "pluto", "--config", "/etc/ipsec.conf", "--logfile", PLUTO_LOG)
+        try:
+            until(lambda: " eth0 " in self.whack("--status", check=False), "pluto on eth0")
+        except LabError as error:
+            raise LabError(f"{self.name}: {error}\n{self.read(PLUTO_LOG)}") from None
+
+    def stop_pluto(self) -> None:
+        """Shut the daemon down, as `ipsec stop` does."""
+        self.whack("--shutdown")
+        self._await_end()
+
+    def kill_pluto(self) -> None:
+        """Kill the daemon: it cleans nothing up."""
+        self.run("kill", "-KILL", self.read("/run/pluto/pluto.pid").strip())
+        self._await_end()
+
+    def _await_end(self) -> None:
+        until(lambda: self.run("pidof", "pluto", check=False).returncode != 0, "pluto's end")
+
+    def snapshot(self) -> dict[str, str]:
+        """Return what a teardown must leave as it was, by kind."""
+        script = "".join(f"printf '\\0'; {command}\n" for command in SNAPSHOT.values())
+        parts = self.run("sh", "-c", f"exec 2>/dev/null\n{script}true").stdout.split("\0")
+        snapshot = dict(zip(SNAPSHOT, parts[1:], strict=True))
+        names = set(re.findall(r'^(?:000 )?("[^"]+")', snapshot["connections"], re.MULTILINE))
+        files = (path for top in FILES for path in self.path(top).rglob("*"))
+        return {
+            **snapshot,
+            "connections": "\n".join(sorted(names)),
+            "files": "\n".join(sorted(self._describe(file) for file in files)),
+        }
+
+    def _describe(self, file: Path) -> str:
+        digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "-"
+        return f"/{file.relative_to(self.root)} {file.stat().st_mode:o} {digest}"
+
+
+class Lab:
+    """A switch, and the gateways on it."""
+
+    def __init__(self) -> None:
+        self.gateways: list[Gateway] = []
+
+    def __enter__(self) -> Self:
+        self.switch = Room("switch")
+        self.switch.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for room in (*self.gateways, self.switch):
+            room.close()
+
+    def gateway(self, name: str, address: str) -> Gateway:
+        """Add a gateway with an address like 172.18.0.8/16; the switch is its default router."""
+        interface = ipaddress.ip_interface(address)
+        router = f"{interface.network[-2]}"
+        gateway = Gateway(name)
+        self.gateways.append(gateway)
+        self.switch.ip(
+            f"address replace {router}/{interface.network.prefixlen} dev br0",
+            f"link add {name} type veth peer name eth0 netns {gateway.pid}",
+            f"link set {name} master br0 gso_max_segs 1 up",
+        )
+        gateway.ip(
+            "link set lo up",
+            # Frames on the wire are what a real wire would carry: no segment is larger than the MTU.
+            "link set eth0 gso_max_segs 1 up",
+            f"address add {interface} dev eth0",
+            f"route add default via {router}",
+        )
+        return gateway
+
+    def capture(self, overlay_port: int = 4789) -> Capture:
+        """Return a capture of the wire, to be used with `with`."""
+        return Capture(self.switch, self.gateways, overlay_port)

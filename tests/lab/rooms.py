@@ -1,0 +1,130 @@
+"""Rooms: namespaces of this machine, in which programs run as if on a host of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+CLONE_NEWNET = 0x40000000
+ETH_P_ALL = 0x0003
+
+# Pid 1 of a room. It is a shell, since somebody has to reap what daemons leave behind.
+ROOM = """
+set -e
+read -r pid rest </proc/self/stat # before /proc is the room's own: the pid that the outside knows
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /tmp
+mkdir /tmp/etc /tmp/etc.work /tmp/var /tmp/var.work
+mount -t overlay -o lowerdir=/etc,upperdir=/tmp/etc,workdir=/tmp/etc.work overlay /etc
+mount -t overlay -o lowerdir=/var,upperdir=/tmp/var,workdir=/tmp/var.work overlay /var
+mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /run
+mkdir -p /run/pluto /run/lock
+echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad # else addresses change by themselves
+echo "$pid"
+sleep infinity
+exit
+"""
+
+
+class LabError(Exception):
+    """The lab itself doesn't work, or a command in it failed that should not have."""
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
+    """Wait at most `timeout` seconds for a condition; a LabError says what didn't come."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise LabError(f"waited {timeout:g} s in vain: {what}")
+        time.sleep(0.05)
+
+
+class Process(subprocess.Popen[str]):
+    """A program in a room. nsenter waits for it and ends the way it ends, but passes no signal on."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the program itself, if it still runs."""
+        if self.poll() is not None:
+            return
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        os.kill(int(children or self.pid), sig)
+
+
+class Room:
+    """Network, mount and process namespaces; their processes end with `close()`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        unshare = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child")
+        pipe = subprocess.PIPE
+        self._first = subprocess.Popen((*unshare, "sh", "-c", ROOM), stdout=pipe, stderr=pipe, text=True)
+        assert self._first.stdout
+        pid = self._first.stdout.readline()
+        if not pid:
+            why = self._first.communicate()[1].strip()
+            raise LabError(f"the lab runs by tests/lab/boot; here it can't: {why}")
+        self.pid = int(pid)
+        self.root = Path(f"/proc/{self.pid}/root")
+
+    def close(self) -> None:
+        """Kill everything in here."""
+        self._first.kill()
+        self._first.communicate()
+
+    def path(self, path: str) -> Path:
+        """Where the outside finds a path of this room."""
+        return self.root / path.lstrip("/")
+
+    def popen(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start a program in here, with pipes for its streams; `env` is added to the environment."""
+        pipe = subprocess.PIPE
+        enter = ("nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *argv)
+        added = {**os.environ, **(env or {})}
+        return Process(enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=added)
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout: float = 60.0,
+        input: str = "",  # noqa: A002 - subprocess calls it that
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program in here; with `check`, one that fails raises a LabError with its output."""
+        with self.popen(*argv, env=env) as process:
+            try:
+                stdout, stderr = process.communicate(input, timeout)
+            except BaseException:
+                process.kill()
+                raise
+        if check and process.returncode:
+            command = f"{self.name}: {' '.join(argv)}: exit code {process.returncode}"
+            raise LabError(f"{command}\n{stdout}{stderr}")
+        return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+
+    def ip(self, *commands: str) -> None:
+        """Run `ip` commands in one process, in this network only: the outside's pids are valid."""
+        argv = ("nsenter", f"--target={self.pid}", "--net", "ip", "-batch", "-")
+        result = subprocess.run(argv, input="\n".join(commands), text=True, capture_output=True)
+        if result.returncode:
+            raise LabError(f"{self.name}: ip: {result.stderr}")
+
+    def socket(self) -> socket.socket:
+        """Open a packet socket on this network; it hears everything."""
+
+        def work() -> socket.socket:
+            with Path(f"/proc/{self.pid}/ns/net").open() as network:
+                if ctypes.CDLL(None).setns(network.fileno(), CLONE_NEWNET):
+                    raise LabError(f"{self.name}: setns failed")
+            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+
+        with ThreadPoolExecutor(1) as one:  # setns moves the thread that calls it, and no other
+            return one.submit(work).result()
