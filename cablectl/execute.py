@@ -7,6 +7,7 @@ leaves something to do has failed.
 import io
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -156,17 +157,41 @@ def run(argv: Argv, limit: float, what: str) -> str:
         lines = output.getvalue().decode(errors="replace").splitlines()[-MAX_OUTPUT:]
         return kind(f"{what}: the command {how}", details=[f"$ {shlex.join(argv)}", *lines])
 
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill_group()
+
     try:
-        sh.Command(argv[0])(
-            *argv[1:], _in="", _out=output, _err_to_out=True, _tty_out=False, _timeout=limit
+        # Not sh's own _timeout: it looks every 100 ms, which makes each command last that long.
+        process = sh.Command(argv[0])(
+            *argv[1:],
+            _in="",
+            _out=output,
+            _err_to_out=True,
+            _tty_out=False,
+            _bg=True,
+            _bg_exc=False,
+            _new_session=True,  # Ctrl-C is for this program, which then undoes
         )
+        timer = threading.Timer(limit, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            process.wait()
+        except (KeyboardInterrupt, SystemExit):
+            process.kill_group()
+            raise
+        finally:
+            timer.cancel()
     except sh.CommandNotFound:
         raise failed(HostNotReadyError, "is not installed") from None
-    except sh.TimeoutException:
-        raise failed(TimeLimitError, f"took longer than {limit:.0f} s") from None
-    except sh.SignalException as error:
-        raise failed(CablectlError, f"was killed by signal {-error.exit_code}") from None
     except sh.ErrorReturnCode as error:
+        if expired.is_set():
+            raise failed(TimeLimitError, f"took longer than {limit:g} s") from None
+        if error.exit_code < 0:
+            raise failed(CablectlError, f"was killed by signal {-error.exit_code}") from None
         raise failed(CablectlError, f"failed with exit code {error.exit_code}") from None
     return output.getvalue().decode(errors="replace")
 

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -187,6 +186,8 @@ def _has_esp() -> bool:
 
 
 def _service_port() -> int | None:
+    import socket  # 2 ms that no dry run needs
+
     try:
         return socket.getservbyname("vxlan", "udp")
     except OSError:

@@ -200,16 +200,17 @@ class LoadedConnection(Struct, frozen=True):
     selectors: Selectors | None
 
 
-_CONNECTION = re.compile(
+# Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
+_CONNECTION = (
     r'^(?:\d{3} )?"(?P<name>[^"]+)"(?:\[\d+\])?: (?P<selectors>[^;]*===[^;]*); (?P<routing>[^;]+);'
 )
-_SELECTORS = re.compile(
+_SELECTORS = (
     r"^(?P<local>[^/]+)/\d+[:/]UDP(?:/(?P<local_port>[\d-]+))?==="
     r"(?P=local):(?P<local_ike>\d+)(?:\[[^]]*\])?\.\.\."
     r"(?P<remote>[^\[=]+):(?P<remote_ike>\d+)(?:\[[^]]*\])?==="
     r"(?P=remote)/\d+[:/]UDP(?:/(?P<remote_port>[\d-]+))?$"
 )
-_CHILD_SA = re.compile(r'^(?:\d{3} )?#\d+: "(?P<name>[^"]+)"(?:\[\d+\][^,]*)?, type=ESP,')
+_CHILD_SA = r'^(?:\d{3} )?#\d+: "(?P<name>[^"]+)"(?:\[\d+\][^,]*)?, type=ESP,'
 
 
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
@@ -218,7 +219,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     A connection is up only if it has a Child SA: an IKE SA alone carries nothing.
     """
     up = parse_established(traffic_status)
-    found = filter(None, map(_CONNECTION.match, status.splitlines()))
+    found = (re.match(_CONNECTION, line) for line in status.splitlines())
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
@@ -226,13 +227,16 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             selectors=_parse_selectors(line["selectors"]),
         )
         for line in found
+        if line
     }
 
 
 def parse_established(traffic_status: str) -> frozenset[str]:
     """Return the names of the connections that have a Child SA."""
     return frozenset(
-        line["name"] for line in map(_CHILD_SA.match, traffic_status.splitlines()) if line
+        found["name"]
+        for line in traffic_status.splitlines()
+        if (found := re.match(_CHILD_SA, line))
     )
 
 
@@ -246,22 +250,22 @@ class Refusal(Struct, frozen=True):
 
 _REFUSALS = (
     (
-        re.compile(r"AUTHENTICATION_FAILED|authentication failed"),
+        r"AUTHENTICATION_FAILED|authentication failed",
         "authentication failed",
         "is the pre-shared key the same at both ends?",
     ),
     (
-        re.compile(r"NO_PROPOSAL_CHOSEN"),
+        r"NO_PROPOSAL_CHOSEN",
         "the peer accepts none of our proposals, or has no such connection",
         "has the peer run connect, with the same file?",
     ),
     (
-        re.compile(r"TS_UNACCEPTABLE"),
+        r"TS_UNACCEPTABLE",
         "the peer has other traffic selectors",
         "are vxlan.port and mode the same at both ends?",
     ),
     (
-        re.compile(r"Function not implemented|netlink response for Add SA"),
+        r"Function not implemented|netlink response for Add SA",
         "the kernel took no SA",
         "does this kernel have ESP and the ciphers of ipsec.esp?",
     ),
@@ -272,7 +276,7 @@ def parse_refusal(output: str) -> Refusal | None:
     """Return why a negotiation in the foreground failed; None if pluto says nothing of it."""
     for line in output.splitlines():
         for pattern, reason, remedy in _REFUSALS:
-            if pattern.search(line):
+            if re.search(pattern, line):
                 return Refusal(reason, remedy, line)
     return None
 
@@ -289,7 +293,7 @@ def selectors(cable: Cable, connection: Connection) -> Selectors:
 
 
 def _parse_selectors(text: str) -> Selectors | None:
-    found = _SELECTORS.match(text)
+    found = re.match(_SELECTORS, text)
     if not found:
         return None
 

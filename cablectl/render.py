@@ -1,9 +1,8 @@
 """Plan, result and progress → shell script, JSON, table, lines: the only room that imports rich.
 
-rich costs 20 ms, so it is imported where a table or a live line is made.
+rich costs 20 ms and json 2, so each is imported where it is used.
 """
 
-import json
 import shlex
 from collections.abc import Iterator
 from itertools import groupby
@@ -26,6 +25,8 @@ def as_script(plan: Plan) -> str:
 
 def as_json(plan: Plan) -> str:
     """Return the plan as a JSON object; docs/json.md describes it."""
+    import json
+
     return json.dumps(
         {
             "version": JSON_VERSION,

@@ -117,9 +117,8 @@ class _Reader:
             if name in value:
                 built[name] = self._build(field.type, value[name], (*path, name))
             elif field.required:
-                built[name] = self._problem(
-                    (*path, name), f"missing; allowed: {_allowed(field.type)}"
-                )
+                built[name] = None
+                self._problem((*path, name), f"missing; allowed: {_allowed(field.type)}")
         return kind(**built)
 
     def _build(self, kind: Any, value: object, path: Path) -> Any:  # noqa: ANN401
@@ -140,7 +139,7 @@ class _Reader:
             return None
 
     def _psk(self, kind: Any, value: object, path: Path) -> PskFile | PskEnv | None:  # noqa: ANN401
-        """Read where the key is; whatever stands there instead may be the key, so it isn't shown."""
+        """Read where the key is; what stands there instead may be the key, so it isn't shown."""
         match value:
             case {"file": str(name), **rest} if not rest and name.startswith("/"):
                 if name.isprintable():
@@ -304,15 +303,14 @@ def _swallowed(
 
 
 def _port_conflict(ipsec: Ipsec, vxlan: Vxlan) -> Iterator[_Problem]:
-    taken = dict.fromkeys(PLUTO_PORTS, "pluto's")
-    if ipsec.ike_port is not None:
-        taken.setdefault(ipsec.ike_port, "the IKE port")
-    if vxlan.port is not None and vxlan.port_number in taken:
-        yield _Problem(
-            ("vxlan", "port"),
-            f"{vxlan.port} is {taken[vxlan.port_number]}, and only one can bind it;"
-            f" allowed: any other port, such as 4789",
-        )
+    """Find what pluto has bound already when the device wants to."""
+    if vxlan.port is None:
+        return
+    port, advice = vxlan.port_number, "allowed: any other port, such as 4789 for the overlay"
+    if port in PLUTO_PORTS:
+        yield _Problem(("vxlan", "port"), f"{port} is pluto's own; {advice}")
+    elif port == ipsec.ike_port:
+        yield _Problem(("ipsec", "ike_port"), f"{port} is the overlay's port too; {advice}")
 
 
 def _field(path: Path) -> str:

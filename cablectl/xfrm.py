@@ -11,6 +11,16 @@ from msgspec import Struct
 from cablectl.libreswan import Argv
 from cablectl.model import Cable, Connection, Selector
 
+# Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
+_PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
+_POLICY = (
+    r"(?m)^src (?P<source>\S+) dst (?P<destination>\S+)(?: proto (?P<protocol>\S+))?"
+    + _PORTS
+    + r"[^\n]*\n\s+dir (?P<direction>\w+)"
+)
+_SA = r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+) spi (?P<spi>0x\w+)"
+_SELECTOR = r"(?m)^\s+sel src \S+ dst \S+(?: proto \S+)?" + _PORTS
+
 
 class Policy(Struct, frozen=True):
     """Which packets of one direction need IPsec (RFC 4301, section 4.4.1); None is any port."""
@@ -92,7 +102,7 @@ def parse_policies(text: str) -> frozenset[Policy]:
             destination_port=_port(found["dport"]),
             direction=found["direction"],
         )
-        for found in _POLICY.finditer(text)
+        for found in re.finditer(_POLICY, text)
     )
 
 
@@ -109,22 +119,9 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
             destination_port=_port(selector["dport"]) if selector else None,
         )
         for block in blocks
-        if (found := _SA.match(block))
-        for selector in (_SELECTOR.search(block),)
+        if (found := re.match(_SA, block))
+        for selector in (re.search(_SELECTOR, block),)
     )
-
-
-_PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
-_POLICY = re.compile(
-    r"^src (?P<source>\S+) dst (?P<destination>\S+)(?: proto (?P<protocol>\S+))?"
-    + _PORTS
-    + r"[^\n]*\n\s+dir (?P<direction>\w+)",
-    re.MULTILINE,
-)
-_SA = re.compile(
-    r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+) spi (?P<spi>0x\w+)"
-)
-_SELECTOR = re.compile(r"^\s+sel src \S+ dst \S+(?: proto \S+)?" + _PORTS, re.MULTILINE)
 
 
 def _port(text: str | None) -> int | None:

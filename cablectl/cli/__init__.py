@@ -43,13 +43,10 @@ def _options(
 def main() -> None:
     """Run the command line, and end with the exit code of what went wrong."""
     try:
-        app()
+        app(prog_name="cablectl")
     except CablectlError as error:
         print(render.as_error(error, sys.stderr), file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        sys.stderr.close()
-        sys.exit(0)
     except Exception:
         print("cablectl: this is a bug in cablectl, please report it with:", file=sys.stderr)
         raise

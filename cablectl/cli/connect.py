@@ -16,12 +16,12 @@ def connect(
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds to wait for the Child SAs.")
     ] = planning.WAIT_LIMIT,
-    wait: Annotated[
-        bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.", flag_value=False)
-    ] = True,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.")
+    ] = False,
     dry_run: common.DryRun = False,
 ) -> None:
-    """Bring the cable up on this gateway: IPsec first, then the overlay in it.
+    """Bring the cable up: IPsec first, then the overlay in it.
 
     Run it on both gateways, with the same file. What fails is undone; what is there already stays.
     """
@@ -29,4 +29,4 @@ def connect(
     if dry_run:
         sys.stdout.write(render.as_script(common.dry_plan(cable, "connect")))
         return
-    common.apply(lambda: planning.plan(cable, host.facts(cable), wait=wait, limit=timeout))
+    common.apply(lambda: planning.plan(cable, host.facts(cable), wait=not no_wait, limit=timeout))

@@ -38,7 +38,7 @@ def plan(
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.SH,  # noqa: A002
     action: Annotated[Action, typer.Option(help="What to plan.")] = Action.CONNECT,
 ) -> None:
-    """Show the commands that connect or teardown would run, in order.
+    """Show the commands of connect or teardown, in order.
 
     With --dry-run the whole sequence; without it this host is read, and what is there already is
     marked as not needed. Nothing is run that changes anything.

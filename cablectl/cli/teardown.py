@@ -8,9 +8,9 @@ from cablectl.plan import teardown as planning
 
 
 def teardown(file: common.File, local: common.Local = None, dry_run: common.DryRun = False) -> None:
-    """Remove what connect made on this gateway: the overlay first, then IPsec; nothing else.
+    """Remove what connect made here, and nothing else.
 
-    What is missing already is fine, and pluto may be dead.
+    The overlay goes first, then IPsec. What is missing already is fine, and pluto may be dead.
     """
     cable = common.cable(file, local)
     if dry_run:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from contextlib import ExitStack, closing
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from .rooms import LabError, Room, until
 from .wire import Capture
 
+PROBE = f"src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 aead rfc4106(gcm(aes)) 0x{'5a' * 20} 128"
 PLUTO_LOG = "/run/pluto/pluto.log"
 
-# What a teardown must leave as it was, as one script; in each part `whack` may fail: pluto is dead.
+# What a teardown must leave as it was. A command may fail: without pluto no connection is loaded.
 SNAPSHOT = {
     "links": "ip -j link",
     "addresses": "ip -j address",
@@ -92,7 +93,7 @@ class Gateway(Room):
 
     def _describe(self, file: Path) -> str:
         digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "-"
-        return f"/{file.relative_to(self.root)} {file.stat().st_mode:o} {digest}"
+        return f"/{file.relative_to(self.root)} {file.lstat().st_mode:o} {digest}"
 
 
 class Lab:
@@ -102,21 +103,24 @@ class Lab:
         self.gateways: list[Gateway] = []
 
     def __enter__(self) -> Self:
-        self.switch = Room("switch")
-        self.switch.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
+        with ExitStack() as rooms:
+            self.switch = rooms.enter_context(closing(Room("switch")))
+            try:
+                self.switch.ip(f"xfrm state add {PROBE}", "xfrm state flush")
+            except LabError as error:
+                raise LabError(f"no ESP here, run the lab by tests/lab/boot: {error}") from None
+            self.switch.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
+            self._rooms = rooms.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for room in (*self.gateways, self.switch):
-            room.close()
+    def __exit__(self, *_: object) -> None:
+        self._rooms.close()
 
     def gateway(self, name: str, address: str) -> Gateway:
         """Add a gateway with an address like 172.18.0.8/16; the switch is its default router."""
         interface = ipaddress.ip_interface(address)
         router = f"{interface.network[-2]}"
-        gateway = Gateway(name)
+        gateway = self._rooms.enter_context(closing(Gateway(name)))
         self.gateways.append(gateway)
         self.switch.ip(
             f"address replace {router}/{interface.network.prefixlen} dev br0",
@@ -125,7 +129,7 @@ class Lab:
         )
         gateway.ip(
             "link set lo up",
-            # Frames on the wire are what a real wire would carry: no segment is larger than the MTU.
+            # As on a real wire, no frame is larger than the MTU.
             "link set eth0 gso_max_segs 1 up",
             f"address add {interface} dev eth0",
             f"route add default via {router}",

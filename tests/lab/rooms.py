@@ -48,7 +48,7 @@ def until(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> No
 
 
 class Process(subprocess.Popen[str]):
-    """A program in a room. nsenter waits for it and ends the way it ends, but passes no signal on."""
+    """A program in a room. nsenter ends the way the program does, but passes no signal on."""
 
     def send_signal(self, sig: int) -> None:
         """Send a signal to the program itself, if it still runs."""
@@ -63,9 +63,9 @@ class Room:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        unshare = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child")
+        unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
         pipe = subprocess.PIPE
-        self._first = subprocess.Popen((*unshare, "sh", "-c", ROOM), stdout=pipe, stderr=pipe, text=True)
+        self._first = subprocess.Popen((*unshare, ROOM), stdout=pipe, stderr=pipe, text=True)
         assert self._first.stdout
         pid = self._first.stdout.readline()
         if not pid:
@@ -84,7 +84,7 @@ class Room:
         return self.root / path.lstrip("/")
 
     def popen(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
-        """Start a program in here, with pipes for its streams; `env` is added to the environment."""
+        """Start a program in here, with pipes for its streams, and `env` added to what is set."""
         pipe = subprocess.PIPE
         enter = ("nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *argv)
         added = {**os.environ, **(env or {})}

@@ -8,7 +8,6 @@ import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from .rooms import LabError, Room, until
@@ -21,14 +20,14 @@ CLASSES = ("esp-in-udp", "esp", "ike", "overlay", "other")
 
 @dataclass(frozen=True)
 class Tally:
-    """How many frames there were of a class, and the longest, in bytes without Ethernet's header."""
+    """How many frames of a class there were, and the longest: bytes after Ethernet's header."""
 
     frames: int = 0
     largest: int = 0
 
 
 def classify(frame: bytes, overlay_port: int) -> str:
-    """Return what a frame on the wire is: esp-in-udp, esp, ike, overlay (in clear text) or other."""
+    """Return what a frame is: one of CLASSES (overlay: in clear text), or canary."""
     kind = int.from_bytes(frame[12:14])
     if kind == ETH_P_IP and not int.from_bytes(frame[20:22]) & 0x1FFF:  # a first or only fragment
         protocol, payload = frame[23], frame[14 + 4 * (frame[14] & 15) :]
@@ -71,9 +70,7 @@ class Capture:
         self._prove()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             self._prove()
         finally:
@@ -98,17 +95,19 @@ class Capture:
                 frame, (interface, _, kind, *_) = self._socket.recvfrom(65535)
             except TimeoutError:
                 continue
-            # In by one port and out by another: the first counts, and for the switch's own the bridge.
+            # A frame goes in by a port or, from the switch itself, out of the bridge; then out by
+            # another port, where it isn't counted again.
             if (interface == "br0") == (kind == socket.PACKET_OUTGOING):
                 self.frames.append(frame)
 
     def _prove(self) -> None:
-        """Wait until a new frame of each gateway is here, with all before it; nothing was dropped."""
+        """Wait for a new frame of each gateway: all before it is here, and nothing was dropped."""
         canary = b"canary %d" % next(self._canaries)
         for gateway in self._gateways:
             with gateway.socket() as wire:
                 wire.bind(("eth0", ETH_P_CANARY))
-                wire.send(b"\xff" * 6 + wire.getsockname()[4] + struct.pack("!H", ETH_P_CANARY) + canary)
+                source = wire.getsockname()[4]
+                wire.send(b"\xff" * 6 + source + ETH_P_CANARY.to_bytes(2) + canary)
         until(
             lambda: sum(f.endswith(canary) for f in self.frames) == len(self._gateways),
             "a canary of each gateway in the capture",

@@ -1,0 +1,1 @@
+complete --command cablectl --no-files --arguments "(env _CABLECTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) cablectl)" --condition "env _CABLECTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) cablectl"

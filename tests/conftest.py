@@ -1,0 +1,41 @@
+"""No unit test may reach the host's own network or IPsec: their commands are fakes that fail."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cablectl import spec
+from cablectl.model import Cable
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+CHANGERS = ("bridge", "ip", "ipsec", "modprobe", "nft", "pidof", "systemctl")
+
+
+@pytest.fixture(autouse=True)
+def no_real_commands(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Put a failing stand-in before each command that reads or changes the host."""
+    if request.node.get_closest_marker("lab"):
+        return
+    folder = tmp_path_factory.mktemp("fakes")
+    for name in CHANGERS:
+        fake = folder / name
+        fake.write_text(f'#!/bin/sh\necho "a unit test ran the real {name} $*" >&2\nexit 99\n')
+        fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def load(name: str, local: str = "cluster1") -> Cable:
+    """Return the cable of an example, seen from one end."""
+    network = spec.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
+    return network.cable(network.named(local))
+
+
+@pytest.fixture
+def cable() -> Cable:
+    return load("quickstart")

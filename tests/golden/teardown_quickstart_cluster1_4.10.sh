@@ -1,0 +1,16 @@
+#!/bin/sh
+# cablectl: teardown cluster1 to cluster2, for Libreswan 4.10. Run as root.
+# What is missing already is fine: each command runs, whatever the one before said.
+
+# unlink: routes and device, while what they send is still encrypted
+ip route delete 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 100 metric 100 proto 241
+ip rule delete from all lookup 100 pref 100 protocol 241
+ip link delete dev vxlan-tunnel
+
+# delete: unload the connections
+ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-0
+ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-1
+
+# forget: the pre-shared key
+rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets
+ipsec whack --rereadsecrets

@@ -1,0 +1,292 @@
+"""The executor, with real processes: every command on the PATH is a stand-in that keeps a log.
+
+`sh` forks by itself, so nothing less than a program can stand in for one.
+"""
+
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl import execute, host, libreswan
+from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.facts import Facts, connected
+from cablectl.libreswan import Argv, Version
+from cablectl.model import Cable
+from cablectl.plan import Action, Phase, Plan, Step, connect, teardown
+
+BLANK = Facts(libreswan=Version(4, 10))
+STAND_IN = """\
+#!/bin/sh
+case "$*" in
+    *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    "whack --initiate --name"*) cat "{folder}/told"; exit 0 ;;
+esac
+printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
+[ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ echo "it broke"; exit 7; }}
+"""
+
+
+class Commands:
+    """The stand-ins: what they ran, and which one is to fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("sh", "ip", "bridge", "ipsec", "pidof", "rm", "systemctl"):
+            (folder / name).write_text(STAND_IN.format(folder=folder))
+            (folder / name).chmod(0o755)
+        for name in ("log", "traffic", "told"):
+            (folder / name).write_text("")
+        self.fail_at(0)
+
+    def fail_at(self, number: int) -> None:
+        (self.folder / "fail_at").write_text(str(number))
+
+    def established(self, *names: str) -> None:
+        lines = [f'006 #{i}: "{name}", type=ESP, inBytes=0\n' for i, name in enumerate(names)]
+        (self.folder / "traffic").write_text("".join(lines))
+
+    @property
+    def log(self) -> list[str]:
+        return (self.folder / "log").read_text().splitlines()
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    stand_ins = Commands(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return stand_ins
+
+
+class Told:
+    """A progress that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.undone: list[Argv] = []
+        self.failed: list[str] = []
+
+    def step(self, number: int, total: int, step: Step) -> None:
+        self.steps.append((number, total))
+
+    def waiting(self, name: str, seconds: float) -> None:
+        assert seconds >= 0
+        assert name.startswith("submariner-cable-")
+
+    def undo(self, argv: Argv) -> None:
+        self.undone.append(argv)
+
+    def undo_failed(self, argv: Argv, error: CablectlError) -> None:
+        self.failed.append(error.message)
+
+
+def in_turn(*plans: Plan) -> Callable[[], Plan]:
+    """Return what the host looks like each time it is read: the last one stays."""
+    left: Iterator[Plan] = iter(plans)
+    last: list[Plan] = []
+
+    def read() -> Plan:
+        last.append(next(left, last[-1] if last else plans[-1]))
+        return last[-1]
+
+    return read
+
+
+def made(cable: Cable) -> Facts:
+    return connected(cable, Version(4, 10), 1408)
+
+
+def words(argv: Argv) -> str:
+    return " ".join(argv)
+
+
+def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands) -> None:
+    commands.established(*(each.name for each in cable.connections))
+    plan, told = connect.plan(cable, BLANK), Told()
+    execute.apply(in_turn(plan, connect.plan(cable, made(cable))), told)
+    assert commands.log == [words(step.argv) for step in plan.needed if not step.waits_for]
+    assert told.steps == [(i, len(plan.needed)) for i in range(1, len(plan.needed) + 1)]
+    assert told.undone == []
+
+
+def test_nothing_to_do_runs_nothing(cable: Cable, commands: Commands) -> None:
+    execute.apply(lambda: connect.plan(cable, made(cable)), Told())
+    assert commands.log == []
+
+
+def failing_steps() -> list[int]:
+    from tests.conftest import load
+
+    plan = connect.plan(load("quickstart", "cluster2"), BLANK)
+    return list(range(1, 1 + sum(not step.waits_for for step in plan.needed)))
+
+
+@pytest.mark.parametrize("number", failing_steps())
+def test_a_failure_at_any_step_is_undone_exactly(commands: Commands, number: int) -> None:
+    from tests.conftest import load
+
+    cable, told = load("quickstart", "cluster2"), Told()
+    commands.fail_at(number)
+    steps = connect.plan(cable, BLANK).needed
+    with pytest.raises(CablectlError) as caught:
+        execute.apply(lambda: connect.plan(cable, BLANK), told)
+    assert caught.value.exit_code == 1
+    assert caught.value.message.endswith("failed with exit code 7")
+    assert caught.value.details == (f"$ {shlex.join(steps[number - 1].argv)}", "it broke")
+    unwound = [argv for step in reversed(steps[: number - 1]) for argv in step.undo]
+    assert told.undone == unwound
+    assert commands.log == [words(step.argv) for step in steps[:number]] + list(map(words, unwound))
+
+
+def test_commands_that_succeed_and_do_nothing_are_found_out(
+    cable: Cable, commands: Commands
+) -> None:
+    commands.established(*(each.name for each in cable.connections))
+    told = Told()
+    with pytest.raises(CablectlError, match="still to do") as caught:
+        execute.apply(lambda: connect.plan(cable, BLANK), told)
+    assert any("ip link add" in line for line in caught.value.details)
+    assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
+
+
+def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
+    cable: Cable, commands: Commands
+) -> None:
+    told = Told()
+    steps = connect.plan(cable, BLANK).needed
+    link = next(
+        i for i, step in enumerate(steps, start=1) if step.argv[:3] == ("ip", "link", "add")
+    )
+    (commands.folder / "sh").write_text("#!/bin/sh\n")  # the secret: not in the log
+    commands.fail_at(0)
+    broken = commands.folder / "ipsec"
+    broken.write_text(
+        broken.read_text().replace('case "$*" in', 'case "$*" in\n    *--unroute*) exit 9 ;;')
+    )
+    commands.fail_at(link - 1)
+    with pytest.raises(CablectlError, match="overlay: the command failed"):
+        execute.apply(lambda: connect.plan(cable, BLANK), told)
+    assert told.failed == ["undo: the command failed with exit code 9"] * 2
+    assert words(told.undone[-1]) == "ipsec whack --rereadsecrets"
+
+
+def test_teardown_goes_on_and_tells_the_first_failure(cable: Cable, commands: Commands) -> None:
+    plan = teardown.plan(cable, made(cable))
+    commands.fail_at(1)
+    with pytest.raises(CablectlError) as caught:
+        execute.apply(in_turn(plan, teardown.plan(cable, BLANK)), Told())
+    assert caught.value.details[0] == f"$ {shlex.join(plan.needed[0].argv)}"
+    assert commands.log == [words(step.argv) for step in plan.needed]
+
+
+class TestWaiting:
+    def plan(self, cable: Cable) -> Plan:
+        return connect.plan(cable, BLANK, limit=1)
+
+    def test_no_answer_is_a_time_limit(self, cable: Cable, commands: Commands) -> None:
+        commands.established(cable.connections[0].name)
+        told = Told()
+        with pytest.raises(TimeLimitError, match="no answer from the peer") as caught:
+            execute.apply(lambda: self.plan(cable), told)
+        assert cable.connections[1].name in caught.value.message
+        assert caught.value.exit_code == 4
+        assert told.undone
+
+    def test_a_refusal_is_a_failure_with_its_reason(self, cable: Cable, commands: Commands) -> None:
+        line = '002 "x" #2: IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED'
+        (commands.folder / "told").write_text(f"002 something else\n{line}\n")
+        with pytest.raises(CablectlError, match="authentication failed") as caught:
+            execute.apply(lambda: self.plan(cable), Told())
+        assert caught.value.exit_code == 1
+        assert caught.value.details == (line,)
+
+
+class TestRun:
+    def test_output_of_both_streams(self) -> None:
+        out = execute.run(("/bin/sh", "-c", "echo one; echo two >&2"), 5, "x")
+        assert sorted(out.split()) == ["one", "two"]
+
+    def test_no_terminal_and_no_input(self) -> None:
+        script = "[ -t 0 ] || [ -t 1 ] && exit 1; cat"
+        assert execute.run(("/bin/sh", "-c", script), 5, "x") == ""
+
+    def test_a_time_limit_shows_what_was_printed(self) -> None:
+        with pytest.raises(TimeLimitError) as caught:
+            execute.run(("/bin/sh", "-c", "echo begun; exec sleep 60"), 1, "add")
+        assert caught.value.message == "add: the command took longer than 1 s"
+        assert caught.value.details[1:] == ("begun",)
+
+    def test_a_signal_is_no_exit_code(self) -> None:
+        with pytest.raises(CablectlError, match="killed by signal 9"):
+            execute.run(("/bin/sh", "-c", "kill -9 $$"), 5, "x")
+
+    def test_long_output_is_cut_at_its_beginning(self) -> None:
+        with pytest.raises(CablectlError) as caught:
+            execute.run(("/bin/sh", "-c", "seq 1 1000; exit 1"), 5, "x")
+        assert caught.value.details[1:] == tuple(str(i) for i in range(981, 1001))
+
+    def test_a_missing_program(self) -> None:
+        with pytest.raises(HostNotReadyError, match="is not installed"):
+            execute.run(("no-such-program",), 5, "x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_undone_like_a_failure(
+    cable: Cable, commands: Commands, number: signal.Signals
+) -> None:
+    """It comes while the Child SAs are awaited, as a person's Ctrl-C does."""
+    told = Told()
+    main = threading.main_thread().ident
+    assert main
+    kill = threading.Timer(1.5, signal.pthread_kill, (main, number))
+    before = signal.getsignal(number)
+    kill.start()
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        execute.apply(lambda: connect.plan(cable, BLANK, limit=30), told)
+    assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
+    assert signal.getsignal(number) == before
+
+
+def test_ctrl_c_kills_the_running_command_and_undoes_it(cable: Cable, commands: Commands) -> None:
+    slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=(("rm", "it"),), limit=50)
+    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
+    main = threading.main_thread().ident
+    assert main
+    threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        execute.apply(lambda: plan, Told())
+    assert commands.log == ["rm it"]
+    assert time.monotonic() - began < 30
+
+
+def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Commands) -> None:
+    """Whether it was done nobody knows."""
+    slow = Step(
+        phase=Phase.ADD,
+        argv=("/bin/sleep", "60"),
+        why="",
+        undo=(("rm", "what it made"),),
+        limit=0.5,
+    )
+    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
+    began = time.monotonic()
+    with pytest.raises(TimeLimitError):
+        execute.apply(lambda: plan, Told())
+    assert commands.log == ["rm what it made"]
+    assert time.monotonic() - began < 30
+
+
+def test_established_reads_what_pluto_says(cable: Cable, commands: Commands) -> None:
+    name = cable.connections[0].name
+    assert host.established() == frozenset()
+    commands.established(name)
+    assert host.established() == {name}
+    assert words(libreswan.TRAFFIC_STATUS) not in commands.log
+    assert replace(cable) == cable

@@ -1,0 +1,73 @@
+"""The commands, byte for byte, from both ends and for each dialect."""
+
+from pathlib import Path
+
+import pytest
+
+from cablectl import render
+from cablectl.facts import Facts, connected
+from cablectl.libreswan import parse_version
+from cablectl.plan import connect, teardown
+from tests.conftest import load
+
+GOLDEN = Path(__file__).parent / "golden"
+# action, example, local end, Libreswan
+NAMES = [
+    f"{action}_{example}_{end}_{version}"
+    for action, example, versions in (
+        ("connect", "proposal", ("4.10",)),
+        ("connect", "quickstart", ("4.10", "5.2", "5.3")),
+        ("teardown", "quickstart", ("4.10",)),
+    )
+    for end in ("cluster1", "cluster2")
+    for version in versions
+]
+
+# The proposal's own lines, written out here and not taken from a file that could be made anew.
+PROPOSAL = """\
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0 \
+--host 172.18.0.8 --clientprotoport udp/vxlan --ikeport 4500 \
+--to --host 172.18.0.7 --clientprotoport udp --ikeport 4500
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1 \
+--host 172.18.0.8 --clientprotoport udp --ikeport 4500 \
+--to --host 172.18.0.7 --clientprotoport udp/vxlan --ikeport 4500
+ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0
+ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-0
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-1
+"""
+
+
+def mirrored(lines: str) -> str:
+    """Return what the other end runs."""
+    swaps = {"cluster2-172-18-0-7": "cluster1-172-18-0-8", "172.18.0.8": "172.18.0.7"}
+    for i, (one, other) in enumerate(swaps.items()):
+        lines = lines.replace(one, f"<{i}>").replace(other, one).replace(f"<{i}>", other)
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"), [("cluster1", PROPOSAL), ("cluster2", mirrored(PROPOSAL))]
+)
+def test_the_proposal(local: str, expected: str) -> None:
+    plan = connect.plan(load("proposal", local), Facts(libreswan=parse_version("4.10")))
+    script = render.as_script(plan).splitlines(keepends=True)
+    kinds = ("--psk", "--route", "--initiate")
+    assert "".join(line for line in script if line.split()[2:3] and line.split()[2] in kinds) == (
+        expected
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scripts(name: str) -> None:
+    assert (GOLDEN / f"{name}.sh").read_text() == script_of(name)
+
+
+def script_of(name: str) -> str:
+    """Return the script that a golden file's name asks for."""
+    action, example, local, version = name.split("_")
+    cable = load(example, local)
+    facts = Facts(libreswan=parse_version(version))
+    if action == "teardown":
+        return render.as_script(teardown.plan(cable, connected(cable, facts.libreswan, 1408)))
+    return render.as_script(connect.plan(cable, facts))

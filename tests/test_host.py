@@ -1,0 +1,230 @@
+"""Facts from what the host's tools print; pytest-subprocess stands in for the tools."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from pytest_subprocess import FakeProcess
+
+from cablectl import host, secret
+from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
+from cablectl.facts import Facts, Pluto, Secret, connected
+from cablectl.libreswan import LATEST, Version
+from cablectl.model import Cable, PskEnv, PskFile
+from cablectl.plan import connect
+from tests.test_libreswan import blocks
+
+# What iproute2 6.1 prints, cut to what matters and one thing more each.
+LINK = {
+    "ifname": "vxlan-tunnel",
+    "flags": ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"],
+    "mtu": 1408,
+    "address": "02:ca:ac:12:00:08",
+    "linkinfo": {
+        "info_kind": "vxlan",
+        "info_data": {"id": 1000, "local": "172.18.0.8", "port": 4789, "learning": False},
+    },
+    "addr_info": [
+        {"family": "inet", "local": "241.18.0.8", "prefixlen": 8, "scope": "global"},
+        {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
+    ],
+}
+FDB = [
+    {"mac": "02:ca:ac:12:00:07", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
+    {"mac": "00:00:00:00:00:00", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
+]
+NEIGHBOURS = [{"dst": "241.18.0.7", "lladdr": "02:ca:ac:12:00:07", "state": ["PERMANENT"]}]
+ROUTES = [
+    {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "100"},
+    {"dst": "10.99.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "7"},
+]
+RULES = [
+    {"priority": 0, "src": "all", "table": "local"},
+    {"priority": 100, "src": "all", "table": "100", "protocol": "241"},
+]
+POLICY = """\
+src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 \n\tdir out priority 1360065 ptype main \n
+src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 \n\tdir out priority 1360065 ptype main \n
+src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 \n\tdir in priority 1360065 ptype main \n
+src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 \n\tdir in priority 1360065 ptype main \n
+src 0.0.0.0/0 dst 0.0.0.0/0 \n\tsocket in priority 0 ptype main \n
+"""
+
+
+@pytest.fixture
+def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeProcess:
+    """A gateway with root on which the cable is up."""
+    fp.allow_unregistered(False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(host, "_has_module", lambda name: name in ("xfrm_user", "esp4"))
+    monkeypatch.setattr(host, "_service_port", lambda: None)
+    monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(secret, "MAIN_FILE", str(tmp_path / "main"))
+    (tmp_path / "main").write_text(f"# a comment\ninclude  {tmp_path}/*.secrets\n")
+    (tmp_path / "psk").write_text("correct horse battery\n")
+    (tmp_path / "psk").chmod(0o600)
+    answers: dict[str, Any] = {
+        "ipsec --version": "Libreswan 4.10\n",
+        "ip -j route get 172.18.0.7 from 172.18.0.8": [{"dst": "172.18.0.7", "dev": "eth0"}],
+        "ip -j link show dev eth0": [{"ifname": "eth0", "mtu": 1500}],
+        "ipsec whack --status": blocks("4.10", "ipsec whack --status")[2],
+        "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
+        "ip xfrm policy": POLICY,
+        "ip xfrm state list nokeys": "",
+        "ip -d -j address": [{"ifname": "lo", "mtu": 65536}, LINK],
+        "bridge -j fdb show dev vxlan-tunnel": FDB,
+        "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
+        "ip -j route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -j rule show": RULES,
+    }
+    for command, answer in answers.items():
+        fp.register(
+            command.split(), stdout=answer if isinstance(answer, str) else json.dumps(answer)
+        )
+    return fp
+
+
+@pytest.fixture
+def here(cable: Cable, tmp_path: Path) -> Cable:
+    return replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(tmp_path / "psk"))))
+
+
+@pytest.mark.usefixtures("gateway")
+class TestFacts:
+    def test_a_gateway_on_which_the_cable_is_up(self, here: Cable, tmp_path: Path) -> None:
+        Path(secret.path(here)).write_bytes(secret.line(here, b"correct horse battery"))
+        facts = host.facts(here)
+        expected = connected(here, Version(4, 10), 1408)
+        seen = facts.overlay.link
+        assert seen
+        assert expected.overlay.link
+        assert expected.overlay.link.addresses < seen.addresses
+        link = replace(seen, addresses=expected.overlay.link.addresses)
+        assert replace(facts, overlay=replace(facts.overlay, link=link), service_port=4789) == (
+            expected
+        )
+        assert connect.plan(here, facts).needed == ()
+        assert tmp_path.is_dir()
+
+    def test_the_secret(self, here: Cable) -> None:
+        assert host.facts(here).secret is Secret.ABSENT
+
+    def test_another_secret(self, here: Cable) -> None:
+        Path(secret.path(here)).write_text("172.18.0.8 172.18.0.7 : PSK 0x00\n")
+        assert host.facts(here).secret is Secret.OTHER
+
+    def test_a_key_that_others_can_read(self, here: Cable, tmp_path: Path) -> None:
+        (tmp_path / "psk").chmod(0o644)
+        (warning,) = host.facts(here).warnings
+        assert warning.endswith(f"chmod 600 {tmp_path}/psk")
+
+    def test_a_missing_key_keeps_connect_from_starting(self, here: Cable, tmp_path: Path) -> None:
+        (tmp_path / "psk").unlink()
+        facts = host.facts(here)
+        with pytest.raises(HostNotReadyError, match="No such file or directory") as caught:
+            connect.plan(here, facts)
+        assert "/dev/urandom" in caught.value.hint
+
+    def test_an_empty_variable(self, here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("CABLE_PSK", raising=False)
+        this = replace(here, ipsec=replace(here.ipsec, psk=PskEnv("CABLE_PSK")))
+        with pytest.raises(HostNotReadyError, match="is empty"):
+            connect.plan(this, host.facts(this))
+
+    def test_a_main_file_that_includes_nothing(self, here: Cable, tmp_path: Path) -> None:
+        (tmp_path / "main").write_text(f"#include {tmp_path}/*.secrets\n")
+        with pytest.raises(HostNotReadyError, match="doesn't include ours"):
+            connect.plan(here, host.facts(here))
+
+    def test_no_esp(
+        self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(host, "_has_esp", lambda: False)
+        assert gateway
+        with pytest.raises(HostNotReadyError, match="no ESP"):
+            connect.plan(here, host.facts(here))
+
+
+def test_not_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(HostNotReadyError, match="only root") as caught:
+        host.facts(cable)
+    assert caught.value.exit_code == 3
+
+
+def test_a_dead_pluto_and_no_systemd(
+    here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_connections", lambda: None)
+    monkeypatch.setattr(host, "_startable", lambda: Pluto.DOWN)
+    assert gateway
+    facts = host.facts(here)
+    assert (facts.pluto, facts.connections) == (Pluto.DOWN, {})
+
+
+def test_no_libreswan(cable: Cable, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    fp.register(["ipsec", "--version"], callback=missing)
+    with pytest.raises(HostNotReadyError, match="Libreswan is not installed"):
+        host.facts(cable)
+
+
+def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ipsec").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "ipsec").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(host, "PROBE_LIMIT", 0.2)
+    with pytest.raises(TimeLimitError, match="no answer in"):
+        host.established()
+
+
+def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeProcess) -> None:
+    fp.register(["ipsec", "--version"], stdout="Libreswan 5.2\n")
+    fp.register("ip -j route get 172.18.0.7 from 172.18.0.8".split(), stdout='[{"dev":"eth0"}]')
+    fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":9000}]')
+    facts = host.dry_facts(cable, None)
+    assert facts == Facts(libreswan=Version(5, 2), path_mtu=9000, assumed=("pluto is running",))
+
+
+def test_a_dry_run_elsewhere_says_what_it_assumes(cable: Cable, fp: FakeProcess) -> None:
+    fp.register(["ipsec", "--version"], returncode=127)
+    fp.register("ip -j route get 172.18.0.7 from 172.18.0.8".split(), returncode=2)
+    facts = host.dry_facts(cable, None)
+    assert (facts.libreswan, facts.path_mtu) == (LATEST, 1500)
+    assert [each.split(",")[0] for each in facts.assumed] == [
+        "pluto is running",
+        f"Libreswan {LATEST}",
+        "a path MTU of 1500 bytes",
+    ]
+
+
+def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> None:
+    route = [{"dev": "eth0", "metrics": [{"mtu": 1400}]}]
+    command = "ip -j route get 172.18.0.7 from 172.18.0.8"
+    fp.register(command.split(), stdout=json.dumps(route))
+    fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":1500}]')
+    assert host.path_mtu(cable) == 1400
+
+
+class TestFiles:
+    def refused(self, path: Path) -> str:
+        with pytest.raises(UsageError) as caught:
+            host.read_file(str(path))
+        return caught.value.message
+
+    def test_what_is_no_small_text_file(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+        with (tmp_path / "huge").open("wb") as huge:
+            huge.truncate(100 << 20)
+        assert self.refused(tmp_path / "missing").endswith("No such file or directory")
+        assert self.refused(tmp_path).endswith("not a regular file")
+        assert self.refused(tmp_path / "fifo").endswith("not a regular file")
+        assert self.refused(tmp_path / "binary").endswith("not text in UTF-8")
+        assert self.refused(tmp_path / "huge").endswith("larger than 1048576 bytes")

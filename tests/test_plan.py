@@ -1,0 +1,268 @@
+"""What is in a plan, in which order, and what is not needed."""
+
+import shlex
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from cablectl import facts as facts_module
+from cablectl import libreswan, render
+from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.facts import Facts, Link, Overlay, Pluto, Secret
+from cablectl.libreswan import Version
+from cablectl.model import Cable, Encapsulation, Initiate, Offload
+from cablectl.overlay import vxlan
+from cablectl.plan import Phase, Plan, connect, teardown
+from cablectl.xfrm import Policy, SecurityAssociation
+from tests.conftest import load
+
+BLANK = Facts(libreswan=Version(4, 10))
+
+
+@pytest.fixture
+def made(cable: Cable) -> Facts:
+    return facts_module.connected(cable, Version(4, 10), 1408)
+
+
+def needed(plan: Plan) -> list[str]:
+    return [shlex.join(step.argv) for step in plan.needed]
+
+
+def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
+    assert needed(connect.plan(cable, made)) == []
+    assert all(step.not_needed for step in connect.plan(cable, made).steps)
+
+
+def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
+    assert needed(teardown.plan(cable, BLANK)) == []
+
+
+@pytest.mark.parametrize("action", [connect.plan, teardown.plan])
+@pytest.mark.parametrize("local", ["cluster1", "cluster2"])
+def test_phases_stand_in_their_order(action: Callable[[Cable, Facts], Plan], local: str) -> None:
+    order, cable = list(Phase), load("quickstart", local)
+    for facts in (BLANK, facts_module.connected(cable, Version(4, 10), 1408)):
+        phases = [order.index(step.phase) for step in action(cable, facts).steps]
+        assert phases == sorted(phases)
+
+
+def test_the_trap_is_seen_in_the_kernel_before_the_device_exists(cable: Cable) -> None:
+    lines = needed(connect.plan(cable, BLANK))
+    device = next(i for i, line in enumerate(lines) if line.startswith("ip link add"))
+    seen = [i for i, line in enumerate(lines) if line.startswith("ip xfrm policy get")]
+    routed = [i for i, line in enumerate(lines) if line.startswith("ipsec whack --route")]
+    assert len(seen) == len(routed) == 2
+    assert max(routed) < min(seen) < max(seen) < device
+
+
+def test_teardown_takes_the_device_down_before_the_policies(cable: Cable, made: Facts) -> None:
+    lines = needed(teardown.plan(cable, made))
+    device = lines.index("ip link delete dev vxlan-tunnel")
+    assert all(i > device for i, line in enumerate(lines) if line.startswith("ipsec whack"))
+
+
+def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
+    for plan in (connect.plan(cable, BLANK), teardown.plan(cable, made)):
+        for step in plan.steps:
+            for argv in (step.argv, *step.undo):
+                assert not {"flush", "deleteall", "--shutdown", "--replace"} & set(argv)
+
+
+def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
+    without = {
+        step.argv
+        for step in connect.plan(cable, BLANK).needed
+        if not step.undo and step.phase not in (Phase.INITIATE, Phase.WAIT)
+    }
+    reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
+    assert without - reads == {libreswan.STACK_MANAGER, libreswan.LISTEN}
+
+
+@pytest.mark.parametrize("missing", range(1, 10))
+def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) -> None:
+    """What a crash left is not made again; what it did not is."""
+    there = made.overlay
+    halves = {
+        1: (replace(made, secret=Secret.ABSENT), {Phase.SECRET}),
+        2: (replace(made, connections={}, policies=frozenset()), {Phase.ADD, Phase.ROUTE}),
+        3: (replace(made, policies=frozenset()), {Phase.ROUTE}),
+        4: (replace(made, overlay=Overlay()), {Phase.OVERLAY}),
+        5: (replace(made, overlay=replace(there, fdb=frozenset())), {Phase.OVERLAY}),
+        6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.OVERLAY}),
+        7: (replace(made, overlay=replace(there, rule=False)), {Phase.OVERLAY}),
+        8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.OVERLAY}),
+        9: (replace(made, modules=False), {Phase.OFFLOAD}),
+    }
+    facts, expected = halves[missing]
+    phases = {step.phase for step in connect.plan(cable, facts).needed}
+    assert phases - {Phase.INITIATE, Phase.WAIT, Phase.SECRET} == expected - {Phase.SECRET}
+    assert expected <= phases
+
+
+def test_exactly_one_end_initiates_unless_both_shall() -> None:
+    def initiates(local: str, name: str) -> bool:
+        plan = connect.plan(load(name, local), BLANK)
+        return any(step.phase is Phase.INITIATE for step in plan.needed)
+
+    assert [initiates(end, "quickstart") for end in ("cluster1", "cluster2")] == [False, True]
+    assert [initiates(end, "proposal") for end in ("cluster1", "cluster2")] == [True, True]
+
+
+def test_not_waiting_leaves_the_waits_out(cable: Cable) -> None:
+    assert Phase.WAIT not in {step.phase for step in connect.plan(cable, BLANK, wait=False).steps}
+
+
+def test_the_mtu_follows_path_cipher_and_encapsulation(cable: Cable) -> None:
+    assert connect.overlay_mtu(cable, BLANK) == 1408
+    assert connect.overlay_mtu(cable, replace(BLANK, path_mtu=9000)) == 8908
+    bare = replace(cable, ipsec=replace(cable.ipsec, encapsulation=Encapsulation.NO))
+    assert connect.overlay_mtu(bare, BLANK) == 1416
+    asked = replace(cable, vxlan=replace(cable.vxlan, mtu=1300))
+    assert connect.overlay_mtu(asked, BLANK) == 1300
+    with pytest.raises(UsageError, match="1450 is too large by 42") as caught:
+        connect.plan(replace(cable, vxlan=replace(cable.vxlan, mtu=1450)), BLANK)
+    assert "1408" in caught.value.hint
+
+
+def test_a_new_mtu_changes_the_device_and_nothing_else(cable: Cable, made: Facts) -> None:
+    this = replace(cable, vxlan=replace(cable.vxlan, mtu=1300))
+    assert needed(connect.plan(this, made)) == ["ip link set dev vxlan-tunnel mtu 1300"]
+
+
+def test_offload_off_loads_nothing(cable: Cable) -> None:
+    off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
+    assert not any("_stackmanager" in line for line in needed(connect.plan(off, BLANK)))
+    newest = replace(BLANK, libreswan=Version(5, 3))
+    assert not any("_stackmanager" in line for line in needed(connect.plan(cable, newest)))
+
+
+def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Cable) -> None:
+    first = connect.plan(cable, replace(BLANK, pluto=Pluto.STARTABLE)).needed[0]
+    assert first.argv == ("systemctl", "start", "ipsec")
+    assert first.undo == (("systemctl", "stop", "ipsec"),)
+
+
+FOREIGN = Policy("10.0.0.0/8", "10.1.0.0/16", None, None, None, "out")
+OTHER_SA = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x100", None, None)
+OTHER_LINK = Link(kind="vxlan", mac="7a:00:00:00:00:01", mtu=1450, up=True, vni=1000, port=4789)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (replace(BLANK, pluto=Pluto.DOWN), "pluto isn't running"),
+        (
+            replace(BLANK, pluto=Pluto.STARTABLE, policies=frozenset({FOREIGN})),
+            "its start would flush IPsec policies that aren't ours",
+        ),
+        (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "its start would flush"),
+        (replace(BLANK, overlay=Overlay(link=OTHER_LINK)), "cablectl didn't make it"),
+        (replace(BLANK, secret=Secret.OTHER), "holds another secret"),
+        (replace(BLANK, not_ready=(("no ESP", "boot"),)), "no ESP"),
+    ],
+)
+def test_refused_before_anything_is_changed(cable: Cable, facts: Facts, message: str) -> None:
+    with pytest.raises(HostNotReadyError, match=message):
+        connect.plan(cable, facts)
+
+
+def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> None:
+    this = replace(cable, vxlan=replace(cable.vxlan, vni=7))
+    with pytest.raises(HostNotReadyError, match="another VNI"):
+        connect.plan(this, made)
+
+
+def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
+    this = replace(cable, vxlan=replace(cable.vxlan, port=8472))
+    facts = replace(made, overlay=Overlay())
+    with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
+        connect.plan(this, facts)
+
+
+def test_a_service_name_must_resolve() -> None:
+    this = load("proposal")
+    with pytest.raises(HostNotReadyError, match=r"doesn't call 4789/udp vxlan") as caught:
+        connect.plan(this, replace(BLANK, service_port=None))
+    assert caught.value.hint == "write port: 4789"
+    assert connect.plan(load("quickstart"), replace(BLANK, service_port=None)).needed
+
+
+def test_dpd_off_warns_where_pluto_may_abort() -> None:
+    assert "can abort" in connect.plan(load("proposal"), BLANK).warnings[0]
+    assert not connect.plan(load("proposal"), replace(BLANK, libreswan=Version(5, 2))).warnings
+    assert not connect.plan(load("quickstart"), BLANK).warnings
+
+
+class TestTeardown:
+    def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
+        facts = replace(made, overlay=Overlay(rule=True))
+        lines = needed(teardown.plan(cable, facts))
+        assert lines[0] == shlex.join(vxlan.rule("delete"))
+        assert not any(line.startswith("ip link") for line in lines)
+
+    def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:
+        facts = replace(made, overlay=Overlay(link=OTHER_LINK))
+        assert not any("vxlan-tunnel" in line for line in needed(teardown.plan(cable, facts)))
+
+    def test_a_dead_pluto_is_not_asked_and_its_remains_are_removed(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        ours = SecurityAssociation("172.18.0.7", "172.18.0.8", "esp", "0xabc", None, 4789)
+        facts = replace(
+            made,
+            pluto=Pluto.DOWN,
+            connections={},
+            policies=made.policies | {FOREIGN},
+            sas=(ours, OTHER_SA),
+        )
+        lines = needed(teardown.plan(cable, facts))
+        assert not any("whack" in line for line in lines)
+        assert sum(line.startswith("ip xfrm policy delete") for line in lines) == 4
+        assert not any("10.1.0.0" in line for line in lines)
+        states = [line for line in lines if line.startswith("ip xfrm state delete")]
+        assert states == ["ip xfrm state delete src 172.18.0.7 dst 172.18.0.8 proto esp spi 0xabc"]
+        assert any(line.startswith("rm -f /etc/ipsec.d/cablectl-") for line in lines)
+
+
+@given(
+    st.sampled_from(["quickstart", "proposal"]),
+    st.sampled_from(["cluster1", "cluster2"]),
+    st.sampled_from(["4.0", "4.10", "5.0", "5.2", "5.3", "5.4"]),
+    st.booleans(),
+)
+def test_every_line_of_a_script_is_its_step(
+    name: str, local: str, release: str, down: bool
+) -> None:
+    cable, version = load(name, local), libreswan.parse_version(release)
+    if down:
+        plan = teardown.plan(cable, facts_module.connected(cable, version, 1408))
+    else:
+        plan = connect.plan(cable, Facts(libreswan=version))
+    lines = [line for line in render.as_script(plan).splitlines() if line and line[0] != "#"]
+    commands = [line for line in lines if not line.startswith("set -eu")]
+    assert [tuple(shlex.split(line)) for line in commands] == [step.argv for step in plan.needed]
+
+
+def test_two_plans_mirror_each_other() -> None:
+    """What one end selects, the other does too, with local and remote changed."""
+    one, other = (load("quickstart", end) for end in ("cluster1", "cluster2"))
+    pairs = {(each.local, each.remote) for each in one.connections}
+    assert pairs == {(each.remote, each.local) for each in other.connections}
+    assert one.local.vtep_mac == vxlan.fdb_entries(other)[0][0]
+    assert one.initiates != other.initiates
+    both = replace(one, ipsec=replace(one.ipsec, initiate=Initiate.BOTH))
+    assert both.initiates
+
+
+@pytest.mark.parametrize("name", ["quickstart", "proposal"])
+def test_scripts_are_good_shell(name: str) -> None:
+    script = render.as_script(connect.plan(load(name), BLANK))
+    subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
+    )
+    assert done.stdout == ""

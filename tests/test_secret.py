@@ -1,0 +1,77 @@
+"""The command that writes the secrets file, run by a real shell."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from cablectl import secret
+from cablectl.model import Cable, PskEnv, PskFile
+
+
+def write(cable: Cable, target: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    argv = [str(target) if word == secret.path(cable) else word for word in secret.write(cable)]
+    return subprocess.run(
+        argv, capture_output=True, check=False, env={"PATH": os.defpath, **environment}
+    )
+
+
+def from_file(cable: Cable, path: Path) -> Cable:
+    return replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(path))))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.binary(min_size=1, max_size=300).filter(secret.key))
+def test_the_shell_and_the_comparison_agree_on_every_key(
+    cable: Cable, tmp_path: Path, key: bytes
+) -> None:
+    source, target = tmp_path / "psk", tmp_path / "cable.secrets"
+    source.write_bytes(key)
+    assert write(from_file(cable, source), target).returncode == 0
+    assert target.read_bytes() == secret.line(cable, secret.key(key))
+
+
+def test_the_file_is_whole_private_and_for_two_addresses(cable: Cable, tmp_path: Path) -> None:
+    source, target = tmp_path / "psk", tmp_path / "cable.secrets"
+    source.write_text('two words, a "quote"\n')
+    os.umask(0o022)
+    assert write(from_file(cable, source), target).returncode == 0
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert target.read_text().startswith("172.18.0.8 172.18.0.7 : PSK 0x")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["cable.secrets", "psk"]
+
+
+def test_from_the_environment(cable: Cable, tmp_path: Path) -> None:
+    this = replace(cable, ipsec=replace(cable.ipsec, psk=PskEnv("CABLE_PSK")))
+    target = tmp_path / "cable.secrets"
+    assert write(this, target, CABLE_PSK="correct horse").returncode == 0
+    assert target.read_bytes() == secret.line(this, b"correct horse")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\r\n"], ids=["missing", "empty", "blank"])
+def test_no_key_no_file(cable: Cable, tmp_path: Path, content: bytes | None) -> None:
+    source, target = tmp_path / "psk", tmp_path / "cable.secrets"
+    if content is not None:
+        source.write_bytes(content)
+    assert write(from_file(cable, source), target).returncode != 0
+    assert not target.exists()
+    assert not Path(f"{target}.new").exists()
+
+
+def test_a_directory_that_takes_no_file(cable: Cable, tmp_path: Path) -> None:
+    source = tmp_path / "psk"
+    source.write_text("correct horse battery")
+    done = write(from_file(cable, source), tmp_path / "missing" / "cable.secrets")
+    assert done.returncode != 0
+    assert b"correct" not in done.stdout + done.stderr
+    assert b"636f7272656374" not in done.stdout + done.stderr  # "correct" in hex
+
+
+def test_a_path_is_no_option(cable: Cable) -> None:
+    odd = from_file(cable, Path("/-n; echo $(id)"))
+    assert secret.write(odd)[-1] == "/-n; echo $(id)"

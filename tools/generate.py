@@ -1,0 +1,61 @@
+"""Make anew what is checked in and derived: man page, completions, golden scripts.
+
+Run `python tools/generate.py` after a change of the command line, the man page or a plan, and read
+the difference. The tests fail while what is checked in differs from what this makes.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from docutils.core import publish_string
+from docutils.writers import manpage
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
+
+SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
+
+
+def man_page() -> str:
+    """Return man/cablectl.8 as its source makes it."""
+    source = (ROOT / "man" / "cablectl.8.rst").read_text()
+    settings = {"halt_level": 2, "report_level": 2}
+    roff = publish_string(source, writer=manpage.Writer(), settings_overrides=settings)
+    lines = roff.decode().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith('.\\" Generated'))
+
+
+def completion(shell: str) -> str:
+    """Return the completion as Typer emits it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cablectl"],
+        env={**os.environ, "_CABLECTL_COMPLETE": f"source_{shell}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout.strip() + "\n"
+
+
+def derived() -> dict[Path, str]:
+    """Return every derived file and what it is to hold."""
+    files = {ROOT / "man" / "cablectl.8": man_page()}
+    files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
+    return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}
+
+
+def main() -> None:
+    """Write them."""
+    for path, text in derived().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
