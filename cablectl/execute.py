@@ -113,7 +113,7 @@ def _undo(done: list[Step], progress: Progress) -> None:
         for argv in step.undo:
             progress.undo(argv)
             try:
-                run(argv, step.limit, "undo")
+                run(argv, step.limit, step.phase.label)
             except CablectlError as error:
                 progress.undo_failed(argv, error)
 
@@ -129,8 +129,12 @@ def _await(step: Step, since: float, progress: Progress) -> None:
 
 
 def _no_child_sa(step: Step) -> CablectlError:
-    """Ask once more, in the foreground, which is how pluto tells the reason."""
+    """Ask once more, in the foreground, which is how pluto tells the reason.
+
+    From the beginning: a negotiation that is under way already keeps its answers to itself.
+    """
     try:
+        run(libreswan.terminate(step.waits_for), COMMAND_LIMIT, "diagnose")
         told = run(libreswan.initiate_and_tell(step.waits_for), COMMAND_LIMIT, "diagnose")
     except CablectlError as error:
         told = "\n".join(error.details)

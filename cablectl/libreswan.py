@@ -130,7 +130,7 @@ def route(name: str) -> Argv:
 
 
 def unroute(name: str) -> Argv:
-    """Remove the trap policies."""
+    """Remove the trap policies; only after `terminate`, or 4.10 dies."""
     return (*WHACK, "--unroute", "--name", name)
 
 

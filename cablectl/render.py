@@ -93,7 +93,7 @@ class LineProgress:
 
     def undo_failed(self, argv: Argv, error: CablectlError) -> None:
         """Say what a person has to look at."""
-        self._say(f"[undo] {error.message}: {shlex.join(argv)}")
+        self._say(f"[undo] not undone, {error.message}: {shlex.join(argv)}")
 
     def close(self) -> None:
         """Nothing is left open."""

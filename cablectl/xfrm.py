@@ -92,7 +92,11 @@ def delete_sa(sa: SecurityAssociation) -> Argv:
 
 
 def parse_policies(text: str) -> frozenset[Policy]:
-    """Return what `ip xfrm policy` lists, without the policies of single sockets."""
+    """Return what `ip xfrm policy` lists.
+
+    Left out are the policies of single sockets and pluto's exception for IPv6 neighbour discovery,
+    which 4.10 leaves behind when it stops.
+    """
     return frozenset(
         Policy(
             source=found["source"],
@@ -103,11 +107,16 @@ def parse_policies(text: str) -> frozenset[Policy]:
             direction=found["direction"],
         )
         for found in re.finditer(_POLICY, text)
+        if found["protocol"] != "ipv6-icmp"
     )
 
 
 def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
-    """Return the SAs that `ip xfrm state nokeys` lists."""
+    """Return the SAs that `ip xfrm state nokeys` lists.
+
+    Left out are those with SPI 0: the kernel's reminders that it asked for an SA. They can't be
+    deleted and go by themselves after net.core.xfrm_acq_expires seconds.
+    """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
     return tuple(
         SecurityAssociation(
@@ -119,7 +128,7 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
             destination_port=_port(selector["dport"]) if selector else None,
         )
         for block in blocks
-        if (found := re.match(_SA, block))
+        if (found := re.match(_SA, block)) and int(found["spi"], 16)
         for selector in (re.search(_SELECTOR, block),)
     )
 

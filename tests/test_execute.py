@@ -167,12 +167,12 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     commands.fail_at(0)
     broken = commands.folder / "ipsec"
     broken.write_text(
-        broken.read_text().replace('case "$*" in', 'case "$*" in\n    *--unroute*) exit 9 ;;')
+        broken.read_text().replace('case "$*" in', 'case "$*" in\n    *--delete*) exit 9 ;;')
     )
     commands.fail_at(link - 1)
     with pytest.raises(CablectlError, match="overlay: the command failed"):
         execute.apply(lambda: connect.plan(cable, BLANK), told)
-    assert told.failed == ["undo: the command failed with exit code 9"] * 2
+    assert told.failed == ["add: the command failed with exit code 9"] * 2
     assert words(told.undone[-1]) == "ipsec whack --rereadsecrets"
 
 

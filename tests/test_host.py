@@ -51,6 +51,7 @@ src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 \n\tdir out priority 13
 src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 \n\tdir in priority 1360065 ptype main \n
 src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 \n\tdir in priority 1360065 ptype main \n
 src 0.0.0.0/0 dst 0.0.0.0/0 \n\tsocket in priority 0 ptype main \n
+src ::/0 dst ::/0 proto ipv6-icmp type 135 \n\tdir out priority 1 ptype main \n
 """
 
 

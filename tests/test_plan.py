@@ -59,10 +59,30 @@ def test_the_trap_is_seen_in_the_kernel_before_the_device_exists(cable: Cable) -
     assert max(routed) < min(seen) < max(seen) < device
 
 
+def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
+    lines = needed(connect.plan(cable, BLANK))
+    up = lines.index("ip link set dev vxlan-tunnel up")
+    waits = [i for i, line in enumerate(lines) if line.startswith("sh -c 'i=0; until")]
+    assert len(waits) == 2
+    assert max(waits) < up
+
+
 def test_teardown_takes_the_device_down_before_the_policies(cable: Cable, made: Facts) -> None:
     lines = needed(teardown.plan(cable, made))
     device = lines.index("ip link delete dev vxlan-tunnel")
     assert all(i > device for i, line in enumerate(lines) if line.startswith("ipsec whack"))
+
+
+def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
+    cable: Cable, made: Facts
+) -> None:
+    """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
+    facts = replace(made, policies=frozenset())
+    for step in connect.plan(cable, facts).needed:
+        if step.argv[2] == "--route":
+            assert [argv[2] for argv in step.undo] == ["--terminate", "--unroute"]
+    for step in connect.plan(cable, BLANK).needed:
+        assert not any("--unroute" in argv for argv in step.undo)
 
 
 def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
@@ -73,10 +93,11 @@ def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
 
 
 def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
+    """What route and initiate did goes with the connection, which is deleted."""
     without = {
         step.argv
         for step in connect.plan(cable, BLANK).needed
-        if not step.undo and step.phase not in (Phase.INITIATE, Phase.WAIT)
+        if not step.undo and step.phase not in (Phase.ROUTE, Phase.INITIATE, Phase.WAIT)
     }
     reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
     assert without - reads == {libreswan.STACK_MANAGER, libreswan.LISTEN}
@@ -90,11 +111,11 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
         1: (replace(made, secret=Secret.ABSENT), {Phase.SECRET}),
         2: (replace(made, connections={}, policies=frozenset()), {Phase.ADD, Phase.ROUTE}),
         3: (replace(made, policies=frozenset()), {Phase.ROUTE}),
-        4: (replace(made, overlay=Overlay()), {Phase.OVERLAY}),
+        4: (replace(made, overlay=Overlay()), {Phase.OVERLAY, Phase.UP}),
         5: (replace(made, overlay=replace(there, fdb=frozenset())), {Phase.OVERLAY}),
-        6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.OVERLAY}),
-        7: (replace(made, overlay=replace(there, rule=False)), {Phase.OVERLAY}),
-        8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.OVERLAY}),
+        6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
+        7: (replace(made, overlay=replace(there, rule=False)), {Phase.UP}),
+        8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.UP}),
         9: (replace(made, modules=False), {Phase.OFFLOAD}),
     }
     facts, expected = halves[missing]

@@ -1,7 +1,9 @@
 """A plan is a value: the ordered commands of an action on a cable, each with its undo and its why.
 
 The order is what keeps the overlay from ever sending in clear text: the trap policies stand, and
-are looked up in the kernel, before the device comes up; they go only after the device is gone.
+are looked up in the kernel, before the device is there; they go only after the device is gone. The
+device comes up last, when the SAs stand: a packet that meets a trap without an SA has pluto initiate
+from this end too, which leaves two Child SAs where one is enough (docs/adr/0001-up-last.md).
 """
 
 from enum import StrEnum
@@ -30,9 +32,10 @@ class Phase(StrEnum):
     SECRET = "secret: the pre-shared key of these two addresses"  # noqa: S105 - a word, no key
     ADD = "add: load the connections"
     ROUTE = "route: trap policies, from here on the overlay's packets are encrypted or dropped"
-    OVERLAY = "overlay: device, addresses, forwarding, routes"
+    OVERLAY = "overlay: the device, its address and forwarding entries, not up yet"
     INITIATE = "initiate: negotiate the SAs"
     WAIT = "wait: until a Child SA stands for every connection"
+    UP = "up: the device and its routes"
     UNLINK = "unlink: routes and device, while what they send is still encrypted"
     DELETE = "delete: unload the connections"
     FORGET = "forget: the pre-shared key"

@@ -1,6 +1,7 @@
 """Cable and facts → the plan that brings the cable up."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from cablectl import libreswan, mtu, secret, xfrm
 from cablectl.errors import HostNotReadyError, UsageError
@@ -34,6 +35,7 @@ def plan(cable: Cable, facts: Facts, *, wait: bool = True, limit: float = WAIT_L
         *_overlay(cable, facts, overlay_mtu(cable, facts)),
         *_initiate(cable, facts),
         *(_wait(cable, facts, limit) if wait else ()),
+        *_up(cable, facts),
     )
     return Plan(
         action=Action.CONNECT,
@@ -186,7 +188,11 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
             phase=Phase.ROUTE,
             argv=libreswan.route(each.name),
             why="have the kernel ask for SAs, or drop",
-            undo=(libreswan.unroute(each.name),),
+            # Deleting a connection that is new is enough. One that was there stays, and on 4.10 an
+            # --unroute while a Child SA is up kills pluto: see docs/libreswan.md.
+            undo=(libreswan.terminate(each.name), libreswan.unroute(each.name))
+            if each.name in loaded
+            else (),
             not_needed="routed" if _routed(cable, facts, each) else "",
         )
     for each in cable.connections:
@@ -206,21 +212,12 @@ def _routed(cable: Cable, facts: Facts, connection: Connection) -> bool:
 
 def _overlay(cable: Cable, facts: Facts, size: int) -> Iterator[Step]:
     there, link = facts.overlay, facts.overlay.link
-
-    def step(argv: Argv, why: str, undo: Argv | None, done: bool) -> Step:
-        return Step(
-            phase=Phase.OVERLAY,
-            argv=argv,
-            why=why,
-            undo=(undo,) if undo else (),
-            not_needed="there" if done else "",
-        )
-
+    step = partial(_made, Phase.OVERLAY)
     yield step(
         vxlan.add_link(cable, size),
         f"the VTEP's device; {size} bytes fill the path's {facts.path_mtu}",
         vxlan.delete_link(cable),
-        link is not None,
+        done=link is not None,
     )
     if link and link.mtu != size:
         undo = vxlan.set_mtu(cable, link.mtu)
@@ -229,7 +226,7 @@ def _overlay(cable: Cable, facts: Facts, size: int) -> Iterator[Step]:
         vxlan.address(cable, "add"),
         "the VTEP's address",
         vxlan.address(cable, "delete"),
-        link is not None and str(cable.local.vtep) in link.addresses,
+        done=link is not None and str(cable.local.vtep) in link.addresses,
     )
     for mac, gateway in vxlan.fdb_entries(cable):
         yield step(
@@ -238,28 +235,39 @@ def _overlay(cable: Cable, facts: Facts, size: int) -> Iterator[Step]:
             if mac == vxlan.ANY_MAC
             else "the peer's frames go to the peer",
             vxlan.fdb(cable, "delete", mac, gateway),
-            (mac, gateway) in there.fdb,
+            done=(mac, gateway) in there.fdb,
         )
+
+
+def _up(cable: Cable, facts: Facts) -> Iterator[Step]:
+    there, link = facts.overlay, facts.overlay.link
+    step = partial(_made, Phase.UP)
     yield step(
         vxlan.set_link(cable, "up"),
         "from here on the overlay can send",
         vxlan.set_link(cable, "down"),
-        link is not None and link.up,
+        done=link is not None and link.up,
     )
     yield step(
         vxlan.neighbour(cable, "add"),
         "the peer's VTEP needs no ARP",
         vxlan.neighbour(cable, "delete"),
-        (str(cable.remote.vtep.ip), cable.remote.vtep_mac) in there.neighbours,
+        done=(str(cable.remote.vtep.ip), cable.remote.vtep_mac) in there.neighbours,
     )
     for subnet, vtep in vxlan.routes(cable):
         yield step(
             vxlan.route(cable, "add", subnet, vtep),
             f"a subnet of {cable.remote.cluster}",
             vxlan.route(cable, "delete", subnet, vtep),
-            (subnet, vtep) in there.routes,
+            done=(subnet, vtep) in there.routes,
         )
-    yield step(vxlan.rule("add"), f"look table {vxlan.TABLE} up", vxlan.rule("delete"), there.rule)
+    yield step(
+        vxlan.rule("add"), f"look table {vxlan.TABLE} up", vxlan.rule("delete"), done=there.rule
+    )
+
+
+def _made(phase: Phase, argv: Argv, why: str, undo: Argv, *, done: bool) -> Step:
+    return Step(phase=phase, argv=argv, why=why, undo=(undo,), not_needed="there" if done else "")
 
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:

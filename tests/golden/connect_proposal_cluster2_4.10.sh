@@ -24,15 +24,11 @@ ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-1
 ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 dir out
 ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir out
 
-# overlay: device, addresses, forwarding, routes
+# overlay: the device, its address and forwarding entries, not up yet
 ip link add dev vxlan-tunnel address 02:ca:ac:12:00:07 mtu 1408 type vxlan id 1000 local 172.18.0.7 dstport 4789 nolearning
 ip address add 241.18.0.7/8 dev vxlan-tunnel
 bridge fdb append 02:ca:ac:12:00:08 dev vxlan-tunnel dst 172.18.0.8 self permanent
 bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 172.18.0.8 self permanent
-ip link set dev vxlan-tunnel up
-ip neigh add 241.18.0.8 lladdr 02:ca:ac:12:00:08 dev vxlan-tunnel nud permanent
-ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip rule add from all lookup 100 pref 100 protocol 241
 
 # initiate: negotiate the SAs
 ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-172-18-0-8-0
@@ -41,3 +37,9 @@ ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-172-18-0-
 # wait: until a Child SA stands for every connection
 sh -c 'i=0; until ipsec whack --trafficstatus | grep -qF "\"$1\", type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-0 60
 sh -c 'i=0; until ipsec whack --trafficstatus | grep -qF "\"$1\", type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-1 60
+
+# up: the device and its routes
+ip link set dev vxlan-tunnel up
+ip neigh add 241.18.0.8 lladdr 02:ca:ac:12:00:08 dev vxlan-tunnel nud permanent
+ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
+ip rule add from all lookup 100 pref 100 protocol 241

@@ -23,15 +23,11 @@ ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1
 ip xfrm policy get src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 dir out
 ip xfrm policy get src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 dir out
 
-# overlay: device, addresses, forwarding, routes
+# overlay: the device, its address and forwarding entries, not up yet
 ip link add dev vxlan-tunnel address 02:ca:ac:12:00:08 mtu 1408 type vxlan id 1000 local 172.18.0.8 dstport 4789 nolearning
 ip address add 241.18.0.8/8 dev vxlan-tunnel
 bridge fdb append 02:ca:ac:12:00:07 dev vxlan-tunnel dst 172.18.0.7 self permanent
 bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 172.18.0.7 self permanent
-ip link set dev vxlan-tunnel up
-ip neigh add 241.18.0.7 lladdr 02:ca:ac:12:00:07 dev vxlan-tunnel nud permanent
-ip route add 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 100 metric 100 proto 241
-ip rule add from all lookup 100 pref 100 protocol 241
 
 # initiate: negotiate the SAs
 # not needed (cluster2 initiates): ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-0
@@ -40,3 +36,9 @@ ip rule add from all lookup 100 pref 100 protocol 241
 # wait: until a Child SA stands for every connection
 sh -c 'i=0; until ipsec whack --trafficstatus | grep -qF "\"$1\", type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-0 60
 sh -c 'i=0; until ipsec whack --trafficstatus | grep -qF "\"$1\", type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-1 60
+
+# up: the device and its routes
+ip link set dev vxlan-tunnel up
+ip neigh add 241.18.0.7 lladdr 02:ca:ac:12:00:07 dev vxlan-tunnel nud permanent
+ip route add 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 100 metric 100 proto 241
+ip rule add from all lookup 100 pref 100 protocol 241

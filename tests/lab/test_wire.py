@@ -35,6 +35,8 @@ def udp(source: int, target: int, data: bytes = b"data") -> bytes:
         (ipv4(17, udp(500, 500)), "ike"),
         (ipv4(17, udp(50000, 4789)), "overlay"),
         (ipv6(17, udp(50000, 4789)), "overlay"),
+        (ipv6(44, b"\x11\x00\x00\x01iden" + udp(50000, 4789)), "overlay"),  # a first fragment
+        (ipv6(44, b"\x11\x00\x00\x09iden" + udp(50000, 4789)), "other"),
         (ipv4(17, udp(4789, 50000)), "other"),
         (ipv4(47, b"gre"), "overlay"),
         (ipv4(17, udp(50000, 4789), offset=185), "other"),  # not a first fragment: no ports

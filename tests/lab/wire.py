@@ -33,6 +33,8 @@ def classify(frame: bytes, overlay_port: int) -> str:
         protocol, payload = frame[23], frame[14 + 4 * (frame[14] & 15) :]
     elif kind == ETH_P_IPV6:
         protocol, payload = frame[20], frame[54:]
+        if protocol == socket.IPPROTO_FRAGMENT and not int.from_bytes(payload[2:4]) & 0xFFF8:
+            protocol, payload = payload[0], payload[8:]
     else:
         return "canary" if kind == ETH_P_CANARY else "other"
     if protocol == socket.IPPROTO_ESP:
@@ -67,16 +69,23 @@ class Capture:
         self._running = True
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        self._prove()
+        try:
+            self._prove()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
             self._prove()
         finally:
-            self._running = False
-            self._reader.join()
-            self._socket.close()
+            self._stop()
+
+    def _stop(self) -> None:
+        self._running = False
+        self._reader.join()
+        self._socket.close()
 
     def summary(self) -> dict[str, Tally]:
         """Return a tally for each class, up to now."""

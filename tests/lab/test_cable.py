@@ -1,0 +1,327 @@
+"""The main job, with the installed program on two real gateways."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .gateways import Gateway, Lab
+from .rooms import until
+from .wire import Capture
+
+pytestmark = pytest.mark.lab
+
+PROGRAM = str(Path(sys.executable).parent / "cablectl")
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+FILE = "/etc/cablectl/cable.yaml"
+PSK_FILE = "/etc/cablectl/psk"
+PSK = "a key of the lab, 40 characters or more: yes"
+VTEP = {"c1": "241.18.0.8", "c2": "241.18.0.7"}
+PEER = {"c1": "c2", "c2": "c1"}
+CLUSTER = {"c1": "cluster1", "c2": "cluster2"}
+ICMP_AND_IP = 28  # bytes of a ping that its -s doesn't count
+
+
+def prepare(gateway: Gateway, example: str = "quickstart", psk: str = PSK) -> None:
+    """Copy the file and the key, as a person does."""
+    gateway.write(FILE, (EXAMPLES / f"{example}.yaml").read_text())
+    gateway.write(PSK_FILE, f"{psk}\n")
+
+
+def run(gateway: Gateway, *args: str) -> subprocess.CompletedProcess[str]:
+    return gateway.run(PROGRAM, *args, check=False, timeout=150)
+
+
+def on_both(lab: Lab, *args: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run the program on both gateways at once."""
+    running = [gateway.popen(PROGRAM, *args) for gateway in lab.gateways]
+    done = []
+    for process in running:
+        out, err = process.communicate(timeout=150)
+        done.append(subprocess.CompletedProcess(args, process.returncode, out, err))
+    return done
+
+
+def connected(lab: Lab) -> None:
+    """Bring the cable up, or fail with what the program said."""
+    for done in on_both(lab, "connect", FILE):
+        assert done.returncode == 0, done.stderr
+        assert "is up, encrypted by ESP in transport mode" in done.stdout
+
+
+def torn_down(lab: Lab) -> None:
+    for gateway in lab.gateways:
+        done = run(gateway, "teardown", FILE)
+        assert done.returncode == 0, done.stderr
+
+
+def child_sas(gateway: Gateway) -> list[str]:
+    """Return the names of the connections that have a Child SA, once for each."""
+    lines = gateway.whack("--trafficstatus").splitlines()
+    return sorted(line.split('"')[1] for line in lines)
+
+
+def connections(gateway: Gateway) -> list[str]:
+    peer = PEER[gateway.name]
+    address = VTEP[peer].replace("241", "172", 1).replace(".", "-")
+    return [f"submariner-cable-{CLUSTER[peer]}-{address}-{number}" for number in (0, 1)]
+
+
+def ping(gateway: Gateway, *options: str) -> subprocess.CompletedProcess[str]:
+    target = VTEP[PEER[gateway.name]]
+    return gateway.run("ping", "-c", "2", "-i", "0.2", "-W", "2", *options, target, check=False)
+
+
+def assert_encrypted(wire: Capture) -> None:
+    summary = wire.summary()
+    assert summary["overlay"].frames == 0, "overlay packets in clear text"
+    assert summary["esp-in-udp"].frames > 0
+
+
+@pytest.fixture
+def gateways(lab: Lab) -> Iterator[Lab]:
+    """Gateways with pluto running, the file in place and no cable, whatever the test before did."""
+    for gateway in lab.gateways:
+        prepare(gateway)
+    yield lab
+    for gateway in lab.gateways:
+        prepare(gateway)
+        if gateway.run("ipsec", "whack", "--status", check=False).returncode:
+            gateway.start_pluto()
+    torn_down(lab)
+
+
+def test_from_connect_to_teardown(gateways: Lab) -> None:
+    lab = gateways
+    before = [gateway.snapshot() for gateway in lab.gateways]
+    with lab.capture() as wire:
+        connected(lab)
+        for gateway in lab.gateways:
+            assert child_sas(gateway) == connections(gateway)  # one each, not two
+            assert ping(gateway).returncode == 0
+            reaches_the_largest_and_no_more(gateway)
+            connect_again_changes_nothing(gateway)
+        assert wire.summary()["esp-in-udp"].largest == 1500
+        torn_down(lab)
+    assert_encrypted(wire)
+    assert [gateway.snapshot() for gateway in lab.gateways] == before
+
+
+def reaches_the_largest_and_no_more(gateway: Gateway) -> None:
+    (link,) = json.loads(gateway.run("ip", "-j", "link", "show", "vxlan-tunnel").stdout)
+    size = link["mtu"] - ICMP_AND_IP
+    assert ping(gateway, "-M", "do", "-s", str(size)).returncode == 0
+    assert ping(gateway, "-M", "do", "-s", str(size + 1)).returncode != 0
+
+
+def connect_again_changes_nothing(gateway: Gateway) -> None:
+    before = gateway.snapshot()
+    again = run(gateway, "connect", FILE)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("nothing to do: the cable to")
+    assert gateway.snapshot() == before
+    live = run(gateway, "plan", FILE)
+    commands = [line for line in live.stdout.splitlines() if line and line[0] != "#"]
+    assert [line for line in commands if not line.startswith("set -eu")] == []
+
+
+def test_the_kernel_itself_says_that_no_larger_mtu_fits(gateways: Lab) -> None:
+    """With a device of 4 bytes more, the first full packet has the kernel tell the path MTU."""
+    connected(gateways)
+    for gateway in gateways.gateways:
+        gateway.ip("link set vxlan-tunnel mtu 1412")
+    larger = ping(gateways.gateways[0], "-M", "do", "-s", str(1412 - ICMP_AND_IP))
+    assert "message too long, mtu=1408" in larger.stderr
+
+
+def test_subnets_are_routed_over_the_overlay(gateways: Lab) -> None:
+    lab = gateways
+    c1, c2 = lab.gateways
+    connected(lab)
+    with (
+        present(c1, "address add 10.44.0.1/32 dev lo"),
+        present(c2, "address add 10.45.0.1/32 dev lo"),
+        lab.capture() as wire,
+    ):
+        done = c1.run("ping", "-c", "2", "-I", "10.44.0.1", "10.45.0.1", check=False)
+    assert done.returncode == 0
+    assert_encrypted(wire)
+
+
+def test_in_any_order(gateways: Lab) -> None:
+    """The end that initiates comes first, and the other one some seconds later."""
+    c1, c2 = gateways.gateways
+    with c2.popen(PROGRAM, "connect", FILE) as first:
+        until(lambda: "IKE_SA_INIT" in c2.whack("--showstates"), "c2 initiating")
+        assert run(c1, "connect", FILE).returncode == 0
+        assert first.communicate(timeout=90)[0].startswith("the cable to cluster1 is up")
+
+
+def test_a_wrong_psk(gateways: Lab) -> None:
+    """Both ends say so, and both are as they were."""
+    lab = gateways
+    prepare(lab.gateways[0], psk="another key than that of the other end")
+    before = [gateway.snapshot() for gateway in lab.gateways]
+    with lab.capture() as wire:
+        for done in on_both(lab, "connect", FILE, "--timeout", "12"):
+            assert done.returncode == 1, done.stderr
+            assert "authentication failed" in done.stderr
+            assert "is the pre-shared key the same at both ends?" in done.stderr
+            assert "another key" not in done.stderr
+    assert [gateway.snapshot() for gateway in lab.gateways] == before
+    assert wire.summary()["overlay"].frames == 0
+
+
+def test_a_peer_that_never_answers(gateways: Lab) -> None:
+    """Either end, the one that initiates and the one that waits."""
+    for gateway, peer in (gateways.gateways, gateways.gateways[::-1]):
+        peer.ip("link set eth0 down")
+        before = gateway.snapshot()
+        done = run(gateway, "connect", FILE, "--timeout", "5")
+        peer.ip("link set eth0 up", "route replace default via 172.18.255.254")
+        assert done.returncode == 4, done.stderr
+        assert "within 5 s: no answer from the peer" in done.stderr
+        assert gateway.snapshot() == before
+
+
+def test_a_peer_that_has_no_such_cable(gateways: Lab) -> None:
+    c2 = gateways.gateways[1]
+    before = c2.snapshot()
+    done = run(c2, "connect", FILE, "--timeout", "5")
+    assert done.returncode == 1, done.stderr
+    assert "has the peer run connect, with the same file?" in done.stderr
+    assert c2.snapshot() == before
+
+
+def test_a_dead_pluto(gateways: Lab) -> None:
+    c1 = gateways.gateways[0]
+    before = c1.snapshot()
+    c1.kill_pluto()
+    dead = c1.snapshot()
+    done = run(c1, "connect", FILE)
+    assert done.returncode == 3
+    assert done.stderr.startswith("cablectl: pluto isn't running")
+    assert c1.snapshot() == dead
+    c1.start_pluto()
+    assert c1.snapshot() == before
+
+
+def test_teardown_after_pluto_was_killed(gateways: Lab) -> None:
+    lab = gateways
+    c1 = lab.gateways[0]
+    before = c1.snapshot()
+    connected(lab)
+    c1.kill_pluto()
+    done = run(c1, "teardown", FILE)
+    assert done.returncode == 0, done.stderr
+    c1.start_pluto()
+    assert c1.snapshot() == before
+    assert run(c1, "teardown", FILE).stdout.startswith("nothing to do")
+
+
+def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
+    """A systemctl that does what ipsec.service says, on a host that says it runs systemd."""
+    lab = gateways
+    c1 = lab.gateways[0]
+    before = c1.snapshot()
+    c1.stop_pluto()
+    c1.path("/run/systemd/system").mkdir(parents=True)
+    c1.write("/etc/bin/systemctl", SYSTEMCTL, mode=0o755)
+    with lab.gateways[1].popen(PROGRAM, "connect", FILE) as other:
+        path = f"/etc/bin:{Path(PROGRAM).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+        done = c1.run(PROGRAM, "connect", FILE, check=False, env={"PATH": path}, timeout=150)
+        assert done.returncode == 0, done.stderr
+        assert "systemctl start ipsec" in done.stderr
+        other.communicate(timeout=90)
+    torn_down(lab)
+    assert c1.snapshot() == before
+
+
+SYSTEMCTL = """#!/bin/sh
+unit=/lib/systemd/system/ipsec.service
+case "$*" in
+    "cat ipsec.service") exec cat "$unit" ;;
+    "start ipsec")
+        sed -n 's/^ExecStartPre=//p' "$unit" | grep -v nflog | sh -e || exit 1
+        $(sed -n 's/^ExecStart=//p' "$unit" | sed 's/ --nofork//') || exit 1
+        until ipsec whack --status >/dev/null; do sleep 0.1; done ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_what_is_someone_elses_stays(gateways: Lab) -> None:
+    """A device of the same name is not ours, and nothing is changed for its sake."""
+    c1 = gateways.gateways[0]
+    with present(c1, "link add vxlan-tunnel type vxlan id 1000 dstport 4790 local 172.18.0.8"):
+        before = c1.snapshot()
+        done = run(c1, "connect", FILE)
+        assert done.returncode == 3
+        assert "vxlan-tunnel exists and cablectl didn't make it" in done.stderr
+        assert run(c1, "teardown", FILE).returncode == 0
+        assert c1.snapshot() == before
+
+
+def test_a_failing_step_is_shown_and_undone(gateways: Lab) -> None:
+    """Somebody's route is where one of ours belongs: it stays, and ours are taken back.
+
+    That is the last but one of all steps, with the overlay up and in use on both ends.
+    """
+    c1, c2 = gateways.gateways
+    with present(c1, "route add blackhole 10.45.0.0/16 table 100 metric 100"):
+        before = c1.snapshot()
+        with gateways.capture() as wire, c2.popen(PROGRAM, "connect", FILE) as peer:
+            done = run(c1, "connect", FILE)
+            peer.communicate(timeout=90)
+            c2.run("ping", "-c", "3", "-i", "0.2", "-W", "1", VTEP["c1"], check=False)
+        assert done.returncode == 1
+        assert "$ ip route add 10.45.0.0/16 via 241.18.0.7" in done.stderr
+        assert "RTNETLINK answers: File exists" in done.stderr
+        assert c1.snapshot() == before
+        assert_encrypted(wire)
+
+
+@contextmanager
+def present(gateway: Gateway, command: str) -> Iterator[None]:
+    """Have something of somebody else's there for a while."""
+    gateway.ip(command)
+    try:
+        yield
+    finally:
+        gateway.ip(command.replace(" add ", " delete "))
+
+
+def test_a_service_name_that_the_host_does_not_know(gateways: Lab) -> None:
+    c1 = gateways.gateways[0]
+    prepare(c1, "proposal")
+    before = c1.snapshot()
+    done = run(c1, "connect", FILE)
+    assert done.returncode == 3
+    assert "try: write port: 4789" in done.stderr
+    assert c1.snapshot() == before
+
+
+def test_the_script_does_the_same(gateways: Lab) -> None:
+    """`plan --dry-run | sh` on both ends brings the cable up, and the other one takes it away."""
+    lab = gateways
+    before = [gateway.snapshot()["files"] for gateway in lab.gateways]
+    with lab.capture() as wire:
+        script = f"{PROGRAM} plan {FILE} --dry-run | sh"
+        running = [gateway.popen("sh", "-c", script) for gateway in lab.gateways]
+        for process in running:
+            out, err = process.communicate(timeout=150)
+            assert process.returncode == 0, out + err
+        for gateway in lab.gateways:
+            assert child_sas(gateway) == connections(gateway)
+            assert ping(gateway).returncode == 0
+            assert run(gateway, "connect", FILE).stdout.startswith("nothing to do")
+            gateway.run("sh", "-c", f"{PROGRAM} plan {FILE} --dry-run --action teardown | sh")
+            assert run(gateway, "teardown", FILE).stdout.startswith("nothing to do")
+    assert_encrypted(wire)
+    assert [gateway.snapshot()["files"] for gateway in lab.gateways] == before
