@@ -1,7 +1,8 @@
 """How long a dry run takes from a cold start, as a ratio to importing Typer and PyYAML.
 
-Run `python benchmarks/startup.py` in the environment that cablectl is installed in. The two commands
-take turns, so that a busy machine slows both; the medians of their times are compared.
+Run `make bench`, or `python benchmarks/startup.py` in the environment where cablectl is installed,
+after `python -m compileall cablectl` if it is an editable one: pip compiles what it copies. The two
+commands take turns, so that a busy machine slows both; the medians of their times are compared.
 """
 
 import statistics

@@ -94,7 +94,9 @@ def test_no_value_makes_a_traceback(place: str, value: object) -> None:
 
     flow = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
     shown = flow.removesuffix("\n...\n").strip()
+    message = ""
     try:
         spec.parse(QUICKSTART.replace(place, shown, 1), "cable.yaml")
     except UsageError as error:
-        assert error.message.startswith("cable.yaml:")
+        message = error.message
+    assert not message or message.startswith("cable.yaml:")

@@ -1,9 +1,9 @@
 """A plan is a value: the ordered commands of an action on a cable, each with its undo and its why.
 
 The order is what keeps the overlay from ever sending in clear text: the trap policies stand, and
-are looked up in the kernel, before the device is there; they go only after the device is gone. The
-device comes up last, when the SAs stand: a packet that meets a trap without an SA has pluto initiate
-from this end too, which leaves two Child SAs where one is enough (docs/adr/0001-up-last.md).
+are looked up in the kernel, before the device is there; they go only after the device is gone.
+The device comes up last, when the SAs stand: a packet that meets a trap without an SA has pluto
+initiate from this end too, which leaves two Child SAs instead of one (docs/adr/0001-up-last.md).
 """
 
 from enum import StrEnum

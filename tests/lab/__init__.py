@@ -1,0 +1,1 @@
+"""The lab: two gateways with a real pluto each, in network namespaces."""

@@ -1,0 +1,62 @@
+# The one task runner: from a bare checkout on Debian, as root, or as a user with sudo.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help system setup test fast lab demo lint bench docs clean
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+BIN := $(CURDIR)/.venv/bin
+# What the program uses, what the lab boots where the kernel has no ESP, what the tests read with.
+PACKAGES := libreswan iproute2 iputils-ping kmod procps sysvinit-utils util-linux user-mode-linux \
+	man-db python3 python3-venv
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+system: ## install the Debian packages that are missing
+	@missing=$$(for each in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' "$$each" 2>/dev/null | grep -q 'ok installed' || echo "$$each"; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing:" $$missing; \
+		$(SUDO) apt-get update -q; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
+# Python files are compiled here as pip compiles those that it copies: it halves the time to start.
+setup: .venv/done ## make the virtual environment .venv, with cablectl and what develops it
+	@$(BIN)/python -m compileall -q cablectl
+
+.venv/done: pyproject.toml | system
+	python3 -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+test: setup ## pass all tests: the fast ones, then those of the lab
+	$(BIN)/python -m pytest -m 'not lab'
+	tests/lab/boot $(BIN)/python -m pytest -m lab
+
+fast: setup ## pass the tests that need neither root nor ESP
+	$(BIN)/python -m pytest -m 'not lab'
+
+lab: setup ## pass the tests on two real gateways
+	tests/lab/boot $(BIN)/python -m pytest -m lab
+
+demo: setup ## show the main job on two real gateways, from plan to ping to teardown
+	tests/lab/boot $(BIN)/python -m tests.lab.demo
+
+lint: setup ## look for mistakes in style, types, imports and shell
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/shellcheck tests/lab/boot .ci/run
+
+bench: setup ## measure, as ratios in one run
+	$(BIN)/python benchmarks/startup.py
+
+docs: setup ## make man page, completions and golden scripts anew
+	$(BIN)/python tools/generate.py
+
+clean: ## remove what the other targets made here
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

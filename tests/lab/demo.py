@@ -1,0 +1,69 @@
+"""`make demo`: the main job on two real gateways, with every command and what it prints."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from .gateways import Gateway, Lab
+from .test_cable import EXAMPLES, FILE, PROGRAM, VTEP, child_sas, prepare
+
+
+def main() -> None:
+    """Show it; exit with 1 if anything of it fails."""
+    say("Two gateways, each with a pluto of its own; on both the same file:")
+    print(indented((EXAMPLES / "quickstart.yaml").read_text()))
+    with Lab() as lab:
+        c1 = lab.gateway("c1", "172.18.0.8/16")
+        c2 = lab.gateway("c2", "172.18.0.7/16")
+        for gateway in (c1, c2):
+            gateway.start_pluto()
+            prepare(gateway)
+        say("Every command beforehand; nothing is run.")
+        show(c1, "plan", FILE, "--dry-run")
+        with lab.capture() as wire:
+            say("On the one gateway, and at the same time on the other:")
+            print(f"c2# cablectl connect {FILE}", flush=True)
+            with c2.popen(PROGRAM, "connect", FILE) as other:
+                show(c1, "connect", FILE)
+                print(indented(other.communicate(timeout=120)[0]))
+            say(f"Child SAs of c1: {', '.join(child_sas(c1))}")
+            say("Across the overlay, the largest packet that fits:")
+            show_command(c1, "ping", "-c", "3", "-i", "0.2", "-M", "do", "-s", "1380", VTEP["c2"])
+            say("Once more: nothing is left to do.")
+            show(c1, "connect", FILE)
+            say("And away again.")
+            show(c1, "teardown", FILE)
+            show(c2, "teardown", FILE)
+        say("Meanwhile on the wire, in frames (and the longest, in bytes):")
+        for name, tally in wire.summary().items():
+            label = "overlay in clear text" if name == "overlay" else name
+            print(f"    {label:24}{tally.frames:6}{tally.largest:8}")
+        sys.exit(wire.summary()["overlay"].frames > 0)
+
+
+def say(text: str) -> None:
+    print(f"\n=== {text}", flush=True)
+
+
+def indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())
+
+
+def show(gateway: Gateway, *args: str) -> None:
+    """Run the program as a person would read it."""
+    show_command(gateway, PROGRAM, *args)
+
+
+def show_command(gateway: Gateway, *argv: str) -> None:
+    print(f"{gateway.name}# {shlex.join((Path(argv[0]).name, *argv[1:]))}", flush=True)
+    done = gateway.run("sh", "-c", 'exec "$@" 2>&1', "sh", *argv, check=False, timeout=150)
+    print(indented(done.stdout), flush=True)
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, argv)
+
+
+if __name__ == "__main__":
+    main()
