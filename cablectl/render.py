@@ -129,7 +129,7 @@ class LiveProgress(LineProgress):
         self._status.update(Text(text))
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def progress(stream: TextIO) -> LineProgress:

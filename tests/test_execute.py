@@ -121,6 +121,15 @@ def test_nothing_to_do_runs_nothing(cable: Cable, commands: Commands) -> None:
     assert commands.log == []
 
 
+def test_not_waiting_asks_for_no_sas(commands: Commands) -> None:
+    cable, told = load("quickstart", "cluster2"), Told()
+    loaded = connected(cable, Version(4, 10), 1408, up=False)
+    plans = (connect.plan(cable, facts, wait=False) for facts in (BLANK, loaded))
+    execute.apply(in_turn(*plans), told)
+    assert told.undone == []
+    assert any("--initiate" in line for line in commands.log)
+
+
 def failing_steps() -> list[int]:
     plan = connect.plan(load("quickstart", "cluster2"), BLANK)
     return list(range(1, 1 + sum(not step.waits_for for step in plan.needed)))

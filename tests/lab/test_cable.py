@@ -163,6 +163,17 @@ def test_in_any_order(gateways: Lab) -> None:
         assert first.communicate(timeout=90)[0].startswith("the cable to cluster1 is up")
 
 
+def test_without_waiting(gateways: Lab) -> None:
+    """Each end returns at once, and the cable comes up by itself."""
+    lab = gateways
+    for gateway in lab.gateways[::-1]:
+        done = run(gateway, "connect", FILE, "--no-wait")
+        assert done.returncode == 0, done.stderr
+        assert "not waited for its SAs" in done.stdout
+    until(lambda: all(child_sas(each) for each in lab.gateways), "Child SAs", timeout=60)
+    until(lambda: ping(lab.gateways[0]).returncode == 0, "ping", timeout=60)
+
+
 def test_a_wrong_psk(gateways: Lab) -> None:
     """Both ends say so, and both are as they were."""
     lab = gateways

@@ -1,0 +1,64 @@
+"""Progress and errors, on a terminal and in a pipe."""
+
+import io
+import os
+import pty
+
+from cablectl import render
+from cablectl.errors import CablectlError
+from cablectl.facts import Facts, connected
+from cablectl.libreswan import Version
+from cablectl.model import Cable
+from cablectl.plan import connect, teardown
+
+BLANK = Facts(libreswan=Version(4, 10))
+
+
+def tell(progress: render.LineProgress, cable: Cable) -> None:
+    """Have everything happen once."""
+    step = connect.plan(cable, BLANK).needed[4]
+    progress.step(5, 20, step)
+    progress.waiting(cable.connections[0].name, 3.2)
+    progress.undo(step.undo[0])
+    progress.undo_failed(step.undo[0], CablectlError("add: it broke"))
+    progress.close()
+
+
+def test_a_pipe_gets_whole_commands_line_by_line(cable: Cable) -> None:
+    stream = io.StringIO()
+    progress = render.progress(stream)
+    tell(progress, cable)
+    first, undo, failed = stream.getvalue().splitlines()
+    assert first.startswith("[5/20] add: ipsec whack --psk --encrypt --forceencaps --name ")
+    assert undo == f"[undo] ipsec whack --delete --name {cable.connections[0].name}"
+    assert failed.startswith("[undo] not undone, add: it broke: ipsec whack")
+
+
+def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(cable: Cable) -> None:
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as stream:
+        progress = render.progress(stream)
+        assert isinstance(progress, render.LiveProgress)
+        tell(progress, cable)
+    shown = os.read(reader, 1 << 16).decode()
+    assert f"[undo] ipsec whack --delete --name {cable.connections[0].name}" in shown
+    assert shown.rstrip().endswith("\x1b[2K")  # the moving line is gone
+    assert "\x1b[?25h" in shown  # and the cursor is back
+
+
+def test_an_error_has_its_details_and_a_way_out() -> None:
+    error = CablectlError("it broke", hint="mend it", details=["$ command", "output"])
+    text = render.as_error(error, io.StringIO())
+    assert text == "cablectl: it broke\n  $ command\n  output\n  try: mend it"
+
+
+def test_summaries_say_what_is_true(cable: Cable) -> None:
+    made = connected(cable, Version(4, 10), 1408)
+    up = render.as_summary(connect.plan(cable, BLANK))
+    assert up.startswith("the cable to cluster2 is up, encrypted by ESP in transport mode")
+    assert render.as_summary(connect.plan(cable, made)) == f"nothing to do: {up}"
+    unawaited = render.as_summary(connect.plan(cable, BLANK, wait=False))
+    assert "is made; not waited for its SAs" in unawaited
+    gone = "no trace of the cable to cluster2 is left"
+    assert render.as_summary(teardown.plan(cable, made)) == gone
+    assert render.as_summary(teardown.plan(cable, BLANK)) == f"nothing to do: {gone}"
