@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from cablectl.errors import CablectlError
 from cablectl.libreswan import Argv
-from cablectl.plan import Action, Plan, Step
+from cablectl.plan import Action, Phase, Plan, Step
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,7 +154,8 @@ def as_summary(plan: Plan) -> str:
     waited = any(step.waits_for for step in plan.steps)
     state = "up, encrypted by ESP in transport mode" if waited else "made; not waited for its SAs"
     device = f"{cable.vxlan.device}, VTEP {cable.local.vtep.ip}"
-    return f"{verb}the cable to {cable.remote.cluster} is {state} ({device})"
+    started = "; pluto was started" if any(s.phase is Phase.PLUTO for s in plan.needed) else ""
+    return f"{verb}the cable to {cable.remote.cluster} is {state} ({device}){started}"
 
 
 def _title(plan: Plan) -> str:

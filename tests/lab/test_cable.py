@@ -249,6 +249,7 @@ def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
         done = c1.run(PROGRAM, "connect", FILE, check=False, env={"PATH": path}, timeout=150)
         assert done.returncode == 0, done.stderr
         assert "systemctl start ipsec" in done.stderr
+        assert done.stdout.endswith("; pluto was started\n")
         other.communicate(timeout=90)
     torn_down(lab)
     assert c1.snapshot() == before
@@ -332,6 +333,7 @@ def test_the_script_does_the_same(gateways: Lab) -> None:
             assert child_sas(gateway) == connections(gateway)
             assert ping(gateway).returncode == 0
             assert run(gateway, "connect", FILE).stdout.startswith("nothing to do")
+        for gateway in lab.gateways:
             gateway.run("sh", "-c", f"{PROGRAM} plan {FILE} --dry-run --action teardown | sh")
             assert run(gateway, "teardown", FILE).stdout.startswith("nothing to do")
     assert_encrypted(wire)
