@@ -80,8 +80,8 @@ class LineProgress:
         self._waiting = ""
 
     def step(self, number: int, total: int, step: Step) -> None:
-        """Show the command before it runs."""
-        what = step.waits_for or shlex.join(step.argv)
+        """Show the command before it runs; of a shell program, what it is for."""
+        what = step.waits_for or (step.why if step.argv[0] == "sh" else shlex.join(step.argv))
         self._say(f"[{number}/{total}] {step.phase.label}: {what}")
 
     def waiting(self, name: str, seconds: float) -> None:
