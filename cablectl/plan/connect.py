@@ -11,7 +11,7 @@ from cablectl.model import Cable, Connection, Encapsulation, Offload
 from cablectl.overlay import vxlan
 from cablectl.plan import Action, Phase, Plan, Step
 
-DAEMON_LIMIT = 60  # seconds for the daemon's start: NSS, its own checks, a busy host
+DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
 WAIT_LIMIT = 60  # seconds for the Child SAs, unless the user says otherwise
 
 # $1 is the connection's name, $2 the limit in seconds.
@@ -152,6 +152,7 @@ def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
         argv=libreswan.STACK_MANAGER,
         why="the kernel's IPsec, and with it what offload needs; modules stay loaded afterwards",
         not_needed=not_needed,
+        limit=DAEMON_LIMIT,
     )
 
 
