@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import sh
 
@@ -50,7 +50,7 @@ def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
     plan = make_plan()
     if not plan.needed:
         return plan
-    with _signals_as_exceptions():
+    with _signals(_leave):
         if plan.action is Action.TEARDOWN:
             _run_all(plan, progress)
             _prove(make_plan)
@@ -109,14 +109,18 @@ def _prove(make_plan: Callable[[], Plan]) -> None:
 
 
 def _undo(done: list[Step], progress: Progress) -> None:
-    """Undo in reverse order; what can't be undone is told and hides neither error nor the rest."""
-    for step in reversed(done):
-        for argv in step.undo:
-            progress.undo(argv)
-            try:
-                run(argv, step.limit, step.phase.label)
-            except CablectlError as error:
-                progress.undo_failed(argv, error)
+    """Undo in reverse order; what can't be undone is told and hides neither error nor the rest.
+
+    Another Ctrl-C doesn't leave it half done: every command has its time limit.
+    """
+    with _signals(signal.SIG_IGN):
+        for step in reversed(done):
+            for argv in step.undo:
+                progress.undo(argv)
+                try:
+                    run(argv, step.limit, step.phase.label)
+                except CablectlError as error:
+                    progress.undo_failed(argv, error)
 
 
 def _await(step: Step, since: float, progress: Progress) -> None:
@@ -201,17 +205,26 @@ def run(argv: Argv, limit: float, what: str) -> str:
     return output.getvalue().decode(errors="replace")
 
 
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    """End in an exception, so that Ctrl-C, `kill` and a lost terminal are undone like a failure."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
 @contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """Have a lost terminal or a `kill` end in an exception, so that it is undone like a failure."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(each, leave) for each in signals]
+def _signals(
+    handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers,
+) -> Iterator[None]:
+    """Have signals handled for a while, but for those that whoever started us has ignored."""
+    before = {
+        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    changed = {each: old for each, old in before.items() if old is not signal.SIG_IGN}
+    for each in changed:
+        signal.signal(each, handler)
     try:
         yield
     finally:
-        for each, handler in zip(signals, before, strict=True):
-            signal.signal(each, handler)
+        for each, old in changed.items():
+            signal.signal(each, old)

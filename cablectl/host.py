@@ -68,12 +68,13 @@ def path_mtu(cable: Cable) -> int | None:
     return int(min([*told, *(link["mtu"] for link in links)]))
 
 
-def libreswan_version() -> Version | None:
-    """Return the release that is installed; None if there is none."""
+def libreswan_version() -> Version:
+    """Return the release that is installed; HostNotReadyError if there is none that will do."""
+    told = _output("ipsec", "--version")
     try:
-        return libreswan.parse_version(_output("ipsec", "--version"))
-    except HostNotReadyError:
-        return None
+        return libreswan.parse_version(told)
+    except UsageError as error:  # such as strongSwan, whose command has the same name
+        raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
 
 
 def established() -> frozenset[str]:
@@ -88,10 +89,11 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
     """
     assumed = ["pluto is running"]
     if version is None:
-        version = libreswan_version()
-    if version is None:
-        version = libreswan.LATEST
-        assumed.append(f"Libreswan {version}, since none is installed here")
+        try:
+            version = libreswan_version()
+        except HostNotReadyError:
+            version = libreswan.LATEST
+            assumed.append(f"Libreswan {version}, since none is installed here")
     mtu = path_mtu(cable)
     if mtu is None:
         mtu = ASSUMED_PATH_MTU
@@ -104,10 +106,6 @@ def facts(cable: Cable) -> Facts:
     if os.geteuid() != 0:
         raise HostNotReadyError("only root may see and change IPsec", hint="try again with sudo")
     version = libreswan_version()
-    if version is None:
-        raise HostNotReadyError(
-            "Libreswan is not installed", hint="on Debian: apt install libreswan"
-        )
     mtu = path_mtu(cable)
     not_ready, warnings = list(_not_ready()), []
     if mtu is None:

@@ -77,7 +77,6 @@ class LineProgress:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._waiting = ""
 
     def step(self, number: int, total: int, step: Step) -> None:
         """Show the command before it runs; of a shell program, what it is for."""

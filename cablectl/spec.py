@@ -110,8 +110,9 @@ class _Reader:
         if not isinstance(value, dict):
             self._problem(path, f"allowed: a mapping with {', '.join(fields)}")
             return None
-        for key in value.keys() - fields.keys():
-            self._problem((*path, key), f"unknown field; allowed: {', '.join(fields)}")
+        for key in value:
+            if key not in fields:
+                self._problem((*path, key), f"unknown field; allowed: {', '.join(fields)}")
         built = {}
         for name, field in fields.items():
             if name in value:
@@ -162,7 +163,7 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self._plain(each, (*path, i)) for i, each in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
-            return cast("object", yaml.constructor.SafeConstructor().construct_object(node))
+            return _scalar(node)
         values: dict[str, object] = {}
         for key, value in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
@@ -175,6 +176,18 @@ class _Reader:
             self._lines[here] = key.start_mark.line + 1
             values[name] = self._plain(value, here)
         return values
+
+
+def _scalar(node: yaml.ScalarNode) -> object:
+    """Return what YAML makes of a scalar; its text if that is no value after all.
+
+    Such as a date in the 13th month, or a tag, which might be a key that begins with an exclamation
+    mark and must not get into an error.
+    """
+    try:
+        return cast("object", yaml.constructor.SafeConstructor().construct_object(node))
+    except (ValueError, OverflowError, TypeError, yaml.YAMLError):
+        return str(node.value)
 
 
 def _mistake(error: yaml.YAMLError) -> str:

@@ -80,6 +80,14 @@ def test_connect_and_teardown_have_the_same_dry_run() -> None:
         assert run(action, file, "--dry-run", *local).stdout == planned.stdout
 
 
+def test_a_dry_run_of_connect_heeds_its_options() -> None:
+    waits = run("connect", DRY[1], "--local", "cluster1", "--dry-run", "--timeout", "7").stdout
+    assert waits.count("172-18-0-7-0 7\n") == 1
+    assert "trafficstatus" not in (
+        run("connect", DRY[1], "--local", "cluster1", "--dry-run", "--no-wait").stdout
+    )
+
+
 def test_json() -> None:
     done = run(*DRY, "--local", "cluster1", "--format", "json")
     plan = json.loads(done.stdout)
@@ -115,6 +123,7 @@ def test_a_typo_is_one_line_with_its_place(tmp_path: Path) -> None:
         (*DRY, "--format", "xml"),
         (*DRY, "--local", "cluster1", "--libreswan", "3.32"),
         ("connect", DRY[1], "--timeout", "0"),
+        ("plan", DRY[1], "--local", "cluster1", "--libreswan", "4.10"),
         ("frobnicate",),
     ],
 )

@@ -260,6 +260,19 @@ def test_a_signal_is_undone_like_a_failure(
     assert signal.getsignal(number) == before
 
 
+def test_ctrl_c_does_not_stop_the_undo(cable: Cable, commands: Commands) -> None:
+    undo = ((str(commands.folder / "rm"), "one"), ("/bin/sleep", "1"), ("rm", "two"))
+    slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=undo, limit=50)
+    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
+    main = threading.main_thread().ident
+    assert main
+    for delay in (0.5, 1.0):
+        threading.Timer(delay, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        execute.apply(lambda: plan, Told())
+    assert commands.log == ["rm one", "rm two"]
+
+
 def test_ctrl_c_kills_the_running_command_and_undoes_it(cable: Cable, commands: Commands) -> None:
     slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=(("rm", "it"),), limit=50)
     plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))

@@ -172,7 +172,16 @@ def test_no_libreswan(cable: Cable, fp: FakeProcess, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     fp.register(["ipsec", "--version"], callback=missing)
-    with pytest.raises(HostNotReadyError, match="Libreswan is not installed"):
+    with pytest.raises(HostNotReadyError, match="ipsec is not installed"):
+        host.facts(cable)
+
+
+def test_the_ipsec_of_another_program(
+    cable: Cable, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    fp.register(["ipsec", "--version"], stdout="Linux strongSwan U5.9.8/K6.1.0\n")
+    with pytest.raises(HostNotReadyError, match=r"strongSwan .* is not a Libreswan version"):
         host.facts(cable)
 
 

@@ -2,7 +2,9 @@
 
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -283,7 +285,8 @@ def test_two_plans_mirror_each_other() -> None:
 def test_scripts_are_good_shell(name: str) -> None:
     script = render.as_script(connect.plan(load(name), BLANK))
     subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
+    shellcheck = str(Path(sys.executable).parent / "shellcheck")
     done = subprocess.run(
-        ["shellcheck", "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
+        [shellcheck, "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
     )
     assert done.stdout == ""

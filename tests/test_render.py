@@ -4,6 +4,8 @@ import io
 import os
 import pty
 
+import pytest
+
 from cablectl import render
 from cablectl.errors import CablectlError
 from cablectl.facts import Facts, connected
@@ -34,7 +36,10 @@ def test_a_pipe_gets_whole_commands_line_by_line(cable: Cable) -> None:
     assert failed.startswith("[undo] not undone, add: it broke: ipsec whack")
 
 
-def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(cable: Cable) -> None:
+def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(
+    cable: Cable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as stream:
         progress = render.progress(stream)

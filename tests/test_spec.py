@@ -29,7 +29,7 @@ def test_refused(path: Path) -> None:
 
 
 def test_no_case_repeats_a_secret() -> None:
-    for path in CASES.glob("inline_psk*.yaml"):
+    for path in (*CASES.glob("inline_psk*.yaml"), CASES / "no_value_after_all.yaml"):
         assert "correct-horse" in path.read_text()
         assert "correct-horse" not in "".join(problems(path.read_text()))
 

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from cablectl import host, render, spec
-from cablectl.libreswan import Version, parse_version
+from cablectl.facts import Facts, connected
+from cablectl.libreswan import Version
 from cablectl.model import Cable
-from cablectl.plan import Plan
+from cablectl.plan import Action, Plan
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The cable's YAML file.")]
 Local = Annotated[
@@ -31,27 +32,24 @@ def cable(file: str, local: str | None) -> Cable:
     return network.cable(end)
 
 
-def dry_plan(this: Cable, action: str, version: Version | None = None) -> Plan:
-    """Return the whole sequence for a host that has nothing, or all, of the cable."""
-    from cablectl.facts import connected
-    from cablectl.plan import connect, teardown
+def dry_facts(this: Cable, action: Action, release: Version | None = None) -> Facts:
+    """Return the facts of a host that has nothing (connect) or all (teardown) of the cable."""
+    facts = host.dry_facts(this, release)
+    if action is Action.CONNECT:
+        return facts
+    return connected(this, facts.libreswan, facts.path_mtu)
 
-    facts = host.dry_facts(this, version)
-    if action == "connect":
-        return connect.plan(this, facts)
-    mtu = connect.overlay_mtu(this, facts)
-    return teardown.plan(this, connected(this, facts.libreswan, mtu))
+
+def show(plan: Plan) -> None:
+    """Print a plan as a script."""
+    warn(plan)
+    sys.stdout.write(render.as_script(plan))
 
 
 def warn(plan: Plan) -> None:
     """Say on stderr what a person should know before anything happens."""
     for warning in plan.warnings:
         print(f"cablectl: warning: {warning}", file=sys.stderr)
-
-
-def version(text: str | None) -> Version | None:
-    """Return the release that an option names."""
-    return parse_version(text) if text else None
 
 
 def apply(make_plan: Callable[[], Plan]) -> None:

@@ -1,12 +1,13 @@
 """`cablectl connect`: bring a cable up."""
 
-import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from cablectl import host, render
+from cablectl import host
 from cablectl.cli import common
+from cablectl.plan import Action
 from cablectl.plan import connect as planning
 
 
@@ -26,7 +27,8 @@ def connect(
     Run it on both gateways, with the same file. What fails is undone; what is there already stays.
     """
     cable = common.cable(file, local)
+    plan = partial(planning.plan, cable, wait=not no_wait, limit=timeout)
     if dry_run:
-        sys.stdout.write(render.as_script(common.dry_plan(cable, "connect")))
-        return
-    common.apply(lambda: planning.plan(cable, host.facts(cable), wait=not no_wait, limit=timeout))
+        common.show(plan(common.dry_facts(cable, Action.CONNECT)))
+    else:
+        common.apply(lambda: plan(host.facts(cable)))

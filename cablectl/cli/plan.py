@@ -8,6 +8,8 @@ import typer
 
 from cablectl import host, render
 from cablectl.cli import common
+from cablectl.errors import UsageError
+from cablectl.libreswan import parse_version
 from cablectl.plan import Action, connect, teardown
 
 
@@ -43,16 +45,17 @@ def plan(
     With --dry-run the whole sequence; without it this host is read, and what is there already is
     marked as not needed. Nothing is run that changes anything.
     """
+    if libreswan and not dry_run:
+        raise UsageError("--libreswan goes with --dry-run: else it is this host's")
+    release = parse_version(libreswan) if libreswan else None
     cable = common.cable(file, local)
-    if dry_run:
-        plan = common.dry_plan(cable, action, common.version(libreswan))
-    else:
-        make = connect.plan if action is Action.CONNECT else teardown.plan
-        plan = make(cable, host.facts(cable))
-    common.warn(plan)
+    facts = common.dry_facts(cable, action, release) if dry_run else host.facts(cable)
+    plan = connect.plan(cable, facts) if action is Action.CONNECT else teardown.plan(cable, facts)
     if format is Format.SH:
-        sys.stdout.write(render.as_script(plan))
-    elif format is Format.JSON:
+        common.show(plan)
+        return
+    common.warn(plan)
+    if format is Format.JSON:
         print(render.as_json(plan))
     else:
         render.print_table(plan, sys.stdout)

@@ -1,9 +1,8 @@
 """`cablectl teardown`: remove what connect made."""
 
-import sys
-
-from cablectl import host, render
+from cablectl import host
 from cablectl.cli import common
+from cablectl.plan import Action
 from cablectl.plan import teardown as planning
 
 
@@ -14,6 +13,6 @@ def teardown(file: common.File, local: common.Local = None, dry_run: common.DryR
     """
     cable = common.cable(file, local)
     if dry_run:
-        sys.stdout.write(render.as_script(common.dry_plan(cable, "teardown")))
-        return
-    common.apply(lambda: planning.plan(cable, host.facts(cable)))
+        common.show(planning.plan(cable, common.dry_facts(cable, Action.TEARDOWN)))
+    else:
+        common.apply(lambda: planning.plan(cable, host.facts(cable)))
