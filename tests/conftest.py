@@ -36,6 +36,16 @@ def load(name: str, local: str = "cluster1") -> Cable:
     return network.cable(network.named(local))
 
 
+def shown_on(terminal: int) -> str:
+    """Return all that was written to a terminal whose other end is closed."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 1 << 16)
+        except OSError:  # how Linux tells the end
+            return shown.decode()
+
+
 @pytest.fixture
 def cable() -> Cable:
     return load("quickstart")

@@ -12,7 +12,7 @@ import pytest
 
 from cablectl import __version__
 from cablectl.cli import app
-from tests.conftest import EXAMPLES, ROOT
+from tests.conftest import EXAMPLES, ROOT, shown_on
 
 PROGRAM = str(Path(sys.executable).parent / "cablectl")
 DRY = ("plan", str(EXAMPLES / "quickstart.yaml"), "--dry-run", "--libreswan", "4.10")
@@ -167,7 +167,7 @@ def on_a_terminal(*args: str, **environment: str) -> str:
         env={**os.environ, "TERM": "xterm", **environment},
     )
     os.close(writer)
-    return os.read(reader, 1 << 16).decode()
+    return shown_on(reader)
 
 
 def test_colour_on_a_terminal_unless_no_color() -> None:

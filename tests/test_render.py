@@ -12,6 +12,7 @@ from cablectl.facts import Facts, connected
 from cablectl.libreswan import Version
 from cablectl.model import Cable
 from cablectl.plan import connect, teardown
+from tests.conftest import shown_on
 
 BLANK = Facts(libreswan=Version(4, 10))
 
@@ -45,7 +46,7 @@ def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(
         progress = render.progress(stream)
         assert isinstance(progress, render.LiveProgress)
         tell(progress, cable)
-    shown = os.read(reader, 1 << 16).decode()
+    shown = shown_on(reader)
     assert f"[undo] ipsec whack --delete --name {cable.connections[0].name}" in shown
     assert shown.rstrip().endswith("\x1b[2K")  # the moving line is gone
     assert "\x1b[?25h" in shown  # and the cursor is back
