@@ -27,7 +27,8 @@ STAND_IN = """\
 #!/bin/sh
 case "$*" in
     *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
-    "whack --initiate --name"*) cat "{folder}/told"; exit 0 ;;
+    "whack --initiate --name"*) cat "{folder}/late" >>"{folder}/traffic"
+        cat "{folder}/told"; exit 0 ;;
 esac
 printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
 [ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ echo "it broke"; exit 7; }}
@@ -42,7 +43,7 @@ class Commands:
         for name in ("sh", "ip", "bridge", "ipsec", "pidof", "rm", "systemctl"):
             (folder / name).write_text(STAND_IN.format(folder=folder))
             (folder / name).chmod(0o755)
-        for name in ("log", "traffic", "told"):
+        for name in ("log", "traffic", "told", "late"):
             (folder / name).write_text("")
         self.fail_at(0)
 
@@ -204,6 +205,16 @@ class TestWaiting:
         assert cable.connections[1].name in caught.value.message
         assert caught.value.exit_code == 4
         assert told.undone
+
+    def test_a_peer_that_answers_at_the_last_moment_is_up(
+        self, cable: Cable, commands: Commands
+    ) -> None:
+        lines = (f'006 #1: "{each.name}", type=ESP, x\n' for each in cable.connections)
+        (commands.folder / "late").write_text("".join(lines))
+        told = Told()
+        plans = (self.plan(cable), connect.plan(cable, made(cable)))
+        execute.apply(in_turn(*plans), told)
+        assert told.undone == []
 
     def test_a_refusal_is_a_failure_with_its_reason(self, cable: Cable, commands: Commands) -> None:
         line = '002 "x" #2: IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED'
