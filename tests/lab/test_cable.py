@@ -236,6 +236,25 @@ def test_teardown_after_pluto_was_killed(gateways: Lab) -> None:
     assert run(c1, "teardown", FILE).stdout.startswith("nothing to do")
 
 
+def test_what_a_killed_connect_left_is_removed_or_finished(gateways: Lab) -> None:
+    c1 = gateways.gateways[0]
+    before = c1.snapshot()
+    kill_while_it_waits(c1)
+    assert c1.snapshot() != before
+    assert run(c1, "teardown", FILE).returncode == 0
+    assert c1.snapshot() == before
+    kill_while_it_waits(c1)
+    connected(gateways)
+    assert ping(c1).returncode == 0
+
+
+def kill_while_it_waits(gateway: Gateway) -> None:
+    with gateway.popen(PROGRAM, "connect", FILE) as process:
+        assert process.stderr
+        next(line for line in process.stderr if "] wait: " in line)
+        process.kill()
+
+
 def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
     """A systemctl that does what ipsec.service says, on a host that says it runs systemd."""
     lab = gateways
