@@ -140,6 +140,30 @@ def test_the_kernel_itself_says_that_no_larger_mtu_fits(gateways: Lab) -> None:
     assert "message too long, mtu=1408" in larger.stderr
 
 
+@pytest.mark.parametrize(
+    ("ipsec", "kind", "size"),
+    [
+        ("  encapsulation: no\n", "esp", 1416),
+        ("  pfs_group: modp2048\n  esp: [aes_gcm-null]\n", "esp-in-udp", 1408),
+        ("  esp: [aes256-sha2_256]\n", "esp-in-udp", 1392),
+    ],
+    ids=["bare ESP", "the proposal's algorithms", "CBC"],
+)
+def test_the_mtu_is_exact(gateways: Lab, ipsec: str, kind: str, size: int) -> None:
+    """A full packet fills the wire to within the cipher's padding, and isn't fragmented."""
+    for gateway in gateways.gateways:
+        gateway.write(FILE, gateway.read(FILE) + ipsec)
+    with gateways.capture() as wire:
+        connected(gateways)
+        c1 = gateways.gateways[0]
+        (link,) = json.loads(c1.run("ip", "-j", "link", "show", "vxlan-tunnel").stdout)
+        assert link["mtu"] == size
+        assert ping(c1, "-M", "do", "-s", str(size - ICMP_AND_IP)).returncode == 0
+    summary = wire.summary()
+    assert summary["overlay"].frames == 0
+    assert 1500 - 16 < summary[kind].largest <= 1500
+
+
 def test_subnets_are_routed_over_the_overlay(gateways: Lab) -> None:
     lab = gateways
     c1, c2 = lab.gateways
