@@ -62,6 +62,12 @@ class TestCaptures:
         assert libreswan.parse_established(negotiating) == frozenset()
 
 
+def test_only_esp_counts() -> None:
+    line = "006 #3: \"x\", type={}, add_time=1795438861, inBytes=0, outBytes=0, id='172.18.0.7'"
+    assert libreswan.parse_established(line.format("ESP")) == {"x"}
+    assert libreswan.parse_established(line.format("AH")) == frozenset()
+
+
 def test_the_reason_of_a_refusal() -> None:
     # The one for whom the keys differ; the capture of 4.10 has no refusal.
     text = (CAPTURES / "libreswan-5.2.txt").read_text().partition("##### wrong PSK")[2]

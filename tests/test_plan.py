@@ -221,6 +221,9 @@ def test_dpd_off_warns_where_pluto_may_abort() -> None:
 
 
 class TestTeardown:
+    def test_what_pluto_removes_is_left_to_pluto(self, cable: Cable, made: Facts) -> None:
+        assert not any(line.startswith("ip xfrm") for line in needed(teardown.plan(cable, made)))
+
     def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
         facts = replace(made, overlay=Overlay(rule=True))
         lines = needed(teardown.plan(cable, facts))
