@@ -12,7 +12,9 @@ POLICIES = CAPTURE.partition("$ ip xfrm policy\n")[2].partition("#####")[0]
 LARVAL = """\
 src 172.18.0.7 dst 172.18.0.8
 \tproto esp spi 0x00000000 reqid 0 mode transport
-\treplay-window 0 \n\tsel src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 42806 dport 4789 dev eth0 \n"""
+\treplay-window 0
+\tsel src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 42806 dport 4789 dev eth0
+"""
 OTHER = """\
 src 192.0.2.1 dst 192.0.2.2
 \tproto esp spi 0x00000100 reqid 1 mode tunnel
