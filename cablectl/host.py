@@ -3,7 +3,6 @@
 JSON where the tool offers it; what pluto and `ip xfrm` print is parsed in the pure rooms.
 """
 
-import json
 import os
 import re
 import shutil
@@ -270,7 +269,10 @@ def _has_rule() -> bool:
 
 
 def _json(*argv: str) -> Any:  # noqa: ANN401 - what iproute2 prints
-    return json.loads(_output(*argv) or "[]")
+    told = _output(*argv)  # an error where a dry run isn't at home: no need to import anything
+    import json
+
+    return json.loads(told) if told else []
 
 
 def _output(*argv: str) -> str:
