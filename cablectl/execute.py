@@ -28,6 +28,9 @@ MAX_OUTPUT = 20  # lines of a failed command that an error repeats, the last one
 class Progress(Protocol):
     """Who is told what happens, as it happens."""
 
+    def begin(self, plan: Plan) -> None:
+        """Tell what a person should know before anything happens."""
+
     def step(self, number: int, total: int, step: Step) -> None:
         """Tell that a step begins."""
 
@@ -48,6 +51,7 @@ def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
     at its end. CablectlError, with the command and what it printed.
     """
     plan = make_plan()
+    progress.begin(plan)
     if not plan.needed:
         return plan
     with _signals(_leave):

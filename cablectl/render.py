@@ -78,6 +78,11 @@ class LineProgress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
+    def begin(self, plan: Plan) -> None:
+        """Show the warnings."""
+        for line in as_warnings(plan):
+            self._say(line)
+
     def step(self, number: int, total: int, step: Step) -> None:
         """Show the command before it runs; of a shell program, what it is for."""
         what = step.waits_for or (step.why if step.argv[0] == "sh" else shlex.join(step.argv))
@@ -134,6 +139,11 @@ class LiveProgress(LineProgress):
 def progress(stream: TextIO) -> LineProgress:
     """Return the progress that suits the stream."""
     return LiveProgress(stream) if stream.isatty() else LineProgress(stream)
+
+
+def as_warnings(plan: Plan) -> list[str]:
+    """Return the plan's warnings, a line each."""
+    return [f"cablectl: warning: {warning}" for warning in plan.warnings]
 
 
 def as_error(error: CablectlError, stream: TextIO) -> str:

@@ -4,9 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from cablectl import spec
 from cablectl.model import Cable
+
+# How long an example takes is the machine's business.
+settings.register_profile("cablectl", deadline=None)
+settings.load_profile("cablectl")
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

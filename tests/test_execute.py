@@ -74,6 +74,9 @@ class Told:
         self.undone: list[Argv] = []
         self.failed: list[str] = []
 
+    def begin(self, plan: Plan) -> None:
+        self.warnings = plan.warnings
+
     def step(self, number: int, total: int, step: Step) -> None:
         self.steps.append((number, total))
 
@@ -113,6 +116,7 @@ def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands)
     plan, told = connect.plan(cable, BLANK), Told()
     execute.apply(in_turn(plan, connect.plan(cable, made(cable))), told)
     assert commands.log == [words(step.argv) for step in plan.needed if not step.waits_for]
+    assert told.warnings == ()
     assert told.steps == [(i, len(plan.needed)) for i in range(1, len(plan.needed) + 1)]
     assert told.undone == []
 

@@ -5,6 +5,7 @@ import os
 import pty
 
 import pytest
+from msgspec.structs import replace
 
 from cablectl import render
 from cablectl.errors import CablectlError
@@ -19,7 +20,9 @@ BLANK = Facts(libreswan=Version(4, 10))
 
 def tell(progress: render.LineProgress, cable: Cable) -> None:
     """Have everything happen once."""
-    step = connect.plan(cable, BLANK).needed[4]
+    plan = connect.plan(cable, replace(BLANK, warnings=("look out",)))
+    progress.begin(plan)
+    step = plan.needed[4]
     progress.step(5, 20, step)
     progress.waiting(cable.connections[0].name, 3.2)
     progress.undo(step.undo[0])
@@ -31,7 +34,8 @@ def test_a_pipe_gets_whole_commands_line_by_line(cable: Cable) -> None:
     stream = io.StringIO()
     progress = render.progress(stream)
     tell(progress, cable)
-    first, undo, failed = stream.getvalue().splitlines()
+    warning, first, undo, failed = stream.getvalue().splitlines()
+    assert warning == "cablectl: warning: look out"
     assert first.startswith("[5/20] add: ipsec whack --psk --encrypt --forceencaps --name ")
     assert undo == f"[undo] ipsec whack --delete --name {cable.connections[0].name}"
     assert failed.startswith("[undo] not undone, add: it broke: ipsec whack")

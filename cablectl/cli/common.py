@@ -47,9 +47,9 @@ def show(plan: Plan) -> None:
 
 
 def warn(plan: Plan) -> None:
-    """Say on stderr what a person should know before anything happens."""
-    for warning in plan.warnings:
-        print(f"cablectl: warning: {warning}", file=sys.stderr)
+    """Say on stderr what a person should know before they run it."""
+    for line in render.as_warnings(plan):
+        print(line, file=sys.stderr)
 
 
 def apply(make_plan: Callable[[], Plan]) -> None:
@@ -61,5 +61,4 @@ def apply(make_plan: Callable[[], Plan]) -> None:
         plan = execute.apply(make_plan, progress)
     finally:
         progress.close()
-    warn(plan)
     print(render.as_summary(plan))
