@@ -103,7 +103,7 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
 def facts(cable: Cable) -> Facts:
     """Return what this host has of the cable; HostNotReadyError where that can't be read."""
     if os.geteuid() != 0:
-        raise HostNotReadyError("only root may see and change IPsec", hint="try again with sudo")
+        raise HostNotReadyError("only root may see and change IPsec", hint="the same with sudo")
     version = libreswan_version()
     mtu = path_mtu(cable)
     not_ready, warnings = list(_not_ready()), []

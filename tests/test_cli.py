@@ -152,7 +152,7 @@ def test_without_root_is_exit_3(args: tuple[str, ...], tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert (
-        done.stderr == "cablectl: only root may see and change IPsec\n  try: try again with sudo\n"
+        done.stderr == "cablectl: only root may see and change IPsec\n  try: the same with sudo\n"
     )
 
 
