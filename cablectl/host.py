@@ -223,7 +223,7 @@ def _overlay(cable: Cable) -> Overlay:
     found = [link for link in _json("ip", "-d", "-j", "address") if link.get("ifname") == device]
     if not found:
         return Overlay(rule=_has_rule())
-    # A table that doesn't exist is an error of its own; "all" is none.
+    # A table that doesn't exist is an error of its own; "all" is none. -N: no names of tables.
     ours = ("table", "all", "proto", vxlan.PROTOCOL, "dev", device)
     return Overlay(
         link=_link(found[0]),
@@ -239,7 +239,7 @@ def _overlay(cable: Cable) -> Overlay:
         ),
         routes=frozenset(
             (route["dst"] if "/" in route["dst"] else f"{route['dst']}/32", route["gateway"])
-            for route in _json("ip", "-j", "route", "show", *ours)
+            for route in _json("ip", "-N", "-j", "route", "show", *ours)
             if "gateway" in route and route.get("table") == vxlan.TABLE
         ),
         rule=_has_rule(),
@@ -265,7 +265,7 @@ def _link(link: dict[str, Any]) -> Link:
 
 def _has_rule() -> bool:
     ours = {"table": vxlan.TABLE, "protocol": vxlan.PROTOCOL, "priority": int(vxlan.PRIORITY)}
-    return any(ours.items() <= rule.items() for rule in _json("ip", "-j", "rule", "show"))
+    return any(ours.items() <= rule.items() for rule in _json("ip", "-N", "-j", "rule", "show"))
 
 
 def _json(*argv: str) -> Any:  # noqa: ANN401 - what iproute2 prints

@@ -78,8 +78,8 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "ip -d -j address": [{"ifname": "lo", "mtu": 65536}, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
-        "ip -j route show table all proto 241 dev vxlan-tunnel": ROUTES,
-        "ip -j rule show": RULES,
+        "ip -N -j route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -N -j rule show": RULES,
     }
     for command, answer in answers.items():
         fp.register(

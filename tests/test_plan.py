@@ -39,6 +39,12 @@ def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
     assert all(step.not_needed for step in connect.plan(cable, made).steps)
 
 
+def test_modules_that_cannot_be_seen_are_no_reason_to_start_again(
+    cable: Cable, made: Facts
+) -> None:
+    assert needed(connect.plan(cable, replace(made, modules=False))) == []
+
+
 def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
     assert needed(teardown.plan(cable, BLANK)) == []
 
@@ -118,7 +124,7 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
         6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
         7: (replace(made, overlay=replace(there, rule=False)), {Phase.UP}),
         8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.UP}),
-        9: (replace(made, modules=False), {Phase.OFFLOAD}),
+        9: (replace(made, modules=False, connections={}), {Phase.OFFLOAD, Phase.ADD, Phase.ROUTE}),
     }
     facts, expected = halves[missing]
     phases = {step.phase for step in connect.plan(cable, facts).needed}

@@ -131,16 +131,7 @@ def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
         not_needed="pluto is running" if running else "",
         limit=DAEMON_LIMIT,
     )
-    has_manager = libreswan.dialect(facts.libreswan).stack_manager
-    not_needed = (
-        f"Libreswan {facts.libreswan} has none"
-        if not has_manager
-        else "offload: off"
-        if cable.ipsec.offload is Offload.OFF
-        else "the modules are loaded"
-        if facts.modules
-        else ""
-    )
+    not_needed = _no_modules_needed(cable, facts)
     yield Step(
         phase=Phase.OFFLOAD,
         argv=("pidof", "pluto"),
@@ -156,6 +147,21 @@ def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
     )
 
 
+def _no_modules_needed(cable: Cable, facts: Facts) -> str:
+    """Return why there is nothing to load; whether a module is built in can't be seen anywhere."""
+    if not libreswan.dialect(facts.libreswan).stack_manager:
+        return f"Libreswan {facts.libreswan} has none"
+    if cable.ipsec.offload is Offload.OFF:
+        return "offload: off"
+    if facts.modules:
+        return "the modules are loaded"
+    return "the connections are loaded" if _all_loaded(cable, facts) else ""
+
+
+def _all_loaded(cable: Cable, facts: Facts) -> bool:
+    return len(facts.loaded(cable)) == len(cable.connections)
+
+
 def _secret(cable: Cable, facts: Facts) -> Iterator[Step]:
     there = f"{secret.path(cable)} is there" if facts.secret is Secret.SAME else ""
     yield Step(
@@ -165,12 +171,11 @@ def _secret(cable: Cable, facts: Facts) -> Iterator[Step]:
         undo=secret.remove(cable),
         not_needed=there,
     )
-    loaded = len(facts.loaded(cable)) == len(cable.connections)
     yield Step(
         phase=Phase.SECRET,
         argv=libreswan.LISTEN,
         why="pluto reads the secrets and its addresses again",
-        not_needed=there if loaded else "",
+        not_needed=there if _all_loaded(cable, facts) else "",
     )
 
 
