@@ -43,10 +43,10 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """The flags of a range of releases, beginning with `since`."""
 
     since: Version
-    transport: Argv = ()
-    encapsulation: dict[Encapsulation, Argv]
+    transport: Argv = ("--transport",)
+    encapsulate: Argv = ("--encaps", "yes")
     pfs: PfsForm = PfsForm.FLAG
-    no_offload: Argv = ()
+    no_offload: Argv = ()  # where it is what happens without a flag
     dpd_action: bool = False
     stack_manager: bool = True
 
@@ -54,34 +54,13 @@ class Dialect(Struct, frozen=True, kw_only=True):
 DIALECTS = (
     Dialect(
         since=Version(4, 0),
-        encapsulation={
-            Encapsulation.YES: ("--forceencaps",),
-            Encapsulation.NO: ("--encaps", "no"),
-            Encapsulation.AUTO: (),
-        },
+        transport=(),
+        encapsulate=("--forceencaps",),
         no_offload=("--nic-offload", "no"),
         dpd_action=True,
     ),
-    Dialect(
-        since=Version(5, 0),
-        transport=("--transport",),
-        encapsulation={
-            Encapsulation.YES: ("--encaps", "yes"),
-            Encapsulation.NO: ("--encaps", "no"),
-            Encapsulation.AUTO: (),
-        },
-    ),
-    Dialect(
-        since=Version(5, 3),
-        transport=("--transport",),
-        encapsulation={
-            Encapsulation.YES: ("--encaps", "yes"),
-            Encapsulation.NO: ("--encaps", "no"),
-            Encapsulation.AUTO: (),
-        },
-        pfs=PfsForm.IN_ESP,
-        stack_manager=False,
-    ),
+    Dialect(since=Version(5, 0)),
+    Dialect(since=Version(5, 3), pfs=PfsForm.IN_ESP, stack_manager=False),
 )
 LATEST = DIALECTS[-1].since
 
@@ -112,7 +91,7 @@ def add(cable: Cable, connection: Connection, version: Version) -> Argv:
         "--psk",
         "--encrypt",
         *speaks.transport,
-        *speaks.encapsulation[ipsec.encapsulation],
+        *_encapsulation(ipsec.encapsulation, speaks),
         "--name",
         connection.name,
         *_end(connection.local, ipsec.ike_port),
@@ -158,6 +137,12 @@ def _end(selector: Selector, ike_port: int) -> Argv:
     protoport = "udp" if selector.port is None else f"udp/{selector.port}"
     host = str(selector.host)
     return ("--host", host, "--clientprotoport", protoport, "--ikeport", str(ike_port))
+
+
+def _encapsulation(asked: Encapsulation, speaks: Dialect) -> Argv:
+    if asked is Encapsulation.AUTO:
+        return ()
+    return speaks.encapsulate if asked is Encapsulation.YES else ("--encaps", "no")
 
 
 def _algorithms(cable: Cable, speaks: Dialect) -> Argv:
