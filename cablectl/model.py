@@ -33,7 +33,7 @@ Algorithm = Annotated[
 ]
 
 
-Address = Annotated[IPv4Address, Meta(description="an IPv4 address")]
+Address = Annotated[IPv4Address, Meta(description="an IPv4 address of a host")]
 Subnet = Annotated[
     IPv4Network, Meta(description="an IPv4 subnet such as 10.44.0.0/16, no host bits set")
 ]

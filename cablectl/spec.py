@@ -219,13 +219,22 @@ def _refuse_bombs(text: str) -> None:
 
 def _leaf(plain: Any, kind: Any, value: object) -> object:  # noqa: ANN401
     """Return `value` as a scalar of the model; ValidationError or ValueError if it is none."""
-    if plain in (IPv4Address, IPv4Network):
-        return plain(convert(value, str))
+    if plain is IPv4Network:
+        return IPv4Network(convert(value, str))
+    if plain is IPv4Address:
+        return _host_address(convert(value, str))
     if isinstance(plain, type) and issubclass(plain, StrEnum):
         return plain(_word(value, plain))
     if plain == Port | str:
         return value if value == Overlay.VXLAN.value else convert(value, Port)
     return convert(value, kind)
+
+
+def _host_address(text: str) -> IPv4Address:
+    address = IPv4Address(text)
+    if address.is_multicast or address.is_unspecified or address.is_loopback:
+        raise ValueError(text)
+    return address
 
 
 def _word(value: object, kind: type[StrEnum]) -> Any:  # noqa: ANN401
@@ -279,7 +288,14 @@ def _contradictions(document: _Document) -> Iterator[_Problem]:
             path = ("endpoints", i, "preferred_server")
             if each.preferred_server:
                 yield _Problem(path, "true is not allowed; allowed: false; not supported yet")
-        yield from _swallowed([each for _, each in present], endpoints)
+        subnets: list[tuple[Path, IPv4Network]] = [
+            (("endpoints", i, "subnets", j), subnet)
+            for i, each in present
+            for j, subnet in enumerate(each.subnets or ())
+            if subnet
+        ]
+        yield from _swallowed(subnets, [each.address for _, each in present if each.address])
+        yield from _overlaps(subnets)
     if document.ipsec is not None and document.vxlan is not None:
         yield from _port_conflict(document.ipsec, document.vxlan)
 
@@ -301,18 +317,24 @@ def _collisions(path: Path, endpoint: Endpoint, where: str, other: Endpoint) -> 
 
 
 def _swallowed(
-    endpoints: list[_Endpoint], all_endpoints: tuple[_Endpoint, ...]
+    subnets: list[tuple[Path, IPv4Network]], gateways: list[IPv4Address]
 ) -> Iterator[_Problem]:
     """Find subnets with a gateway in them: their route would send the cable through itself."""
-    gateways = [each.address for each in endpoints if each.address]
-    for i, endpoint in enumerate(all_endpoints):
-        for j, subnet in enumerate((endpoint and endpoint.subnets) or ()):
-            inside = next((gateway for gateway in gateways if subnet and gateway in subnet), None)
-            if inside:
-                yield _Problem(
-                    ("endpoints", i, "subnets", j),
-                    f"{subnet} holds the gateway {inside}; allowed: subnets without a gateway",
-                )
+    for path, subnet in subnets:
+        inside = next((gateway for gateway in gateways if gateway in subnet), None)
+        if inside:
+            yield _Problem(
+                path, f"{subnet} holds the gateway {inside}; allowed: subnets without a gateway"
+            )
+
+
+def _overlaps(subnets: list[tuple[Path, IPv4Network]]) -> Iterator[_Problem]:
+    """Find subnets that would be routed twice, or away from where they are."""
+    for (where, one), (path, other) in combinations(subnets, 2):
+        if one.overlaps(other):
+            yield _Problem(
+                path, f"{other} overlaps {one} of {_field(where)[:-2]}; allowed: subnets apart"
+            )
 
 
 def _port_conflict(ipsec: Ipsec, vxlan: Vxlan) -> Iterator[_Problem]:
