@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .cable import EXAMPLES, FILE, PROGRAM, VTEP, child_sas, prepare
 from .gateways import Gateway, Lab
-from .test_cable import EXAMPLES, FILE, PROGRAM, VTEP, child_sas, prepare
 
 
 def main() -> None:

@@ -1,0 +1,72 @@
+"""The installed program on a lab's gateways: what a person would do with it, and look at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .gateways import Gateway, Lab
+
+PROGRAM = str(Path(sys.executable).parent / "cablectl")
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+FILE = "/etc/cablectl/cable.yaml"
+PSK_FILE = "/etc/cablectl/psk"
+PSK = "a key of the lab, 40 characters or more: yes"
+VTEP = {"c1": "241.18.0.8", "c2": "241.18.0.7"}
+PEER = {"c1": "c2", "c2": "c1"}
+CLUSTER = {"c1": "cluster1", "c2": "cluster2"}
+
+
+def prepare(gateway: Gateway, example: str = "quickstart", psk: str = PSK) -> None:
+    """Copy the file and the key, as a person does."""
+    gateway.write(FILE, (EXAMPLES / f"{example}.yaml").read_text())
+    gateway.write(PSK_FILE, f"{psk}\n")
+
+
+def run(gateway: Gateway, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run the program, whatever its exit code."""
+    return gateway.run(PROGRAM, *args, check=False, timeout=150)
+
+
+def on_both(lab: Lab, *args: str) -> list[subprocess.CompletedProcess[str]]:
+    """Run the program on both gateways at once."""
+    running = [gateway.popen(PROGRAM, *args) for gateway in lab.gateways]
+    done = []
+    for process in running:
+        out, err = process.communicate(timeout=150)
+        done.append(subprocess.CompletedProcess(args, process.returncode, out, err))
+    return done
+
+
+def connected(lab: Lab) -> None:
+    """Bring the cable up, or fail with what the program said."""
+    for done in on_both(lab, "connect", FILE):
+        assert done.returncode == 0, done.stderr
+        assert "is up, encrypted by ESP in transport mode" in done.stdout
+
+
+def torn_down(lab: Lab) -> None:
+    """Take the cable away, or fail with what the program said."""
+    for gateway in lab.gateways:
+        done = run(gateway, "teardown", FILE)
+        assert done.returncode == 0, done.stderr
+
+
+def child_sas(gateway: Gateway) -> list[str]:
+    """Return the names of the connections that have a Child SA, once for each."""
+    lines = gateway.whack("--trafficstatus").splitlines()
+    return sorted(line.split('"')[1] for line in lines)
+
+
+def connections(gateway: Gateway) -> list[str]:
+    """Return the names that the cable's connections have on this gateway."""
+    peer = PEER[gateway.name]
+    address = VTEP[peer].replace("241", "172", 1).replace(".", "-")
+    return [f"submariner-cable-{CLUSTER[peer]}-{address}-{number}" for number in (0, 1)]
+
+
+def ping(gateway: Gateway, *options: str) -> subprocess.CompletedProcess[str]:
+    """Ping the other end over the overlay."""
+    target = VTEP[PEER[gateway.name]]
+    return gateway.run("ping", "-c", "2", "-i", "0.2", "-W", "2", *options, target, check=False)
