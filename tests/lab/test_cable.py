@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,14 +17,13 @@ from .cable import (
     child_sas,
     connected,
     connections,
-    on_both,
     ping,
     prepare,
     run,
     torn_down,
 )
 from .gateways import Gateway, Lab
-from .rooms import until
+from .rooms import Process, until
 from .wire import Capture
 
 pytestmark = pytest.mark.lab
@@ -152,17 +152,22 @@ def test_without_waiting(gateways: Lab) -> None:
 
 
 def test_a_wrong_psk(gateways: Lab) -> None:
-    """Both ends say so, and both are as they were."""
+    """Either end says so while the other one waits, which Ctrl-C then takes back as well."""
     lab = gateways
     prepare(lab.gateways[0], psk="another key than that of the other end")
     before = [gateway.snapshot() for gateway in lab.gateways]
     with lab.capture() as wire:
-        for done in on_both(lab, "connect", FILE, "--timeout", "12"):
+        for gateway, peer in (lab.gateways, lab.gateways[::-1]):
+            with peer.popen(PROGRAM, "connect", FILE) as waiting:
+                until_it_waits(waiting)
+                done = run(gateway, "connect", FILE, "--timeout", "5")
+                waiting.send_signal(signal.SIGINT)
+                assert waiting.wait(60) == 130
             assert done.returncode == 1, done.stderr
-            assert "authentication failed" in done.stderr
+            assert "within 5 s: authentication failed" in done.stderr
             assert "is the pre-shared key the same at both ends?" in done.stderr
             assert "another key" not in done.stderr
-    assert [gateway.snapshot() for gateway in lab.gateways] == before
+            assert [each.snapshot() for each in lab.gateways] == before
     assert wire.summary()["overlay"].frames == 0
 
 
@@ -227,9 +232,13 @@ def test_what_a_killed_connect_left_is_removed_or_finished(gateways: Lab) -> Non
 
 def kill_while_it_waits(gateway: Gateway) -> None:
     with gateway.popen(PROGRAM, "connect", FILE) as process:
-        assert process.stderr
-        next(line for line in process.stderr if "] wait: " in line)
+        until_it_waits(process)
         process.kill()
+
+
+def until_it_waits(connect: Process) -> None:
+    assert connect.stderr
+    next(line for line in connect.stderr if "] wait: " in line)
 
 
 def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
