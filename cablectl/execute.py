@@ -47,8 +47,8 @@ class Progress(Protocol):
 def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
     """Read the host, run what is needed, and see that nothing is left to do; return the plan.
 
-    connect undoes everything at the first failure; teardown goes on and reports the first failure
-    at its end. CablectlError, with the command and what it printed.
+    connect undoes everything at the first failure. teardown finishes the phase and begins no other:
+    while the device is there, its policies stay. CablectlError, with the command and its output.
     """
     plan = make_plan()
     progress.begin(plan)
@@ -56,7 +56,7 @@ def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
         return plan
     with _signals(_leave):
         if plan.action is Action.TEARDOWN:
-            _run_all(plan, progress)
+            _run_phases(plan, progress)
             _prove(make_plan)
             return plan
         done: list[Step] = []
@@ -90,14 +90,17 @@ def _run_or_stop(plan: Plan, progress: Progress, done: list[Step]) -> None:
         done.append(step)
 
 
-def _run_all(plan: Plan, progress: Progress) -> None:
-    failure = None
+def _run_phases(plan: Plan, progress: Progress) -> None:
+    """Run the needed steps, also after a failure, to the end of its phase."""
+    failure, failed_in = None, None
     for number, step in enumerate(plan.needed, start=1):
+        if failed_in not in (None, step.phase):
+            break
         progress.step(number, len(plan.needed), step)
         try:
             run(step.argv, step.limit, step.phase.label)
         except CablectlError as error:
-            failure = failure or error
+            failure, failed_in = failure or error, step.phase
     if failure:
         raise failure
 

@@ -188,12 +188,26 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     assert words(told.undone[-1]) == "ipsec whack --rereadsecrets"
 
 
-def test_teardown_goes_on_and_tells_the_first_failure(cable: Cable, commands: Commands) -> None:
+def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is_there(
+    cable: Cable, commands: Commands
+) -> None:
     plan = teardown.plan(cable, made(cable))
     commands.fail_at(1)
     with pytest.raises(CablectlError) as caught:
         execute.apply(in_turn(plan, teardown.plan(cable, BLANK)), Told())
     assert caught.value.details[0] == f"$ {shlex.join(plan.needed[0].argv)}"
+    unlink = [words(step.argv) for step in plan.needed if step.phase is Phase.UNLINK]
+    assert len(unlink) == 3
+    assert commands.log == unlink
+
+
+def test_teardown_tells_the_first_failure_of_its_last_phase(
+    cable: Cable, commands: Commands
+) -> None:
+    plan = teardown.plan(cable, made(cable))
+    commands.fail_at(len(plan.needed) - 1)
+    with pytest.raises(CablectlError, match="forget: the command failed"):
+        execute.apply(in_turn(plan, teardown.plan(cable, BLANK)), Told())
     assert commands.log == [words(step.argv) for step in plan.needed]
 
 
