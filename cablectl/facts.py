@@ -86,6 +86,11 @@ class Facts(Struct, frozen=True, kw_only=True):
         names = {connection.name for connection in cable.connections}
         return {name: self.connections[name] for name in names & self.connections.keys()}
 
+    def is_up(self, name: str) -> bool:
+        """Tell whether pluto has that connection with a Child SA."""
+        loaded = self.connections.get(name)
+        return loaded is not None and loaded.up
+
 
 def connected(cable: Cable, version: Version, mtu: int, *, up: bool = True) -> Facts:
     """Return the facts of a host on which the cable was made; the device's MTU is in bytes.
@@ -110,9 +115,7 @@ def connected(cable: Cable, version: Version, mtu: int, *, up: bool = True) -> F
             each.name: LoadedConnection(True, up, libreswan.selectors(cable, each))
             for each in cable.connections
         },
-        policies=frozenset(
-            policy for each in cable.connections for policy in xfrm.policies(cable, each)
-        ),
+        policies=xfrm.policies_of(cable),
         overlay=Overlay(
             link=link,
             fdb=frozenset(vxlan.fdb_entries(cable)),

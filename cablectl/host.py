@@ -221,8 +221,9 @@ def _secret(cable: Cable) -> tuple[Secret, tuple[str, str] | None, str]:
 def _overlay(cable: Cable) -> Overlay:
     device = cable.vxlan.device
     found = [link for link in _json("ip", "-d", "-j", "address") if link.get("ifname") == device]
+    rule = _has_rule()
     if not found:
-        return Overlay(rule=_has_rule())
+        return Overlay(rule=rule)
     # A table that doesn't exist is an error of its own; "all" is none. -N: no names of tables.
     ours = ("table", "all", "proto", vxlan.PROTOCOL, "dev", device)
     return Overlay(
@@ -242,7 +243,7 @@ def _overlay(cable: Cable) -> Overlay:
             for route in _json("ip", "-N", "-j", "route", "show", *ours)
             if "gateway" in route and route.get("table") == vxlan.TABLE
         ),
-        rule=_has_rule(),
+        rule=rule,
     )
 
 

@@ -200,4 +200,5 @@ def _has_colour(stream: TextIO) -> bool:
     """Tell whether colour is welcome: on a terminal, unless NO_COLOR is set (no-color.org)."""
     if not stream.isatty():
         return False
-    return _console(stream).color_system is not None and not _console(stream).no_color
+    console = _console(stream)
+    return console.color_system is not None and not console.no_color

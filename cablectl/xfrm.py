@@ -64,6 +64,11 @@ def policies(cable: Cable, connection: Connection) -> tuple[Policy, Policy]:
     )
 
 
+def policies_of(cable: Cable) -> frozenset[Policy]:
+    """Return the policies of all the cable's connections."""
+    return frozenset(policy for each in cable.connections for policy in policies(cable, each))
+
+
 def sas_of(cable: Cable, sas: tuple[SecurityAssociation, ...]) -> tuple[SecurityAssociation, ...]:
     """Return those SAs that carry the cable's overlay."""
     port = cable.vxlan.port_number

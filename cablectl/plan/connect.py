@@ -107,8 +107,8 @@ def _refuse_what_is_not_ours(cable: Cable, facts: Facts) -> None:
 
 
 def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
-    ours = {policy for each in cable.connections for policy in xfrm.policies(cable, each)}
-    return bool(facts.policies - ours or set(facts.sas) - set(xfrm.sas_of(cable, facts.sas)))
+    others = set(facts.sas) - set(xfrm.sas_of(cable, facts.sas))
+    return bool(others or facts.policies - xfrm.policies_of(cable))
 
 
 def _warnings(cable: Cable, facts: Facts) -> tuple[str, ...]:
@@ -278,25 +278,24 @@ def _made(phase: Phase, argv: Argv, why: str, undo: Argv, *, done: bool) -> Step
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
     for each in cable.connections:
-        loaded = facts.connections.get(each.name)
-        up = "up" if loaded and loaded.up else ""
+        elsewhere = "" if cable.initiates else f"{cable.remote.cluster} initiates"
+        there = each.name in facts.connections  # one that is new is deleted, which is enough
         yield Step(
             phase=Phase.INITIATE,
             argv=libreswan.initiate(each.name),
             why="negotiate",
-            undo=(libreswan.terminate(each.name),) if loaded else (),  # deleting it is enough
-            not_needed=up or ("" if cable.initiates else f"{cable.remote.cluster} initiates"),
+            undo=(libreswan.terminate(each.name),) if there else (),
+            not_needed="up" if facts.is_up(each.name) else elsewhere,
         )
 
 
 def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
     for each in cable.connections:
-        loaded = facts.connections.get(each.name)
         yield Step(
             phase=Phase.WAIT,
             argv=("sh", "-c", _AWAIT, "sh", each.name, f"{limit:.0f}"),
             why="only a Child SA carries anything",
-            not_needed="up" if loaded and loaded.up else "",
+            not_needed="up" if facts.is_up(each.name) else "",
             limit=limit,
             waits_for=each.name,
         )
