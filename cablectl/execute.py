@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol
 
 import sh
 
-from cablectl import host, libreswan
+from cablectl import host, libreswan, pluto
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.libreswan import Argv
 from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step
@@ -144,17 +144,22 @@ def _await(step: Step, since: float, progress: Progress) -> None:
 
 
 def _no_child_sa(step: Step) -> CablectlError:
-    """Ask once more, in the foreground, which is how pluto tells the reason.
+    """Ask once more, in the foreground, which is how pluto tells the reason; a server can't.
 
     From the beginning: a negotiation that is under way already keeps its answers to itself.
     """
+    message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
+    if not step.can_ask:
+        return TimeLimitError(
+            f"{message}: the client didn't come",
+            hint="has it run connect, and does its UDP 500 and 4500 reach this host?",
+        )
     try:
         run(libreswan.terminate(step.waits_for), COMMAND_LIMIT, "diagnose")
         told = run(libreswan.initiate_and_tell(step.waits_for), COMMAND_LIMIT, "diagnose")
     except CablectlError as error:
         told = "\n".join(error.details)
-    refusal = libreswan.parse_refusal(told)
-    message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
+    refusal = pluto.parse_refusal(told)
     if refusal:
         return CablectlError(
             f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]

@@ -3,11 +3,14 @@
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from cablectl import libreswan, xfrm
-from cablectl.libreswan import LoadedConnection, Version
-from cablectl.model import IANA_VXLAN_PORT, Cable
-from cablectl.overlay import vxlan
+from cablectl import overlay, xfrm
+from cablectl.cable import Cable
+from cablectl.libreswan import Version
+from cablectl.model import IANA_VXLAN_PORT, Overlay
+from cablectl.overlay import network
+from cablectl.pluto import LoadedConnection, selectors
 from cablectl.xfrm import Policy, SecurityAssociation
 
 
@@ -28,55 +31,72 @@ class Secret(StrEnum):
 
 
 class Link(Struct, frozen=True):
-    """A network device, as far as it matters whether it is the cable's own; the MTU in bytes."""
+    """A network device, as far as it matters whether it is the cable's own; the MTU in bytes.
+
+    `kind` and `info` are what `ip -d -j link` calls info_kind and info_data.
+    """
 
     kind: str
+    group: str
     mac: str
     mtu: int
     up: bool
-    vni: int | None = None
-    port: int | None = None
-    local: str | None = None
+    info: dict[str, object] = {}
     addresses: frozenset[str] = frozenset()
 
-    def is_of(self, cable: Cable) -> bool:
-        """Tell whether the device was made for the cable's local endpoint: its MAC says so."""
-        return self.kind == "vxlan" and self.mac == cable.local.vtep_mac
+    @property
+    def ours(self) -> bool:
+        """Whether cablectl made the device: its group says so."""
+        return self.group == overlay.GROUP
+
+    def fits(self, cable: Cable, wanted: Overlay) -> bool:
+        """Tell whether it is the device that the cable needs."""
+        kind, info = overlay.link_info(cable, wanted)
+        if overlay.has_macs(wanted) and self.mac != cable.local.mac:
+            return False
+        return self.kind == kind and info.items() <= self.info.items()
 
 
-class Overlay(Struct, frozen=True):
+class OverlayFacts(Struct, frozen=True):
     """What the kernel holds of the overlay.
 
-    `fdb` holds (MAC, VTEP's host), `neighbours` (VTEP, MAC), `routes` (subnet, VTEP): those of the
-    cable's device. `rule` says whether cablectl's rule for its routing table is there.
+    `fdb` holds (MAC, VTEP's host), `neighbours` (VTEP, MAC), `routes` (subnet, VTEP, source),
+    `settings` (file, value): those of the cable's device. `rule` says whether cablectl's rule for
+    its routing table is there.
     """
 
     link: Link | None = None
     fdb: frozenset[tuple[str, str]] = frozenset()
     neighbours: frozenset[tuple[str, str]] = frozenset()
-    routes: frozenset[tuple[str, str]] = frozenset()
+    routes: frozenset[network.Route] = frozenset()
+    settings: frozenset[tuple[str, str]] = frozenset()
     rule: bool = False
 
 
 class Facts(Struct, frozen=True, kw_only=True):
     """The state of a host, as far as one cable is concerned.
 
-    `path_mtu` is in bytes; `policies` and `sas` are all that the kernel has, ours or not;
-    `service_port` is what the name vxlan stands for here; `not_ready` says what keeps a cable from
-    coming up here, each with what to do about it; `warnings` and `assumed` (what a dry run did not
-    read) are for a person to judge.
+    `path_mtu` is in bytes; `source` is the address that speaks for the host in its own subnets, or
+    nothing; `leaves_with` is the address with which the route to the peer leaves; `policies` (each
+    with its reqid) and `sas` are all that the kernel has, ours or not; `service_port` is what the
+    name vxlan stands for here; `unknown_algorithms` is what Libreswan says against those of the
+    file; `not_ready` says what keeps a cable from coming up here, each with what to do about it;
+    `warnings` and `assumed` (what a dry run did not read) are for a person to judge.
     """
 
     libreswan: Version
     path_mtu: int = 1500
+    source: str = ""
+    leaves_with: str = ""
     pluto: Pluto = Pluto.RUNNING
     modules: bool = False
     service_port: int | None = IANA_VXLAN_PORT
+    unknown_algorithms: str = ""
     secret: Secret = Secret.ABSENT
     connections: dict[str, LoadedConnection] = {}
-    policies: frozenset[Policy] = frozenset()
+    policies: dict[Policy, int] = {}
     sas: tuple[SecurityAssociation, ...] = ()
-    overlay: Overlay = Overlay()
+    overlay: OverlayFacts = OverlayFacts()
     not_ready: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
@@ -92,35 +112,40 @@ class Facts(Struct, frozen=True, kw_only=True):
         return loaded is not None and loaded.up
 
 
-def connected(cable: Cable, version: Version, mtu: int, *, up: bool = True) -> Facts:
+def connected(cable: Cable, before: Facts, mtu: int, *, up: bool = True) -> Facts:
     """Return the facts of a host on which the cable was made; the device's MTU is in bytes.
 
     What a teardown's dry run assumes.
     """
-    link = Link(
-        kind="vxlan",
-        mac=cable.local.vtep_mac,
-        mtu=mtu,
-        up=True,
-        vni=cable.vxlan.vni,
-        port=cable.vxlan.port_number,
-        local=str(cable.local.address),
-        addresses=frozenset({str(cable.local.vtep)}),
-    )
-    return Facts(
-        libreswan=version,
+    return replace(
+        before,
         modules=True,
-        secret=Secret.SAME,
+        secret=Secret.SAME if cable.connections else Secret.ABSENT,
         connections={
-            each.name: LoadedConnection(True, up, libreswan.selectors(cable, each))
+            each.name: LoadedConnection(each.routed, up, selectors(each))
             for each in cable.connections
         },
-        policies=xfrm.policies_of(cable),
-        overlay=Overlay(
-            link=link,
-            fdb=frozenset(vxlan.fdb_entries(cable)),
-            neighbours=frozenset({(str(cable.remote.vtep.ip), cable.remote.vtep_mac)}),
-            routes=frozenset(vxlan.routes(cable)),
-            rule=True,
+        policies=dict.fromkeys(xfrm.policies_of(cable), 16389),
+        overlay=_made(cable, cable.overlay, before, mtu) if cable.overlay else OverlayFacts(),
+    )
+
+
+def _made(cable: Cable, wanted: Overlay, before: Facts, mtu: int) -> OverlayFacts:
+    kind, info = overlay.link_info(cable, wanted)
+    vtep = (str(cable.remote_vtep.ip), cable.remote.mac)
+    return OverlayFacts(
+        link=Link(
+            kind=kind,
+            group=overlay.GROUP,
+            mac=cable.local.mac,
+            mtu=mtu,
+            up=True,
+            info=info,
+            addresses=frozenset({str(cable.local_vtep)}),
         ),
+        fdb=frozenset(overlay.fdb_entries(cable, wanted)),
+        neighbours=frozenset({vtep}) if overlay.has_macs(wanted) else frozenset(),
+        routes=frozenset(network.routes(cable, before.source)),
+        settings=frozenset(network.settings(cable, wanted)),
+        rule=True,
     )

@@ -6,41 +6,31 @@ JSON where the tool offers it; what pluto and `ip xfrm` print is parsed in the p
 import os
 import re
 import shutil
-import stat
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from cablectl import libreswan, secret, xfrm
+from msgspec.structs import replace
+
+from cablectl import libreswan, pluto, secret, xfrm
+from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
-from cablectl.facts import Facts, Link, Overlay, Pluto, Secret
-from cablectl.libreswan import Argv, LoadedConnection, Version
-from cablectl.model import Cable, PskFile
-from cablectl.overlay import vxlan
+from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
+from cablectl.libreswan import Argv, Version
+from cablectl.model import Geneve, Overlay, PskFile
+from cablectl.overlay import network
+from cablectl.pluto import LoadedConnection
 
 PROBE_LIMIT = 5  # seconds
-MAX_FILE = 1 << 20  # bytes; 2,000 endpoints are a third of it
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
 _PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2"}
 
 
-def read_file(name: str) -> str:
-    """Return the text of a file; UsageError if it is no readable, small, regular text file."""
-    path = Path(name)
-    try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise UsageError(f"{name}: not a regular file", hint="give the path of a YAML file")
-        if about.st_size > MAX_FILE:
-            raise UsageError(f"{name}: larger than {MAX_FILE} bytes", hint="is it the right file?")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from None
-    except ValueError:
-        raise UsageError(
-            f"{name}: not text in UTF-8", hint="give the path of a YAML file"
-        ) from None
+def put_into_environment(variable: str, key: str) -> None:
+    """Keep a key where the commands of a plan read it, and nobody but root can."""
+    os.environ[variable] = key
 
 
 def addresses() -> frozenset[str]:
@@ -55,7 +45,7 @@ def addresses() -> frozenset[str]:
 
 def path_mtu(cable: Cable) -> int | None:
     """Return the MTU in bytes of the route to the peer; None if this isn't the local end."""
-    local, remote = str(cable.local.address), str(cable.remote.address)
+    local, remote = str(cable.local.address), str(cable.remote_host)
     try:
         routes = _json("ip", "-j", "route", "get", remote, "from", local)
     except HostNotReadyError:
@@ -65,6 +55,23 @@ def path_mtu(cable: Cable) -> int | None:
     told = [metric["mtu"] for metric in routes[0].get("metrics", ()) if "mtu" in metric]
     links = _json("ip", "-j", "link", "show", "dev", routes[0]["dev"])
     return int(min([*told, *(link["mtu"] for link in links)]))
+
+
+def _leaves_with(cable: Cable) -> str:
+    """Return the source that the kernel gives to packets of a device that can't be told its own."""
+    if not isinstance(cable.overlay, Geneve):
+        return ""
+    (route,) = _json("ip", "-j", "route", "get", str(cable.remote_host))
+    return str(route.get("prefsrc", ""))
+
+
+def _source(cable: Cable) -> str:
+    """Return the address that this host has in its own cluster's subnets, if it has one."""
+    if not cable.overlay:
+        return ""
+    held = (ip_address(each) for each in addresses())
+    ours = (each for each in held for subnet in cable.local.networks if each in subnet)
+    return str(min(ours, key=int, default=""))
 
 
 def libreswan_version() -> Version:
@@ -78,7 +85,12 @@ def libreswan_version() -> Version:
 
 def established() -> frozenset[str]:
     """Return the names of the connections that have a Child SA."""
-    return libreswan.parse_established(_output(*libreswan.TRAFFIC_STATUS))
+    return pluto.parse_established(_output(*libreswan.TRAFFIC_STATUS))
+
+
+def forces_encapsulation() -> bool:
+    """Tell whether the variable of Submariner's driver asks for ESP in UDP."""
+    return os.environ.get("CE_IPSEC_FORCEENCAPS", "").lower() in ("1", "t", "true")
 
 
 def dry_facts(cable: Cable, version: Version | None) -> Facts:
@@ -86,50 +98,83 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
 
     Only what decides the commands' arguments is read, where it can be without being root.
     """
-    assumed = ["pluto is running"]
+    assumed, unknown = ["pluto is running"] if cable.connections else [], ""
     if version is None:
         try:
             version = libreswan_version()
+            unknown = _unknown_algorithms(cable)
         except HostNotReadyError:
             version = libreswan.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
     mtu = path_mtu(cable)
-    if mtu is None:
-        mtu = ASSUMED_PATH_MTU
-        assumed.append(f"a path MTU of {mtu} bytes, since this host isn't {cable.local.cluster}")
-    return Facts(libreswan=version, path_mtu=mtu, assumed=tuple(assumed))
+    if mtu is None and cable.overlay:
+        assumed.append(
+            f"a path MTU of {ASSUMED_PATH_MTU} bytes, since this host isn't {cable.local.cluster}"
+        )
+    return Facts(
+        libreswan=version,
+        path_mtu=mtu or ASSUMED_PATH_MTU,
+        source=_source(cable) if mtu else "",
+        leaves_with=_leaves_with(cable) if mtu else "",
+        unknown_algorithms=unknown,
+        assumed=tuple(assumed),
+    )
 
 
 def facts(cable: Cable) -> Facts:
     """Return what this host has of the cable; HostNotReadyError where that can't be read."""
     if os.geteuid() != 0:
-        raise HostNotReadyError("only root may see and change IPsec", hint="the same with sudo")
-    version = libreswan_version()
-    mtu = path_mtu(cable)
-    not_ready, warnings = list(_not_ready()), []
+        raise HostNotReadyError("only root may see and change a cable", hint="the same with sudo")
+    version = libreswan_version() if cable.connections else libreswan.LATEST
+    mtu, not_ready = path_mtu(cable), []
     if mtu is None:
-        local, remote = cable.local.address, cable.remote.address
+        local, remote = cable.local.address, cable.remote_host
         not_ready.append((f"no route from {local} to {remote}", "is it this host's address?"))
+    plain = Facts(
+        libreswan=version,
+        path_mtu=mtu or ASSUMED_PATH_MTU,
+        source=_source(cable),
+        leaves_with=_leaves_with(cable) if mtu else "",
+        overlay=_overlay(cable, cable.overlay) if cable.overlay else OverlayFacts(),
+        not_ready=tuple(not_ready),
+    )
+    return _with_ipsec(cable, plain) if cable.connections else plain
+
+
+def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
+    warnings: list[str] = []
+    not_ready = [*plain.not_ready, *_not_ready(cable)]
     held, problem, warning = _secret(cable)
     if problem:
         not_ready.append(problem)
     if warning:
         warnings.append(warning)
     connections = _connections()
-    return Facts(
-        libreswan=version,
-        path_mtu=mtu or ASSUMED_PATH_MTU,
+    return replace(
+        plain,
         pluto=_startable() if connections is None else Pluto.RUNNING,
-        modules=_has_module("xfrm_user") and _has_module("esp4"),
+        modules=_has_module("xfrm_user") and _has_module(_esp(cable)),
         service_port=_service_port(),
+        unknown_algorithms=_unknown_algorithms(cable),
         secret=held,
         connections=connections or {},
         policies=xfrm.parse_policies(_output("ip", "xfrm", "policy")),
         sas=xfrm.parse_sas(_output("ip", "xfrm", "state", "list", "nokeys")),
-        overlay=_overlay(cable),
         not_ready=tuple(not_ready),
         warnings=tuple(warnings),
     )
+
+
+def _unknown_algorithms(cable: Cable) -> str:
+    """Return what Libreswan's own parser says against the file's algorithms, if anything."""
+    asked = libreswan.algorithms_to_parse(cable)
+    if not asked:
+        return ""
+    told = _run("ipsec", "algparse", "-v2", "-pfs", asked)
+    errors = [
+        line for line in told.stdout.splitlines() + told.stderr.splitlines() if "ERROR" in line
+    ]
+    return errors[0].partition("ERROR: ")[2] if told.returncode and errors else ""
 
 
 def _connections() -> dict[str, LoadedConnection] | None:
@@ -137,7 +182,7 @@ def _connections() -> dict[str, LoadedConnection] | None:
     status = _run(*libreswan.STATUS)
     if status.returncode != 0:
         return None
-    return libreswan.parse_connections(status.stdout, _output(*libreswan.TRAFFIC_STATUS))
+    return pluto.parse_connections(status.stdout, _output(*libreswan.TRAFFIC_STATUS))
 
 
 def _startable() -> Pluto:
@@ -147,9 +192,15 @@ def _startable() -> Pluto:
     return Pluto.DOWN
 
 
-def _not_ready() -> Iterator[tuple[str, str]]:
-    if not _has_esp():
-        yield ("this kernel has no ESP (module esp4)", "boot a kernel that has CONFIG_INET_ESP")
+def _esp(cable: Cable) -> str:
+    return "esp4" if cable.local.address.version == 4 else "esp6"
+
+
+def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
+    module = _esp(cable)
+    if not _has_esp(module):
+        option = "CONFIG_INET_ESP" if module == "esp4" else "CONFIG_INET6_ESP"
+        yield (f"this kernel has no ESP (module {module})", f"boot a kernel that has {option}")
     included = f"include {secret.DIRECTORY}/*.secrets"
     try:
         lines = Path(secret.MAIN_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -170,14 +221,15 @@ def _has_module(name: str) -> bool:
         return False
 
 
-def _has_esp() -> bool:
+def _has_esp(module: str) -> bool:
     """Tell whether ESP is there or can be loaded."""
-    if _has_module("esp4"):
+    if _has_module(module):
         return True
-    if shutil.which("modprobe") and _run("modprobe", "-n", "-q", "esp4").returncode == 0:
+    if shutil.which("modprobe") and _run("modprobe", "-n", "-q", module).returncode == 0:
         return True
+    symbol = "esp_init_state" if module == "esp4" else "esp6_init_state"
     try:  # built in, on a host without /lib/modules, such as a container
-        return re.search(r"\besp_init_state\b", Path("/proc/kallsyms").read_text()) is not None
+        return re.search(rf"\b{symbol}\b", Path("/proc/kallsyms").read_text()) is not None
     except OSError:
         return False
 
@@ -218,15 +270,18 @@ def _secret(cable: Cable) -> tuple[Secret, tuple[str, str] | None, str]:
     return Secret.SAME if same else Secret.OTHER, problem, warning
 
 
-def _overlay(cable: Cable) -> Overlay:
-    device = cable.vxlan.device
-    found = [link for link in _json("ip", "-d", "-j", "address") if link.get("ifname") == device]
-    rule = _has_rule()
+def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
+    device, family = wanted.device, f"-{cable.local_vtep.version}"
+    # -N: no names of tables and groups.
+    links = _json("ip", "-N", "-d", "-j", "address")
+    found = [link for link in links if link.get("ifname") == device]
+    rule = _has_rule(family)
     if not found:
-        return Overlay(rule=rule)
-    # A table that doesn't exist is an error of its own; "all" is none. -N: no names of tables.
-    ours = ("table", "all", "proto", vxlan.PROTOCOL, "dev", device)
-    return Overlay(
+        return OverlayFacts(rule=rule)
+    # A table that doesn't exist is an error of its own; "all" is none.
+    ours = ("table", "all", "proto", network.PROTOCOL, "dev", device)
+    whole = f"/{cable.local_vtep.max_prefixlen}"
+    return OverlayFacts(
         link=_link(found[0]),
         fdb=frozenset(
             (entry["mac"], entry["dst"])
@@ -239,34 +294,44 @@ def _overlay(cable: Cable) -> Overlay:
             if "lladdr" in entry
         ),
         routes=frozenset(
-            (route["dst"] if "/" in route["dst"] else f"{route['dst']}/32", route["gateway"])
-            for route in _json("ip", "-N", "-j", "route", "show", *ours)
-            if "gateway" in route and route.get("table") == vxlan.TABLE
+            (
+                route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}",
+                route["gateway"],
+                route.get("prefsrc", ""),
+            )
+            for route in _json("ip", "-N", "-j", family, "route", "show", *ours)
+            if "gateway" in route and route.get("table") == network.TABLE
         ),
+        settings=frozenset((path, _setting(path)) for path, _ in network.settings(cable, wanted)),
         rule=rule,
     )
 
 
 def _link(link: dict[str, Any]) -> Link:
     info = link.get("linkinfo", {})
-    data = info.get("info_data", {})
     return Link(
         kind=info.get("info_kind", ""),
+        group=link.get("group", ""),
         mac=link.get("address", ""),
         mtu=link["mtu"],
         up="UP" in link["flags"],
-        vni=data.get("id"),
-        port=data.get("port"),
-        local=data.get("local"),
+        info=info.get("info_data", {}),
         addresses=frozenset(
             f"{each['local']}/{each['prefixlen']}" for each in link.get("addr_info", ())
         ),
     )
 
 
-def _has_rule() -> bool:
-    ours = {"table": vxlan.TABLE, "protocol": vxlan.PROTOCOL, "priority": int(vxlan.PRIORITY)}
-    return any(ours.items() <= rule.items() for rule in _json("ip", "-N", "-j", "rule", "show"))
+def _setting(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:  # such as a host without IPv6
+        return ""
+
+
+def _has_rule(family: str) -> bool:
+    ours = {"table": network.TABLE, "protocol": network.PROTOCOL, "priority": int(network.PRIORITY)}
+    return any(ours.items() <= rule.items() for rule in _json("ip", "-N", "-j", family, "rule"))
 
 
 def _json(*argv: str) -> Any:  # noqa: ANN401 - what iproute2 prints

@@ -1,4 +1,4 @@
-"""What each Libreswan takes and prints: dialects as data, the argv of `whack`, parsers of output.
+"""What each Libreswan takes: dialects as data, and the argv of `whack`.
 
 Measured on 4.10 and 5.2, read in the sources of 5.3: docs/libreswan.md has the table.
 """
@@ -8,8 +8,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from cablectl.cable import Cable, Connection, End
 from cablectl.errors import UsageError
-from cablectl.model import Cable, Connection, Encapsulation, Offload, Selector
+from cablectl.model import Encapsulation, Mode, Offload
 
 Argv = tuple[str, ...]
 
@@ -43,10 +44,12 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """The flags of a range of releases, beginning with `since`."""
 
     since: Version
+    tunnel: Argv = ("--tunnel",)
     transport: Argv = ("--transport",)
     encapsulate: Argv = ("--encaps", "yes")
     pfs: PfsForm = PfsForm.FLAG
     no_offload: Argv = ()  # where it is what happens without a flag
+    packet_offload: bool = True
     dpd_action: bool = False
     stack_manager: bool = True
 
@@ -54,9 +57,11 @@ class Dialect(Struct, frozen=True, kw_only=True):
 DIALECTS = (
     Dialect(
         since=Version(4, 0),
+        tunnel=(),  # --client means it
         transport=(),
         encapsulate=("--forceencaps",),
         no_offload=("--nic-offload", "no"),
+        packet_offload=False,
         dpd_action=True,
     ),
     Dialect(since=Version(5, 0)),
@@ -84,21 +89,21 @@ def dialect(version: Version) -> Dialect:
 
 
 def add(cable: Cable, connection: Connection, version: Version) -> Argv:
-    """Load a connection into pluto."""
-    speaks, ipsec = dialect(version), cable.ipsec
+    """Load a connection into pluto; UsageError if that release can't do what the file asks."""
+    speaks = dialect(version)
     return (
         *WHACK,
         "--psk",
         "--encrypt",
-        *speaks.transport,
-        *_encapsulation(ipsec.encapsulation, speaks),
+        *(speaks.tunnel if connection.mode is Mode.TUNNEL else speaks.transport),
+        *_encapsulation(cable.encapsulation, speaks),
         "--name",
         connection.name,
-        *_end(connection.local, ipsec.ike_port),
+        *_end(connection.local, connection.mode),
         "--to",
-        *_end(connection.remote, ipsec.ike_port),
+        *_end(connection.remote, connection.mode),
         *_algorithms(cable, speaks),
-        *(speaks.no_offload if ipsec.offload is Offload.OFF else ()),
+        *_offload(cable, version),
         *_dead_peer_detection(cable, speaks),
     )
 
@@ -133,10 +138,15 @@ def delete(name: str) -> Argv:
     return (*WHACK, "--delete", "--name", name)
 
 
-def _end(selector: Selector, ike_port: int) -> Argv:
-    protoport = "udp" if selector.port is None else f"udp/{selector.port}"
-    host = str(selector.host)
-    return ("--host", host, "--clientprotoport", protoport, "--ikeport", str(ike_port))
+def _end(end: End, mode: Mode) -> Argv:
+    protoport = end.protocol if end.port is None else f"{end.protocol}/{end.port}"
+    return (
+        *(("--id", end.identity) if end.identity else ()),
+        *("--host", "%any" if end.host is None else str(end.host)),
+        *(("--client", str(end.network)) if mode is Mode.TUNNEL else ()),
+        *(("--clientprotoport", protoport) if protoport else ()),
+        *(("--ikeport", str(end.ike_port)) if end.ike_port else ()),
+    )
 
 
 def _encapsulation(asked: Encapsulation, speaks: Dialect) -> Argv:
@@ -158,138 +168,28 @@ def _algorithms(cable: Cable, speaks: Dialect) -> Argv:
     return (*pfs, *(("--esp", esp) if esp else ()))
 
 
+def _offload(cable: Cable, version: Version) -> Argv:
+    asked, speaks = cable.ipsec.offload, dialect(version)
+    if asked is Offload.PACKET:
+        if not speaks.packet_offload:
+            raise UsageError(
+                f"ipsec.offload: Libreswan {version} can't offload whole packets",
+                hint="offload: auto, or Libreswan 5.0 and later",
+            )
+        return ("--nic-offload", "packet")
+    return speaks.no_offload if asked is Offload.OFF else ()
+
+
+def algorithms_to_parse(cable: Cable) -> str:
+    """Return the file's algorithms as `ipsec algparse` takes them; empty if there are none."""
+    group = f";{cable.ipsec.pfs_group}" if cable.ipsec.pfs_group else ""
+    names = cable.ipsec.esp or (("aes_gcm",) if group else ())
+    return f"esp={','.join(f'{name}{group}' for name in names)}" if names else ""
+
+
 def _dead_peer_detection(cable: Cable, speaks: Dialect) -> Argv:
     dpd = cable.ipsec.dpd
     if dpd is None:
         return ()
     action = ("--dpdaction", dpd.action.value) if speaks.dpd_action else ()
     return (*action, "--dpddelay", str(dpd.delay))
-
-
-class Selectors(Struct, frozen=True):
-    """Whom a loaded connection joins: hosts as pluto prints them; a port of None is any port."""
-
-    local: str
-    local_port: int | None
-    local_ike_port: int
-    remote: str
-    remote_port: int | None
-    remote_ike_port: int
-
-
-class LoadedConnection(Struct, frozen=True):
-    """A connection that pluto has; `selectors` is None where its line has a form unknown here."""
-
-    routed: bool
-    up: bool
-    selectors: Selectors | None
-
-
-# Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
-_CONNECTION = (
-    r'^(?:\d{3} )?"(?P<name>[^"]+)"(?:\[\d+\])?: (?P<selectors>[^;]*===[^;]*); (?P<routing>[^;]+);'
-)
-_SELECTORS = (
-    r"^(?P<local>[^/]+)/\d+[:/]UDP(?:/(?P<local_port>[\d-]+))?==="
-    r"(?P=local):(?P<local_ike>\d+)(?:\[[^]]*\])?\.\.\."
-    r"(?P<remote>[^\[=]+):(?P<remote_ike>\d+)(?:\[[^]]*\])?==="
-    r"(?P=remote)/\d+[:/]UDP(?:/(?P<remote_port>[\d-]+))?$"
-)
-_CHILD_SA = r'^(?:\d{3} )?#\d+: "(?P<name>[^"]+)"(?:\[\d+\][^,]*)?, type=ESP,'
-
-
-def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
-    """Return the loaded connections by name from what `--status` and `--trafficstatus` print.
-
-    A connection is up only if it has a Child SA: an IKE SA alone carries nothing.
-    """
-    up = parse_established(traffic_status)
-    found = (re.match(_CONNECTION, line) for line in status.splitlines())
-    return {
-        line["name"]: LoadedConnection(
-            routed=line["routing"] != "unrouted",
-            up=line["name"] in up,
-            selectors=_parse_selectors(line["selectors"]),
-        )
-        for line in found
-        if line
-    }
-
-
-def parse_established(traffic_status: str) -> frozenset[str]:
-    """Return the names of the connections that have a Child SA."""
-    return frozenset(
-        found["name"]
-        for line in traffic_status.splitlines()
-        if (found := re.match(_CHILD_SA, line))
-    )
-
-
-class Refusal(Struct, frozen=True):
-    """Why a negotiation failed: in words, what to do, and pluto's own line."""
-
-    reason: str
-    remedy: str
-    line: str
-
-
-_REFUSALS = (
-    (
-        r"AUTHENTICATION_FAILED|authentication failed",
-        "authentication failed",
-        "is the pre-shared key the same at both ends?",
-    ),
-    (
-        r"NO_PROPOSAL_CHOSEN",
-        "the peer accepts none of our proposals, or has no such connection",
-        "has the peer run connect, with the same file?",
-    ),
-    (
-        r"TS_UNACCEPTABLE",
-        "the peer has other traffic selectors",
-        "are vxlan.port and mode the same at both ends?",
-    ),
-    (
-        r"Function not implemented|netlink response for Add SA",
-        "the kernel took no SA",
-        "does this kernel have ESP and the ciphers of ipsec.esp?",
-    ),
-)
-
-
-def parse_refusal(output: str) -> Refusal | None:
-    """Return why a negotiation in the foreground failed; None if pluto says nothing of it."""
-    for line in output.splitlines():
-        for pattern, reason, remedy in _REFUSALS:
-            if re.search(pattern, line):
-                return Refusal(reason, remedy, line)
-    return None
-
-
-def selectors(cable: Cable, connection: Connection) -> Selectors:
-    """Return what pluto prints of a connection loaded by `add`."""
-    ike = cable.ipsec.ike_port
-    local, remote = connection.local, connection.remote
-
-    def number(selector: Selector) -> int | None:
-        return None if selector.port is None else cable.vxlan.port_number
-
-    return Selectors(str(local.host), number(local), ike, str(remote.host), number(remote), ike)
-
-
-def _parse_selectors(text: str) -> Selectors | None:
-    found = re.match(_SELECTORS, text)
-    if not found:
-        return None
-
-    def port(value: str | None) -> int | None:
-        return int(value) if value and value.isdecimal() else None  # 4.x prints any as 0-65535
-
-    return Selectors(
-        found["local"],
-        port(found["local_port"]),
-        int(found["local_ike"]),
-        found["remote"],
-        port(found["remote_port"]),
-        int(found["remote_ike"]),
-    )

@@ -1,20 +1,29 @@
-"""What a cable is: two endpoints, how IPsec protects it, which overlay runs in it.
+"""What a file may say: endpoints, mode, IPsec, overlay, each with what is allowed.
 
 Every value is frozen. Names are those of RFC 4301 (selector, SA), RFC 7348 (VTEP, VNI) and of
 Submariner (endpoint, cable), whose naming of connections is kept so that its users know them.
 """
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
-from cablectl.errors import UsageError
-
 IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
-VTEP_NETWORK = 241  # the first octet of Submariner's VTEP addresses
+IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address, RFC 7296, section 2
+DEFAULT_PSK = "/etc/cablectl/psk"
+
+AnyAddress = IPv4Address | IPv6Address
+AnyNetwork = IPv4Network | IPv6Network
+
+# Where VTEPs have their addresses: the gateway's own, with the network's bits in front. The first
+# is that of Submariner's VXLAN driver, the second a unique local one (RFC 4193).
+VTEP_NETWORKS: dict[int, AnyNetwork] = {
+    4: IPv4Network("241.0.0.0/8"),
+    6: IPv6Network("fdca:b1e0::/32"),
+}
 
 Name = Annotated[
     str,
@@ -24,6 +33,9 @@ Name = Annotated[
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
+Vni = Annotated[
+    int, Meta(ge=0, le=2**24 - 1, description="a VNI, 0 to 16777215 (RFC 7348, section 5)")
+]
 Algorithm = Annotated[
     str,
     Meta(
@@ -31,24 +43,25 @@ Algorithm = Annotated[
         description="an algorithm as Libreswan writes it, such as aes_gcm-null or modp2048",
     ),
 ]
-
-
-Address = Annotated[IPv4Address, Meta(description="an IPv4 address of a host")]
-Subnet = Annotated[
-    IPv4Network, Meta(description="an IPv4 subnet such as 10.44.0.0/16, no host bits set")
-]
+Address = Annotated[AnyAddress, Meta(description="an IPv4 or IPv6 address of a host")]
+Subnet = Annotated[AnyNetwork, Meta(description="a subnet such as 10.44.0.0/16, no host bits set")]
 
 
 class Mode(StrEnum):
-    """How IPsec carries the traffic between the endpoints."""
+    """How IPsec carries the traffic between the endpoints; none: not at all."""
 
+    TUNNEL = "tunnel"
     TRANSPORT = "transport"
+    NONE = "none"
 
 
-class Overlay(StrEnum):
-    """What runs inside of IPsec transport mode."""
+class OverlayKind(StrEnum):
+    """What runs inside of IPsec transport mode; none: the hosts' own traffic."""
 
     VXLAN = "vxlan"
+    GRE = "gre"
+    GENEVE = "geneve"
+    NONE = "none"
 
 
 class Encapsulation(StrEnum):
@@ -60,9 +73,10 @@ class Encapsulation(StrEnum):
 
 
 class Offload(StrEnum):
-    """Whether the NIC's IPsec offload is made ready."""
+    """Whether the NIC's IPsec offload is made ready, or asked for whole packets."""
 
     AUTO = "auto"
+    PACKET = "packet"
     OFF = "off"
 
 
@@ -105,7 +119,7 @@ class Ipsec(Struct, frozen=True, kw_only=True):
 
     psk: Annotated[
         PskFile | PskEnv, Meta(description="{file: /PATH} or {env: NAME}, never the key itself")
-    ]
+    ] = PskFile(DEFAULT_PSK)
     ike_port: Port = 4500
     encapsulation: Encapsulation = Encapsulation.YES
     pfs_group: Algorithm | None = None
@@ -115,143 +129,105 @@ class Ipsec(Struct, frozen=True, kw_only=True):
     initiate: Initiate = Initiate.AUTO
 
 
+Device = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z",
+        description="1 to 15 of A-Z a-z 0-9 . _ -, the first a letter or digit",
+    ),
+]
+Mtu = Annotated[
+    Annotated[int, Meta(ge=576, le=65535)] | None,
+    Meta(description="bytes, 576 to 65535, or auto"),
+]
+
+
 class Vxlan(Struct, frozen=True, kw_only=True):
-    """The overlay's device. `mtu` is in bytes; None stands for the largest that fits."""
+    """A VXLAN's device (RFC 7348). `mtu` is in bytes; None stands for the largest that fits."""
 
+    kind: ClassVar[OverlayKind] = OverlayKind.VXLAN
+    protocol: ClassVar[str] = "udp"
     port: Annotated[Port | str, Meta(description="a port, 1 to 65535, or vxlan")] = IANA_VXLAN_PORT
-    vni: Annotated[
-        int, Meta(ge=0, le=2**24 - 1, description="a VNI, 0 to 16777215 (RFC 7348, section 5)")
-    ] = 1000
-    device: Annotated[
-        str,
-        Meta(
-            pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z",
-            description="1 to 15 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-        ),
-    ] = "vxlan-tunnel"
-    mtu: Annotated[
-        Annotated[int, Meta(ge=576, le=65535)] | None,
-        Meta(description="bytes, 576 to 65535, or auto"),
-    ] = None
+    vni: Vni = 1000
+    device: Device = "vxlan-tunnel"
+    mtu: Mtu = None
 
-    @property
-    def port_number(self) -> int:
-        """The port as `ip link` takes it."""
-        return IANA_VXLAN_PORT if isinstance(self.port, str) else self.port
+
+class Geneve(Struct, frozen=True, kw_only=True):
+    """A Geneve's device (RFC 8926). `mtu` is in bytes; None stands for the largest that fits."""
+
+    kind: ClassVar[OverlayKind] = OverlayKind.GENEVE
+    protocol: ClassVar[str] = "udp"
+    port: Port = IANA_GENEVE_PORT
+    vni: Vni = 1000
+    device: Device = "geneve-tunnel"
+    mtu: Mtu = None
+
+
+class Gre(Struct, frozen=True, kw_only=True):
+    """A GRE's device (RFC 2784, RFC 2890). `mtu` is in bytes; None: the largest that fits."""
+
+    kind: ClassVar[OverlayKind] = OverlayKind.GRE
+    protocol: ClassVar[str] = "gre"
+    port: ClassVar[None] = None
+    key: Annotated[int, Meta(ge=0, le=2**32 - 1, description="a key, 0 to 4294967295")] = 1000
+    device: Device = "gre-tunnel"
+    mtu: Mtu = None
+
+
+Overlay = Vxlan | Geneve | Gre
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """A gateway, and the subnets of its cluster that are reached through it."""
+    """A gateway, and the subnets of its cluster that are reached through it.
+
+    `public_address` is what the other end reaches where there is NAT; `preferred_server` of None
+    says that the endpoint doesn't tell; `ike_port` of None is that of `ipsec`.
+    """
 
     cluster: Name
     hostname: Name
     address: Address
+    public_address: Annotated[
+        Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
+    ] = None
     subnets: Annotated[tuple[Subnet, ...], Meta(description="a list of subnets")] = ()
+    preferred_server: Annotated[bool | None, Meta(description="true, false or null")] = False
+    ike_port: Port | None = None
 
     def __str__(self) -> str:
         """Name the endpoint the way an error message lists it."""
         return f"{self.cluster} ({self.hostname}, {self.address})"
 
     @property
-    def vtep(self) -> IPv4Interface:
-        """The address on the overlay: the gateway's own, with 241 for its first octet."""
-        octets = self.address.packed
-        return IPv4Interface((bytes((VTEP_NETWORK,)) + octets[1:], 8))
+    def behind_nat(self) -> bool:
+        """Whether others reach it by another address than its own."""
+        return self.public_address not in (None, self.address)
 
     @property
-    def vtep_mac(self) -> str:
+    def cable_name(self) -> str:
+        """What Submariner calls the cables that lead to this endpoint."""
+        return f"submariner-cable-{self.cluster}-{dashed(self.address)}"
+
+    @property
+    def networks(self) -> tuple[AnyNetwork, ...]:
+        """The subnets without those that are just the gateway's own address."""
+        return tuple(each for each in self.subnets if each.network_address != self.address)
+
+    @property
+    def mac(self) -> str:
         """The VTEP's Ethernet address, known to the other end without asking.
 
         Locally administered (IEEE 802, the 02 bit of the first octet); the address makes it unique.
         """
-        return (b"\x02\xca" + self.address.packed).hex(":")
+        octets = self.address.packed
+        if len(octets) > 4:
+            import zlib
+
+            octets = zlib.crc32(octets).to_bytes(4)
+        return (b"\x02\xca" + octets).hex(":")
 
 
-class Selector(Struct, frozen=True):
-    """One end of a connection's traffic selector; a port of None is any port."""
-
-    host: IPv4Address
-    port: int | str | None
-
-
-class Connection(Struct, frozen=True):
-    """One of the cable's connections, as pluto knows it."""
-
-    name: str
-    local: Selector
-    remote: Selector
-
-
-class Cable(Struct, frozen=True):
-    """What joins two endpoints, seen from the local one."""
-
-    local: Endpoint
-    remote: Endpoint
-    ipsec: Ipsec
-    vxlan: Vxlan
-
-    @property
-    def id(self) -> str:
-        """What tells this cable from the others of this host."""
-        return f"{self.remote.cluster}-{self.remote.address}".replace(".", "-")
-
-    @property
-    def connections(self) -> tuple[Connection, Connection]:
-        """One connection for each direction in which a VTEP may send.
-
-        A VTEP sends from any port to the overlay's, so each end's overlay port needs a selector of
-        its own: in connection 0 it is the local end's, in connection 1 the remote end's.
-        """
-        local, remote, port = self.local.address, self.remote.address, self.vxlan.port
-        name = f"submariner-cable-{self.remote.cluster}-{str(remote).replace('.', '-')}"
-        return (
-            Connection(f"{name}-0", Selector(local, port), Selector(remote, None)),
-            Connection(f"{name}-1", Selector(local, None), Selector(remote, port)),
-        )
-
-    @property
-    def initiates(self) -> bool:
-        """Whether the local end starts the negotiation.
-
-        Two ends that start at the same moment leave two Child SAs for each connection, so by
-        default only the end with the lower address does.
-        """
-        return self.ipsec.initiate is Initiate.BOTH or self.local.address < self.remote.address
-
-
-class Network(Struct, frozen=True):
-    """What the file describes."""
-
-    endpoints: tuple[Endpoint, ...]
-    ipsec: Ipsec
-    vxlan: Vxlan
-
-    def named(self, name: str) -> Endpoint:
-        """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
-        for endpoint in self.endpoints:
-            if name in (endpoint.cluster, endpoint.hostname, str(endpoint.address)):
-                return endpoint
-        raise UsageError(
-            f"--local {name}: no endpoint has that cluster, hostname or address",
-            hint=f"the endpoints are {self._listed}",
-        )
-
-    def held_by(self, addresses: frozenset[str]) -> Endpoint:
-        """Return the one endpoint whose address is among `addresses`; else UsageError."""
-        found = [endpoint for endpoint in self.endpoints if str(endpoint.address) in addresses]
-        if len(found) == 1:
-            return found[0]
-        what = "more than one endpoint" if found else "no endpoint"
-        raise UsageError(
-            f"this host holds the address of {what}",
-            hint=f"say which end it is with --local: {self._listed}",
-        )
-
-    def cable(self, local: Endpoint) -> Cable:
-        """Return the cable from `local` to the other endpoint."""
-        (remote,) = (endpoint for endpoint in self.endpoints if endpoint is not local)
-        return Cable(local, remote, self.ipsec, self.vxlan)
-
-    @property
-    def _listed(self) -> str:
-        return ", ".join(map(str, self.endpoints))
+def dashed(address: AnyAddress) -> str:
+    """Write an address without dots and colons, for a name."""
+    return str(address).replace(".", "-").replace(":", "-")

@@ -2,22 +2,21 @@
 
 Transport mode (RFC 4303, section 3.1.1) adds no second IP header, so a frame on the wire is
 
-    IP | [UDP] | ESP header | IV | { UDP | VXLAN | Ethernet | payload } padding trailer | ICV
+    IP | [UDP] | ESP header | IV | { overlay's headers | payload } padding trailer | ICV
 
 and the part in braces, with the 2 bytes of trailer, is padded to the cipher's block. Seen on a
-1500-byte wire with AES-GCM: 1408 bytes with UDP encapsulation, 1416 without; 4 more don't pass.
+1500-byte wire with AES-GCM, VXLAN over IPv4: 1408 bytes with UDP encapsulation, 1416 without; 4
+more don't pass.
 """
 
 from collections.abc import Iterable
 
 from msgspec import Struct
 
-IPV4_HEADER = 20
-UDP_HEADER = 8  # of ESP in UDP, RFC 3948, and of the overlay itself
+IP_HEADER = {4: 20, 6: 40}
+UDP_HEADER = 8  # of ESP in UDP, RFC 3948
 ESP_HEADER = 8  # SPI and sequence number, RFC 4303, section 2
 ESP_TRAILER = 2  # pad length and next header
-VXLAN_HEADER = 8  # RFC 7348, section 5
-ETHERNET_HEADER = 14
 
 
 class Cipher(Struct, frozen=True):
@@ -66,12 +65,20 @@ def cipher(algorithm: str) -> Cipher:
     return Cipher(iv=16, icv=_ICV.get(integrity.partition("-")[0], _LARGEST_ICV), block=16)
 
 
-def vxlan(path_mtu: int, *, encapsulated: bool, esp: Iterable[str] = ()) -> int:
-    """Return the largest MTU in bytes of a VXLAN device over ESP in transport mode, over IPv4.
+def protected(
+    path_mtu: int, headers: int, *, version: int, encapsulated: bool, esp: Iterable[str] = ()
+) -> int:
+    """Return the largest MTU in bytes of an overlay's device over ESP in transport mode.
 
-    Without `esp` the peers take AES-GCM, the first of Libreswan's own proposals; with it any of
-    these may be taken, so the costliest counts.
+    `headers` is what the overlay itself takes, `version` that of IP outside. Without `esp` the
+    peers take AES-GCM, the first of Libreswan's own proposals; with it any of these may be taken,
+    so the costliest counts.
     """
-    room = path_mtu - IPV4_HEADER - (UDP_HEADER if encapsulated else 0) - ESP_HEADER
+    room = path_mtu - IP_HEADER[version] - (UDP_HEADER if encapsulated else 0) - ESP_HEADER
     payload = min(each.payload(room) for each in [cipher(name) for name in esp] or [AES_GCM])
-    return payload - UDP_HEADER - VXLAN_HEADER - ETHERNET_HEADER
+    return payload - headers
+
+
+def clear(path_mtu: int, headers: int, *, version: int) -> int:
+    """Return the largest MTU in bytes of an overlay's device without IPsec."""
+    return path_mtu - IP_HEADER[version] - headers

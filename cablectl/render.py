@@ -6,10 +6,11 @@ rich costs 20 ms and json 2, so each is imported where it is used.
 import shlex
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cablectl.errors import CablectlError
 from cablectl.libreswan import Argv
+from cablectl.model import Mode
 from cablectl.plan import Action, Phase, Plan, Step
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def as_json(plan: Plan) -> str:
             "cable": plan.cable.id,
             "local": plan.cable.local.cluster,
             "remote": plan.cable.remote.cluster,
-            "libreswan": str(plan.facts.libreswan),
+            "mode": plan.cable.mode,
+            "overlay": plan.cable.overlay.kind if plan.cable.overlay else None,
+            "libreswan": str(plan.facts.libreswan) if plan.cable.connections else None,
             "assumed": plan.facts.assumed,
             "warnings": plan.warnings,
             "steps": [
@@ -161,16 +164,31 @@ def as_summary(plan: Plan) -> str:
     if plan.action is Action.TEARDOWN:
         return f"{verb}no trace of the cable to {cable.remote.cluster} is left"
     waited = any(step.waits_for for step in plan.steps)
-    state = "up, encrypted by ESP in transport mode" if waited else "made; not waited for its SAs"
-    device = f"{cable.vxlan.device}, VTEP {cable.local.vtep.ip}"
+    if cable.mode is Mode.NONE:
+        state = "up, in clear text"
+    elif waited:
+        state = f"up, encrypted by ESP in {cable.mode} mode"
+    else:
+        state = "made; not waited for its SAs"
+    device = f" ({cable.overlay.device}, VTEP {cable.local_vtep.ip})" if cable.overlay else ""
     started = "; pluto was started" if any(s.phase is Phase.PLUTO for s in plan.needed) else ""
-    return f"{verb}the cable to {cable.remote.cluster} is {state} ({device}){started}"
+    return f"{verb}the cable to {cable.remote.cluster} is {state}{device}{started}"
+
+
+def as_file(value: dict[str, Any], sources: list[str]) -> str:
+    """Return a file as YAML, with the names of what it was made from."""
+    import yaml
+
+    text = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+    return f"# Made from {', '.join(sources)}\n{text}"
 
 
 def _title(plan: Plan) -> str:
     cable = plan.cable
     ends = f"{cable.local.cluster} to {cable.remote.cluster}"
-    return f"{plan.action} {ends}, for Libreswan {plan.facts.libreswan}"
+    return f"{plan.action} {ends}" + (
+        f", for Libreswan {plan.facts.libreswan}" if cable.connections else ""
+    )
 
 
 def _script(plan: Plan) -> Iterator[str]:
@@ -179,7 +197,8 @@ def _script(plan: Plan) -> Iterator[str]:
     yield from (f"# assumed: {each}" for each in plan.facts.assumed)
     yield from (f"# warning: {each}" for each in plan.warnings)
     if plan.action is Action.CONNECT:
-        yield "set -eu  # stop at the first failure: no device without the trap policies"
+        yield "set -eu  # stop at the first failure"
+
     else:
         yield "# What is missing already is fine: each command runs, whatever the one before said."
     for phase, steps in groupby(plan.steps, key=lambda step: step.phase):

@@ -8,18 +8,21 @@ import re
 
 from msgspec import Struct
 
+from cablectl.cable import Cable, Connection, End
 from cablectl.libreswan import Argv
-from cablectl.model import Cable, Connection, Selector
+from cablectl.model import Mode
 
 # Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
 _PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
 _POLICY = (
     r"(?m)^src (?P<source>\S+) dst (?P<destination>\S+)(?: proto (?P<protocol>\S+))?"
     + _PORTS
-    + r"[^\n]*\n\s+dir (?P<direction>\w+)"
+    + r"[^\n]*\n\s+dir (?P<direction>\w+)(?P<rest>[^\n]*(?:\n[\t ][^\n]*)*)"
 )
-_SA = r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+) spi (?P<spi>0x\w+)"
-_SELECTOR = r"(?m)^\s+sel src \S+ dst \S+(?: proto \S+)?" + _PORTS
+_SA = (
+    r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+)"
+    r" spi (?P<spi>0x\w+)\S* reqid (?P<reqid>\d+)"
+)
 
 
 class Policy(Struct, frozen=True):
@@ -34,50 +37,49 @@ class Policy(Struct, frozen=True):
 
 
 class SecurityAssociation(Struct, frozen=True):
-    """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex, ports those of its selector."""
+    """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies."""
 
     source: str
     destination: str
     protocol: str
     spi: str
-    source_port: int | None
-    destination_port: int | None
+    reqid: int
 
 
-def policies(cable: Cable, connection: Connection) -> tuple[Policy, Policy]:
-    """Return what pluto asks of the kernel for a connection: the out and the in policy."""
+def policies(connection: Connection) -> tuple[Policy, ...]:
+    """Return what pluto asks of the kernel for a connection: the out policy, in, and fwd.
 
-    def one(source: Selector, target: Selector, direction: str) -> Policy:
-        number = cable.vxlan.port_number
+    Traffic is forwarded between subnets only, in tunnel mode.
+    """
+
+    def one(source: End, target: End, direction: str) -> Policy:
         return Policy(
-            source=f"{source.host}/32",
-            destination=f"{target.host}/32",
-            protocol="udp",
-            source_port=None if source.port is None else number,
-            destination_port=None if target.port is None else number,
+            source=str(source.network),
+            destination=str(target.network),
+            protocol=source.protocol,
+            source_port=source.port_number,
+            destination_port=target.port_number,
             direction=direction,
         )
 
+    directions = ("in", "fwd") if connection.mode is Mode.TUNNEL else ("in",)
     return (
         one(connection.local, connection.remote, "out"),
-        one(connection.remote, connection.local, "in"),
+        *(one(connection.remote, connection.local, each) for each in directions),
     )
 
 
 def policies_of(cable: Cable) -> frozenset[Policy]:
     """Return the policies of all the cable's connections."""
-    return frozenset(policy for each in cable.connections for policy in policies(cable, each))
+    return frozenset(policy for each in cable.connections for policy in policies(each))
 
 
-def sas_of(cable: Cable, sas: tuple[SecurityAssociation, ...]) -> tuple[SecurityAssociation, ...]:
-    """Return those SAs that carry the cable's overlay."""
-    port = cable.vxlan.port_number
-    ends = {str(cable.local.address), str(cable.remote.address)}
-    return tuple(
-        sa
-        for sa in sas
-        if {sa.source, sa.destination} == ends and port in (sa.source_port, sa.destination_port)
-    )
+def sas_of(
+    cable: Cable, installed: dict[Policy, int], sas: tuple[SecurityAssociation, ...]
+) -> tuple[SecurityAssociation, ...]:
+    """Return those SAs that the cable's own policies use."""
+    reqids = {installed[policy] for policy in policies_of(cable) & installed.keys()}
+    return tuple(sa for sa in sas if sa.reqid and sa.reqid in reqids)
 
 
 def get_policy(policy: Policy) -> Argv:
@@ -96,13 +98,13 @@ def delete_sa(sa: SecurityAssociation) -> Argv:
     return ("ip", "xfrm", "state", "delete", *ends, "proto", sa.protocol, "spi", sa.spi)
 
 
-def parse_policies(text: str) -> frozenset[Policy]:
-    """Return what `ip xfrm policy` lists.
+def parse_policies(text: str) -> dict[Policy, int]:
+    """Return what `ip xfrm policy` lists, each policy with its reqid; 0 is none.
 
     Left out are the policies of single sockets and pluto's exception for IPv6 neighbour discovery,
     which 4.10 leaves behind when it stops.
     """
-    return frozenset(
+    return {
         Policy(
             source=found["source"],
             destination=found["destination"],
@@ -110,10 +112,10 @@ def parse_policies(text: str) -> frozenset[Policy]:
             source_port=_port(found["sport"]),
             destination_port=_port(found["dport"]),
             direction=found["direction"],
-        )
+        ): int(reqid[1]) if (reqid := re.search(r"reqid (\d+)", found["rest"])) else 0
         for found in re.finditer(_POLICY, text)
         if found["protocol"] != "ipv6-icmp"
-    )
+    }
 
 
 def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
@@ -129,12 +131,10 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
             destination=found["destination"],
             protocol=found["protocol"],
             spi=found["spi"],
-            source_port=_port(selector["sport"]) if selector else None,
-            destination_port=_port(selector["dport"]) if selector else None,
+            reqid=int(found["reqid"]),
         )
         for block in blocks
         if (found := re.match(_SA, block)) and int(found["spi"], 16)
-        for selector in (re.search(_SELECTOR, block),)
     )
 
 

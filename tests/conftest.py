@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from cablectl import spec
-from cablectl.model import Cable
+from cablectl.cable import Cable
 
 # How long an example takes is the machine's business.
 settings.register_profile("cablectl", deadline=None)

@@ -92,6 +92,7 @@ def test_json() -> None:
     done = run(*DRY, "--local", "cluster1", "--format", "json")
     plan = json.loads(done.stdout)
     assert (plan["version"], plan["action"], plan["libreswan"]) == (1, "connect", "4.10")
+    assert (plan["mode"], plan["overlay"]) == ("transport", "vxlan")
     assert set(plan["steps"][0]) == {"phase", "argv", "why", "undo", "needed", "reason"}
     needed = [step for step in plan["steps"] if step["needed"]]
     assert ["pidof", "pluto"] in [step["argv"] for step in needed]
@@ -152,7 +153,7 @@ def test_without_root_is_exit_3(args: tuple[str, ...], tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     assert (
-        done.stderr == "cablectl: only root may see and change IPsec\n  try: the same with sudo\n"
+        done.stderr == "cablectl: only root may see and change a cable\n  try: the same with sudo\n"
     )
 
 

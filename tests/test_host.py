@@ -10,18 +10,21 @@ from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
 from cablectl import host, secret
+from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts import Facts, Pluto, Secret, connected
 from cablectl.libreswan import LATEST, Version
-from cablectl.model import Cable, PskEnv, PskFile
+from cablectl.model import PskEnv, PskFile
 from cablectl.plan import connect
-from tests.test_libreswan import blocks
+from tests.documents import shaped
+from tests.test_pluto import blocks
 
 # What iproute2 6.1 prints, cut to what matters and one thing more each.
 LINK = {
     "ifname": "vxlan-tunnel",
     "flags": ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"],
     "mtu": 1408,
+    "group": "241",
     "address": "02:ca:ac:12:00:08",
     "linkinfo": {
         "info_kind": "vxlan",
@@ -62,6 +65,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(host, "_has_module", lambda name: name in ("xfrm_user", "esp4"))
     monkeypatch.setattr(host, "_service_port", lambda: None)
+    monkeypatch.setattr(host, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1")
     monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(secret, "MAIN_FILE", str(tmp_path / "main"))
     (tmp_path / "main").write_text(f"# a comment\ninclude  {tmp_path}/*.secrets\n")
@@ -75,11 +79,12 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
         "ip xfrm policy": POLICY,
         "ip xfrm state list nokeys": "",
-        "ip -d -j address": [{"ifname": "lo", "mtu": 65536}, LINK],
+        "ip -N -d -j address": [{"ifname": "lo", "mtu": 65536}, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
-        "ip -N -j route show table all proto 241 dev vxlan-tunnel": ROUTES,
-        "ip -N -j rule show": RULES,
+        "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -N -j -4 rule": RULES,
+        "ip -j address show": [LINK],
     }
     for command, answer in answers.items():
         fp.register(
@@ -98,15 +103,16 @@ class TestFacts:
     def test_a_gateway_on_which_the_cable_is_up(self, here: Cable, tmp_path: Path) -> None:
         Path(secret.path(here)).write_bytes(secret.line(here, b"correct horse battery"))
         facts = host.facts(here)
-        expected = connected(here, Version(4, 10), 1408)
+        expected = connected(here, Facts(libreswan=Version(4, 10)), 1408)
         seen = facts.overlay.link
         assert seen
         assert expected.overlay.link
         assert expected.overlay.link.addresses < seen.addresses
-        link = replace(seen, addresses=expected.overlay.link.addresses)
-        assert replace(facts, overlay=replace(facts.overlay, link=link), service_port=4789) == (
-            expected
-        )
+        assert expected.overlay.link.info.items() < seen.info.items()
+        assert facts.policies.keys() == expected.policies.keys()
+        overlay = replace(facts.overlay, link=expected.overlay.link)
+        policies = expected.policies
+        assert replace(facts, overlay=overlay, policies=policies, service_port=4789) == expected
         assert connect.plan(here, facts).needed == ()
         assert tmp_path.is_dir()
 
@@ -143,7 +149,7 @@ class TestFacts:
     def test_no_esp(
         self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(host, "_has_esp", lambda: False)
+        monkeypatch.setattr(host, "_has_esp", lambda module: False)
         assert gateway
         with pytest.raises(HostNotReadyError, match="no ESP"):
             connect.plan(here, host.facts(here))
@@ -198,6 +204,7 @@ def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeP
     fp.register(["ipsec", "--version"], stdout="Libreswan 5.2\n")
     fp.register("ip -j route get 172.18.0.7 from 172.18.0.8".split(), stdout='[{"dev":"eth0"}]')
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":9000}]')
+    fp.register("ip -j address show".split(), stdout="[]")
     facts = host.dry_facts(cable, None)
     assert facts == Facts(libreswan=Version(5, 2), path_mtu=9000, assumed=("pluto is running",))
 
@@ -222,19 +229,48 @@ def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> No
     assert host.path_mtu(cable) == 1400
 
 
-class TestFiles:
-    def refused(self, path: Path) -> str:
-        with pytest.raises(UsageError) as caught:
-            host.read_file(str(path))
-        return caught.value.message
+class TestSource:
+    """Which address speaks for the host to the peer's subnets."""
 
-    def test_what_is_no_small_text_file(self, tmp_path: Path) -> None:
-        os.mkfifo(tmp_path / "fifo")
-        (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-        with (tmp_path / "huge").open("wb") as huge:
-            huge.truncate(100 << 20)
-        assert self.refused(tmp_path / "missing").endswith("No such file or directory")
-        assert self.refused(tmp_path).endswith("not a regular file")
-        assert self.refused(tmp_path / "fifo").endswith("not a regular file")
-        assert self.refused(tmp_path / "binary").endswith("not text in UTF-8")
-        assert self.refused(tmp_path / "huge").endswith("larger than 1048576 bytes")
+    def source(self, fp: FakeProcess, shape: str, *held: str) -> str:
+        links = [{"addr_info": [{"local": each} for each in held]}]
+        fp.register("ip -j address show".split(), stdout=json.dumps(links))
+        return host._source(shaped(shape))
+
+    def test_the_one_in_its_own_clusters_subnets(self, fp: FakeProcess) -> None:
+        held = ("172.18.0.8", "10.44.3.2", "10.44.0.1", "10.45.0.1")
+        assert self.source(fp, "transport vxlan v4", *held) == "10.44.0.1"
+
+    def test_none_if_there_is_none(self, fp: FakeProcess) -> None:
+        assert self.source(fp, "transport vxlan v4", "172.18.0.8", "10.45.0.1") == ""
+
+    def test_ipv6(self, fp: FakeProcess) -> None:
+        held = ("fe80::1", "2001:db8::8", "2001:db8:44::1", "10.44.0.1")
+        assert self.source(fp, "transport gre v6", *held) == "2001:db8:44::1"
+
+
+def test_the_variable_of_submariners_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, forced in (("true", True), ("1", True), ("false", False), ("", False)):
+        monkeypatch.setenv("CE_IPSEC_FORCEENCAPS", value)
+        assert host.forces_encapsulation() is forced
+
+
+def test_what_libreswan_says_against_an_algorithm(cable: Cable, fp: FakeProcess) -> None:
+    this = replace(cable, ipsec=replace(cable.ipsec, esp=("aes_foo-null",)))
+    told = (
+        "algparse -v2 -pfs 'esp=aes_foo-null'\n"
+        "\tERROR: ESP encryption algorithm 'aes_foo' is not recognized\n"
+    )
+    command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
+    fp.register(command, stdout=told, returncode=1)
+    unknown = host._unknown_algorithms(this)
+    assert unknown == "ESP encryption algorithm 'aes_foo' is not recognized"
+    with pytest.raises(UsageError, match="aes_foo"):
+        connect.plan(this, Facts(libreswan=Version(4, 10), unknown_algorithms=unknown))
+
+
+def test_without_algparse_nothing_is_said(cable: Cable, fp: FakeProcess) -> None:
+    this = replace(cable, ipsec=replace(cable.ipsec, esp=("aes_foo-null",)))
+    command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
+    fp.register(command, stderr="ipsec: unknown command: algparse\n", returncode=1)
+    assert host._unknown_algorithms(this) == ""

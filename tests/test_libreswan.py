@@ -1,91 +1,14 @@
-"""Dialects, and parsers held against what both daemons really printed."""
-
-import re
-from pathlib import Path
+"""Dialects: which flags each Libreswan is given."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cablectl import libreswan
+from cablectl.cable import Cable
 from cablectl.errors import UsageError
 from cablectl.libreswan import Version
-from cablectl.model import Cable, Encapsulation, Offload
-from tests.conftest import load
-
-CAPTURES = Path(__file__).parent / "captures"
-NAMES = tuple(f"submariner-cable-cluster2-172-18-0-7-{i}" for i in (0, 1))
-
-
-def blocks(release: str, command: str) -> list[str]:
-    """Return what each run of a command printed, in the order of the capture."""
-    text = (CAPTURES / f"libreswan-{release}.txt").read_text()
-    found = re.findall(
-        rf"^===== \$ {re.escape(command)}\n(.*?)^# exit 0$", text, re.MULTILINE | re.DOTALL
-    )
-    assert found, command
-    return found
-
-
-@pytest.mark.parametrize("release", ["4.10", "5.2"])
-class TestCaptures:
-    def test_up_only_with_a_child_sa(self, release: str) -> None:
-        nothing, routed, *_, up = blocks(release, "ipsec whack --trafficstatus")
-        assert libreswan.parse_established(nothing) == frozenset()
-        assert libreswan.parse_established(routed) == frozenset()
-        assert libreswan.parse_established(up) == set(NAMES)
-
-    def test_states_of_a_connection(self, release: str) -> None:
-        loaded, routed, up = blocks(release, "ipsec whack --status")
-        traffic = blocks(release, "ipsec whack --trafficstatus")[-1]
-        assert self.states(loaded, "") == [(False, False)] * 2
-        assert self.states(routed, "") == [(True, False)] * 2
-        assert self.states(up, traffic) == [(True, True)] * 2
-
-    def states(self, status: str, traffic: str) -> list[tuple[bool, bool]]:
-        found = libreswan.parse_connections(status, traffic)
-        assert set(found) == set(NAMES)
-        return [(found[name].routed, found[name].up) for name in NAMES]
-
-    def test_selectors_are_those_of_the_cable(self, release: str) -> None:
-        cable = load("quickstart")
-        for status in blocks(release, "ipsec whack --status"):
-            found = libreswan.parse_connections(status, "")
-            for connection in cable.connections:
-                expected = libreswan.selectors(cable, connection)
-                assert found[connection.name].selectors == expected
-
-    def test_an_ike_sa_alone_is_not_up(self, release: str) -> None:
-        negotiating = blocks(release, "ipsec whack --showstates")[1]
-        assert "IKE_SA_INIT" in negotiating
-        assert libreswan.parse_established(negotiating) == frozenset()
-
-
-def test_only_esp_counts() -> None:
-    line = "006 #3: \"x\", type={}, add_time=1795438861, inBytes=0, outBytes=0, id='172.18.0.7'"
-    assert libreswan.parse_established(line.format("ESP")) == {"x"}
-    assert libreswan.parse_established(line.format("AH")) == frozenset()
-
-
-def test_the_reason_of_a_refusal() -> None:
-    # The one for whom the keys differ; the capture of 4.10 has no refusal.
-    text = (CAPTURES / "libreswan-5.2.txt").read_text().partition("##### wrong PSK")[2]
-    refusal = libreswan.parse_refusal(text)
-    assert refusal
-    assert refusal.reason == "authentication failed"
-    assert "AUTHENTICATION_FAILED" in refusal.line
-    assert libreswan.parse_refusal("#2: retransmission; will wait 1 seconds") is None
-
-
-@given(st.text())
-def test_mangled_lines_are_never_up(text: str) -> None:
-    libreswan.parse_connections(text, text)
-    up = blocks("5.2", "ipsec whack --trafficstatus")[-1].splitlines()[0]
-    for cut in range(len(up)):
-        if "type=ESP," not in up[:cut]:
-            assert libreswan.parse_established(up[:cut] + text) <= {NAMES[0]}
-            assert libreswan.parse_established(text + up[cut:]) <= {NAMES[0]}
+from cablectl.model import Encapsulation, Offload
+from tests.documents import shaped
 
 
 @pytest.mark.parametrize(
@@ -153,3 +76,33 @@ def test_offload_off(cable: Cable) -> None:
     off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
     assert " --nic-offload no " in flags(off, "4.10")
     assert "--nic-offload" not in flags(off, "5.2") + flags(cable, "4.10")
+
+
+def test_offload_of_whole_packets(cable: Cable) -> None:
+    bare = replace(cable.ipsec, offload=Offload.PACKET, encapsulation=Encapsulation.NO)
+    this = replace(cable, ipsec=bare)
+    assert " --nic-offload packet " in flags(this, "5.2")
+    with pytest.raises(UsageError, match="can't offload whole packets"):
+        flags(this, "4.10")
+
+
+def test_tunnel_mode_by_dialect() -> None:
+    assert "tunnel" not in flags(shaped("tunnel v4"), "4.10")
+    assert " --tunnel --encaps yes " in flags(shaped("tunnel v4"), "5.2")
+
+
+def test_nat_forces_encapsulation() -> None:
+    this = shaped("tunnel v4 nat")
+    auto = replace(this, ipsec=replace(this.ipsec, encapsulation=Encapsulation.AUTO))
+    assert " --forceencaps " in flags(auto, "4.10")
+
+
+def test_what_libreswans_own_parser_is_asked(cable: Cable) -> None:
+    def asked(group: str | None, *esp: str) -> str:
+        ipsec = replace(cable.ipsec, pfs_group=group, esp=esp)
+        return libreswan.algorithms_to_parse(replace(cable, ipsec=ipsec))
+
+    assert asked(None) == ""
+    assert asked(None, "aes_gcm-null", "aes-sha1") == "esp=aes_gcm-null,aes-sha1"
+    assert asked("modp2048", "aes_gcm-null") == "esp=aes_gcm-null;modp2048"
+    assert asked("modp2048") == "esp=aes_gcm;modp2048"

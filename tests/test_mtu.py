@@ -4,16 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import mtu
+from cablectl import mtu, overlay
+from cablectl.model import Geneve, Gre, Vxlan
 
-INNER = mtu.UDP_HEADER + mtu.VXLAN_HEADER + mtu.ETHERNET_HEADER
+HEADERS = {"vxlan": 30, "geneve": 30, "gre": 8}
 
 
 @pytest.mark.parametrize(
     ("encapsulated", "seen"), [(True, 1408), (False, 1416)], ids=["in UDP", "bare ESP"]
 )
 def test_what_was_measured_with_aes_gcm_on_1500_bytes(encapsulated: bool, seen: int) -> None:
-    assert mtu.vxlan(1500, encapsulated=encapsulated) == seen
+    assert mtu.protected(1500, 30, version=4, encapsulated=encapsulated) == seen
 
 
 @pytest.mark.parametrize(
@@ -32,12 +33,11 @@ def test_ciphers(algorithm: str, cipher: mtu.Cipher) -> None:
     assert mtu.cipher(algorithm) == cipher
 
 
-def frame(payload: int, cipher: mtu.Cipher, *, encapsulated: bool) -> int:
+def frame(plain: int, cipher: mtu.Cipher, *, version: int, encapsulated: bool) -> int:
     """Return the IP packet's length the other way round, as a sender builds it."""
-    plain = payload + INNER + mtu.ESP_TRAILER
-    padded = -(-plain // cipher.block) * cipher.block
+    padded = -(-(plain + mtu.ESP_TRAILER) // cipher.block) * cipher.block
     return (
-        mtu.IPV4_HEADER
+        mtu.IP_HEADER[version]
         + (mtu.UDP_HEADER if encapsulated else 0)
         + mtu.ESP_HEADER
         + cipher.iv
@@ -48,14 +48,28 @@ def frame(payload: int, cipher: mtu.Cipher, *, encapsulated: bool) -> int:
 
 @given(
     st.integers(min_value=576, max_value=9216),
+    st.sampled_from(sorted(HEADERS.values())),
+    st.sampled_from([4, 6]),
     st.booleans(),
     st.lists(st.sampled_from(["aes_gcm-null", "aes256-sha2_256", "aes-sha1", "unknown"])),
 )
 def test_the_largest_fits_and_one_byte_more_does_not(
-    path_mtu: int, encapsulated: bool, esp: list[str]
+    path_mtu: int, headers: int, version: int, encapsulated: bool, esp: list[str]
 ) -> None:
-    largest = mtu.vxlan(path_mtu, encapsulated=encapsulated, esp=esp)
+    largest = mtu.protected(path_mtu, headers, version=version, encapsulated=encapsulated, esp=esp)
     ciphers = [mtu.cipher(each) for each in esp] or [mtu.AES_GCM]
-    lengths = [frame(largest, each, encapsulated=encapsulated) for each in ciphers]
-    longer = [frame(largest + 1, each, encapsulated=encapsulated) for each in ciphers]
-    assert max(lengths) <= path_mtu < max(longer)
+
+    def longest(payload: int) -> int:
+        plain = payload + headers
+        return max(frame(plain, e, version=version, encapsulated=encapsulated) for e in ciphers)
+
+    assert longest(largest) <= path_mtu < longest(largest + 1)
+
+
+def test_without_ipsec_a_frame_is_the_path() -> None:
+    assert mtu.clear(1500, 30, version=4) == 1450  # as Submariner's VXLAN driver has it
+    assert mtu.clear(1500, 30, version=6) == 1430
+
+
+def test_headers_are_those_of_the_overlays() -> None:
+    assert {each.kind: overlay.headers(each()) for each in (Vxlan, Geneve, Gre)} == HEADERS

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -13,21 +14,23 @@ from msgspec.structs import replace
 
 from cablectl import facts as facts_module
 from cablectl import libreswan, render
+from cablectl.cable import Cable, Role
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.facts import Facts, Link, Overlay, Pluto, Secret
+from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
 from cablectl.libreswan import Version
-from cablectl.model import Cable, Encapsulation, Initiate, Offload
-from cablectl.overlay import vxlan
+from cablectl.model import Encapsulation, Geneve, Mode, Offload, Vxlan
+from cablectl.overlay import fdb_entries, network
 from cablectl.plan import Phase, Plan, connect, teardown
 from cablectl.xfrm import Policy, SecurityAssociation
 from tests.conftest import load
+from tests.documents import SHAPES, shaped
 
 BLANK = Facts(libreswan=Version(4, 10))
 
 
 @pytest.fixture
 def made(cable: Cable) -> Facts:
-    return facts_module.connected(cable, Version(4, 10), 1408)
+    return facts_module.connected(cable, BLANK, 1408)
 
 
 def needed(plan: Plan) -> list[str]:
@@ -53,7 +56,7 @@ def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
 @pytest.mark.parametrize("local", ["cluster1", "cluster2"])
 def test_phases_stand_in_their_order(action: Callable[[Cable, Facts], Plan], local: str) -> None:
     order, cable = list(Phase), load("quickstart", local)
-    for facts in (BLANK, facts_module.connected(cable, Version(4, 10), 1408)):
+    for facts in (BLANK, facts_module.connected(cable, BLANK, 1408)):
         phases = [order.index(step.phase) for step in action(cable, facts).steps]
         assert phases == sorted(phases)
 
@@ -85,7 +88,7 @@ def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
     cable: Cable, made: Facts
 ) -> None:
     """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
-    facts = replace(made, policies=frozenset())
+    facts = replace(made, policies={})
     for step in connect.plan(cable, facts).needed:
         if step.argv[2] == "--route":
             assert [argv[2] for argv in step.undo] == ["--terminate", "--unroute"]
@@ -101,14 +104,16 @@ def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
 
 
 def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
-    """What route and initiate did goes with the connection, which is deleted."""
+    """What route and initiate did goes with the connection, settings with the device."""
     without = {
         step.argv
         for step in connect.plan(cable, BLANK).needed
         if not step.undo and step.phase not in (Phase.ROUTE, Phase.INITIATE, Phase.WAIT)
     }
     reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
-    assert without - reads == {libreswan.STACK_MANAGER, libreswan.LISTEN}
+    assert cable.overlay
+    settings = {network.set_setting(*each) for each in network.settings(cable, cable.overlay)}
+    assert without - reads - settings == {libreswan.STACK_MANAGER, libreswan.LISTEN}
 
 
 @pytest.mark.parametrize("missing", range(1, 10))
@@ -117,9 +122,9 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
     there = made.overlay
     halves = {
         1: (replace(made, secret=Secret.ABSENT), {Phase.SECRET}),
-        2: (replace(made, connections={}, policies=frozenset()), {Phase.ADD, Phase.ROUTE}),
-        3: (replace(made, policies=frozenset()), {Phase.ROUTE}),
-        4: (replace(made, overlay=Overlay()), {Phase.OVERLAY, Phase.UP}),
+        2: (replace(made, connections={}, policies={}), {Phase.ADD, Phase.ROUTE}),
+        3: (replace(made, policies={}), {Phase.ROUTE}),
+        4: (replace(made, overlay=OverlayFacts()), {Phase.OVERLAY, Phase.UP}),
         5: (replace(made, overlay=replace(there, fdb=frozenset())), {Phase.OVERLAY}),
         6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
         7: (replace(made, overlay=replace(there, rule=False)), {Phase.UP}),
@@ -146,19 +151,23 @@ def test_not_waiting_leaves_the_waits_out(cable: Cable) -> None:
 
 
 def test_the_mtu_follows_path_cipher_and_encapsulation(cable: Cable) -> None:
-    assert connect.overlay_mtu(cable, BLANK) == 1408
-    assert connect.overlay_mtu(cable, replace(BLANK, path_mtu=9000)) == 8908
+    def size(cable: Cable, facts: Facts = BLANK) -> int:
+        assert cable.overlay
+        return connect.overlay_mtu(cable, facts, cable.overlay)
+
+    assert size(cable) == 1408
+    assert size(cable, replace(BLANK, path_mtu=9000)) == 8908
     bare = replace(cable, ipsec=replace(cable.ipsec, encapsulation=Encapsulation.NO))
-    assert connect.overlay_mtu(bare, BLANK) == 1416
-    asked = replace(cable, vxlan=replace(cable.vxlan, mtu=1300))
-    assert connect.overlay_mtu(asked, BLANK) == 1300
+    assert size(bare) == 1416
+    asked = replace(cable, overlay=Vxlan(mtu=1300))
+    assert size(asked) == 1300
     with pytest.raises(UsageError, match="1450 is too large by 42") as caught:
-        connect.plan(replace(cable, vxlan=replace(cable.vxlan, mtu=1450)), BLANK)
+        connect.plan(replace(cable, overlay=Vxlan(mtu=1450)), BLANK)
     assert "1408" in caught.value.hint
 
 
 def test_a_new_mtu_changes_the_device_and_nothing_else(cable: Cable, made: Facts) -> None:
-    this = replace(cable, vxlan=replace(cable.vxlan, mtu=1300))
+    this = replace(cable, overlay=Vxlan(mtu=1300))
     assert needed(connect.plan(this, made)) == ["ip link set dev vxlan-tunnel mtu 1300"]
 
 
@@ -176,8 +185,8 @@ def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Ca
 
 
 FOREIGN = Policy("10.0.0.0/8", "10.1.0.0/16", None, None, None, "out")
-OTHER_SA = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x100", None, None)
-OTHER_LINK = Link(kind="vxlan", mac="7a:00:00:00:00:01", mtu=1450, up=True, vni=1000, port=4789)
+OTHER_SA = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x100", 7)
+OTHER_LINK = Link(kind="vxlan", group="0", mac="02:ca:ac:12:00:08", mtu=1450, up=True)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +194,11 @@ OTHER_LINK = Link(kind="vxlan", mac="7a:00:00:00:00:01", mtu=1450, up=True, vni=
     [
         (replace(BLANK, pluto=Pluto.DOWN), "pluto isn't running"),
         (
-            replace(BLANK, pluto=Pluto.STARTABLE, policies=frozenset({FOREIGN})),
+            replace(BLANK, pluto=Pluto.STARTABLE, policies={FOREIGN: 1}),
             "its start would flush IPsec policies that aren't ours",
         ),
         (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "its start would flush"),
-        (replace(BLANK, overlay=Overlay(link=OTHER_LINK)), "cablectl didn't make it"),
+        (replace(BLANK, overlay=OverlayFacts(link=OTHER_LINK)), "cablectl didn't make it"),
         (replace(BLANK, secret=Secret.OTHER), "holds another secret"),
         (replace(BLANK, not_ready=(("no ESP", "boot"),)), "no ESP"),
     ],
@@ -200,14 +209,14 @@ def test_refused_before_anything_is_changed(cable: Cable, facts: Facts, message:
 
 
 def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> None:
-    this = replace(cable, vxlan=replace(cable.vxlan, vni=7))
-    with pytest.raises(HostNotReadyError, match="another VNI"):
+    this = replace(cable, overlay=Vxlan(vni=7))
+    with pytest.raises(HostNotReadyError, match="another cable, port, VNI or key"):
         connect.plan(this, made)
 
 
 def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
-    this = replace(cable, vxlan=replace(cable.vxlan, port=8472))
-    facts = replace(made, overlay=Overlay())
+    this = replace(cable, overlay=Vxlan(port=8472))
+    facts = replace(made, overlay=OverlayFacts())
     with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
         connect.plan(this, facts)
 
@@ -231,24 +240,24 @@ class TestTeardown:
         assert not any(line.startswith("ip xfrm") for line in needed(teardown.plan(cable, made)))
 
     def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
-        facts = replace(made, overlay=Overlay(rule=True))
+        facts = replace(made, overlay=OverlayFacts(rule=True))
         lines = needed(teardown.plan(cable, facts))
-        assert lines[0] == shlex.join(vxlan.rule("delete"))
+        assert lines[0] == shlex.join(network.rule(cable, "delete"))
         assert not any(line.startswith("ip link") for line in lines)
 
     def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:
-        facts = replace(made, overlay=Overlay(link=OTHER_LINK))
+        facts = replace(made, overlay=OverlayFacts(link=OTHER_LINK))
         assert not any("vxlan-tunnel" in line for line in needed(teardown.plan(cable, facts)))
 
     def test_a_dead_pluto_is_not_asked_and_its_remains_are_removed(
         self, cable: Cable, made: Facts
     ) -> None:
-        ours = SecurityAssociation("172.18.0.7", "172.18.0.8", "esp", "0xabc", None, 4789)
+        ours = SecurityAssociation("172.18.0.7", "172.18.0.8", "esp", "0xabc", 16389)
         facts = replace(
             made,
             pluto=Pluto.DOWN,
             connections={},
-            policies=made.policies | {FOREIGN},
+            policies={**made.policies, FOREIGN: 7},
             sas=(ours, OTHER_SA),
         )
         lines = needed(teardown.plan(cable, facts))
@@ -261,7 +270,7 @@ class TestTeardown:
 
 
 @given(
-    st.sampled_from(["quickstart", "proposal"]),
+    st.sampled_from(["quickstart", "proposal", *SHAPES]),
     st.sampled_from(["cluster1", "cluster2"]),
     st.sampled_from(["4.0", "4.10", "5.0", "5.2", "5.3", "5.4"]),
     st.booleans(),
@@ -269,9 +278,11 @@ class TestTeardown:
 def test_every_line_of_a_script_is_its_step(
     name: str, local: str, release: str, down: bool
 ) -> None:
-    cable, version = load(name, local), libreswan.parse_version(release)
+    cable = shaped(name, local) if name in SHAPES else load(name, local)
+    version = libreswan.parse_version(release)
     if down:
-        plan = teardown.plan(cable, facts_module.connected(cable, version, 1408))
+        before = Facts(libreswan=version)
+        plan = teardown.plan(cable, facts_module.connected(cable, before, 1408))
     else:
         plan = connect.plan(cable, Facts(libreswan=version))
     lines = [line for line in render.as_script(plan).splitlines() if line and line[0] != "#"]
@@ -279,20 +290,159 @@ def test_every_line_of_a_script_is_its_step(
     assert [tuple(shlex.split(line)) for line in commands] == [step.argv for step in plan.needed]
 
 
-def test_two_plans_mirror_each_other() -> None:
-    """What one end selects, the other does too, with local and remote changed."""
-    one, other = (load("quickstart", end) for end in ("cluster1", "cluster2"))
-    pairs = {(each.local, each.remote) for each in one.connections}
-    assert pairs == {(each.remote, each.local) for each in other.connections}
-    assert one.local.vtep_mac == vxlan.fdb_entries(other)[0][0]
-    assert one.initiates != other.initiates
-    both = replace(one, ipsec=replace(one.ipsec, initiate=Initiate.BOTH))
-    assert both.initiates
+@pytest.mark.parametrize("shape", [*SHAPES, "quickstart"])
+def test_two_plans_mirror_each_other(shape: str) -> None:
+    """What one end selects the other does too, with local and remote changed."""
+
+    def of(end: str) -> Cable:
+        return load(shape, end) if shape == "quickstart" else shaped(shape, end)
+
+    one, other = of("cluster1"), of("cluster2")
+
+    def selected(cable: Cable, *, mirrored: bool) -> set[tuple[object, ...]]:
+        found: set[tuple[object, ...]] = set()
+        for each in cable.connections:
+            local, remote = each.local, each.remote
+            ends = (remote, local) if mirrored else (local, remote)
+            found.add(tuple((e.network, e.identity, e.protocol, e.port) for e in ends))
+        return found
+
+    assert selected(one, mirrored=False) == selected(other, mirrored=True)
+    assert len({each.name for each in one.connections}) == len(one.connections)
+    assert set(one.identities) == set(other.identities)
+    assert one.encapsulation == other.encapsulation
+    if one.connections:
+        assert one.initiates != other.initiates
+    for here, there in ((one, other), (other, one)):
+        for each in here.connections:
+            reached = there.local.public_address if here.nat else None
+            assert each.local.host == here.local.address
+            assert each.remote.host in (None, reached or there.local.address)
+    roles = {Role.SERVER: Role.CLIENT, Role.CLIENT: Role.SERVER}
+    assert other.role == roles.get(one.role, one.role)
+    if one.overlay and other.overlay:
+        assert one.local_vtep == other.remote_vtep
+        assert one.local_vtep.ip != one.remote_vtep.ip
+        assert fdb_entries(other, other.overlay)[:1] in (
+            (),
+            ((one.local.mac, str(one.local.address)),),
+        )
+        sizes = [connect.overlay_mtu(c, BLANK, c.overlay) for c in (one, other) if c.overlay]
+        assert sizes[0] == sizes[1]
 
 
-@pytest.mark.parametrize("name", ["quickstart", "proposal"])
-def test_scripts_are_good_shell(name: str) -> None:
-    script = render.as_script(connect.plan(load(name), BLANK))
+@pytest.mark.parametrize("end", ["cluster1", "cluster2"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_every_shape_a_cable_is_made_once_and_taken_away(shape: str, end: str) -> None:
+    cable = shaped(shape, end)
+    size = connect.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
+    there = facts_module.connected(cable, BLANK, size)
+    assert connect.plan(cable, BLANK).needed
+    assert needed(connect.plan(cable, there)) == []
+    assert needed(teardown.plan(cable, BLANK)) == []
+    assert teardown.plan(cable, there).needed
+    order = list(Phase)
+    for plan in (connect.plan(cable, BLANK), teardown.plan(cable, there)):
+        phases = [order.index(step.phase) for step in plan.steps]
+        assert phases == sorted(phases)
+
+
+class TestModes:
+    def test_a_server_neither_routes_nor_initiates_in_tunnel_mode(self) -> None:
+        plan = connect.plan(shaped("tunnel v4 server", "cluster2"), BLANK)
+        assert plan.cable.role is Role.SERVER
+        assert not {Phase.ROUTE, Phase.INITIATE} & {step.phase for step in plan.needed}
+        assert "catches nothing before cluster1 connects" in plan.warnings[0]
+        assert not any(step.can_ask for step in plan.needed if step.waits_for)
+
+    def test_in_transport_mode_a_server_keeps_its_traps(self) -> None:
+        """The overlay knows its peer, so nothing of it need ever leave in clear text."""
+        for overlay in ("vxlan", "gre", "geneve", "none"):
+            cable = shaped(f"transport {overlay} v4 server", "cluster2")
+            plan = connect.plan(cable, BLANK)
+            assert cable.role is Role.SERVER
+            assert Phase.ROUTE in {step.phase for step in plan.needed}
+            assert Phase.INITIATE not in {step.phase for step in plan.needed}
+
+    def test_of_two_that_prefer_it_the_name_that_sorts_last_is_the_server(self) -> None:
+        roles = [shaped("tunnel v4 servers", end).role for end in ("cluster1", "cluster2")]
+        assert roles == [Role.CLIENT, Role.SERVER]
+
+    def test_an_end_that_does_not_say_leaves_both_bidirectional(self) -> None:
+        for end in ("cluster1", "cluster2"):
+            cable = shaped("tunnel v4 server", end)
+            silent = {"preferred_server": None}
+            local = replace(cable.local, **silent) if end == "cluster1" else cable.local
+            remote = replace(cable.remote, **silent) if end == "cluster2" else cable.remote
+            assert replace(cable, local=local, remote=remote).role is Role.BIDIRECTIONAL
+
+    def test_the_end_behind_nat_initiates(self) -> None:
+        ends = ("cluster1", "cluster2")
+        assert [shaped("tunnel v4", end).initiates for end in ends] == [False, True]
+        assert [shaped("tunnel v4 nat", end).initiates for end in ends] == [True, False]
+
+    def test_a_gateways_own_address_is_no_subnet(self) -> None:
+        names = [each.name[-4:] for each in shaped("tunnel v4").connections]
+        assert names == ["-0-0", "-1-0"]
+        script = render.as_script(connect.plan(shaped("transport vxlan v4", "cluster2"), BLANK))
+        assert "ip route add 10.44.0.0/16 via" in script
+        assert "ip route add 172.18.0.8/32" not in script
+
+    def test_without_ipsec_pluto_is_left_alone(self) -> None:
+        cable = shaped("none vxlan v4")
+        plan = connect.plan(cable, replace(BLANK, pluto=Pluto.DOWN))
+        assert {step.phase for step in plan.steps} == {Phase.OVERLAY, Phase.UP}
+        assert "clear text" in plan.warnings[0]
+        assert "mtu 1450" in shlex.join(plan.steps[0].argv)
+        assert cable.mode is Mode.NONE
+
+    def test_a_geneve_that_would_leave_with_another_address_is_refused(self) -> None:
+        cable = shaped("transport geneve v4")
+        assert isinstance(cable.overlay, Geneve)
+        with pytest.raises(HostNotReadyError, match=r"leaves with the address 172\.18\.0\.99"):
+            connect.plan(cable, replace(BLANK, leaves_with="172.18.0.99"))
+        assert connect.plan(cable, replace(BLANK, leaves_with="172.18.0.8")).needed
+
+
+class TestNetwork:
+    def test_the_hosts_own_address_in_its_cluster_speaks(self, cable: Cable) -> None:
+        plan = connect.plan(cable, replace(BLANK, source="10.44.0.1"))
+        assert any(line.endswith(" proto 241 src 10.44.0.1") for line in needed(plan))
+
+    def test_a_new_source_replaces_the_route(self, cable: Cable, made: Facts) -> None:
+        plan = connect.plan(cable, replace(made, source="10.44.0.1"))
+        (step,) = plan.needed
+        assert shlex.join(step.argv).startswith("ip route replace 10.45.0.0/16 via 241.18.0.7")
+        assert [shlex.join(argv)[:16] for argv in step.undo] == ["ip route replace"]
+        assert "src" not in step.undo[0]
+
+    def test_what_the_device_lets_pass_is_set_and_read_back(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        there = replace(made.overlay, settings=frozenset())
+        (loose, forwards) = connect.plan(cable, replace(made, overlay=there)).needed
+        assert loose.argv[-2:] == ("/proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter", "2")
+        assert forwards.argv[-2:] == ("/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding", "1")
+
+    @pytest.mark.parametrize("kept", [True, False], ids=["kept", "not kept"])
+    def test_a_setting_that_the_kernel_does_not_keep_fails(
+        self, tmp_path: Path, kept: bool
+    ) -> None:
+        path = tmp_path / "rp_filter" if kept else Path("/dev/null")
+        done = subprocess.run(network.set_setting(str(path), "2"), check=False)
+        assert (done.returncode == 0) == kept
+
+    def test_vteps_of_another_network(self, cable: Cable) -> None:
+        this = replace(cable, vtep_network=ip_network("10.200.0.0/16"))
+        assert (str(this.local_vtep), str(this.remote_vtep.ip)) == ("10.200.0.8/16", "10.200.0.7")
+
+
+@pytest.mark.parametrize(
+    "shape", ["quickstart", "proposal", "tunnel v4 nat server", "none vxlan v6"]
+)
+def test_scripts_are_good_shell(shape: str) -> None:
+    cable = shaped(shape) if shape in SHAPES else load(shape)
+    script = render.as_script(connect.plan(cable, BLANK))
     subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
     shellcheck = str(Path(sys.executable).parent / "shellcheck")
     done = subprocess.run(

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl import render
+from cablectl.cable import Cable
 from cablectl.errors import CablectlError
 from cablectl.facts import Facts, connected
 from cablectl.libreswan import Version
-from cablectl.model import Cable
 from cablectl.plan import connect, teardown
 from tests.conftest import shown_on
 
@@ -63,7 +63,7 @@ def test_an_error_has_its_details_and_a_way_out() -> None:
 
 
 def test_summaries_say_what_is_true(cable: Cable) -> None:
-    made = connected(cable, Version(4, 10), 1408)
+    made = connected(cable, BLANK, 1408)
     up = render.as_summary(connect.plan(cable, BLANK))
     assert up.startswith("the cable to cluster2 is up, encrypted by ESP in transport mode")
     assert render.as_summary(connect.plan(cable, made)) == f"nothing to do: {up}"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cablectl import secret
-from cablectl.model import Cable, PskEnv, PskFile
+from cablectl.cable import Cable
+from cablectl.model import PskEnv, PskFile
 
 
 def write(cable: Cable, target: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:

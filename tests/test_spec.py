@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cablectl import spec
 from cablectl.errors import UsageError
-from cablectl.model import Dpd, DpdAction, Encapsulation, Initiate, Offload, PskEnv
+from cablectl.model import Dpd, DpdAction, Encapsulation, Initiate, Offload, PskEnv, Vxlan
 from tests.conftest import EXAMPLES
 
 CASES = Path(__file__).parent / "cases" / "file"
@@ -56,7 +56,8 @@ def test_every_field_is_taken() -> None:
     assert network.ipsec.esp == ("aes_gcm-null",)
     assert network.ipsec.dpd == Dpd(5, DpdAction.RESTART)
     assert network.ipsec.initiate is Initiate.BOTH
-    vxlan = network.vxlan
+    vxlan = network.overlay
+    assert isinstance(vxlan, Vxlan)
     assert (vxlan.port, vxlan.vni, vxlan.device, vxlan.mtu) == (8472, 7, "cable0", 1300)
 
 

@@ -1,9 +1,10 @@
 """The kernel's policies and SAs, as `ip xfrm` really printed them while the cable was up."""
 
 from cablectl import xfrm
-from cablectl.model import Cable
+from cablectl.cable import Cable
 from cablectl.xfrm import SecurityAssociation
-from tests.test_libreswan import CAPTURES
+from tests.documents import shaped
+from tests.test_pluto import CAPTURES
 
 CAPTURE = (CAPTURES / "libreswan-4.10.txt").read_text()
 STATES = CAPTURE.partition("(keys removed)\n")[2].partition("=====")[0]
@@ -23,15 +24,17 @@ src 192.0.2.1 dst 192.0.2.2
 
 
 def test_the_policies_of_the_cable(cable: Cable) -> None:
-    assert xfrm.parse_policies(POLICIES) == xfrm.policies_of(cable)
+    found = xfrm.parse_policies(POLICIES)
+    assert found.keys() == xfrm.policies_of(cable)
+    assert set(found.values()) == {16389, 16393}
     assert "src 0.0.0.0/0 dst 0.0.0.0/0" in POLICIES  # a socket's, left out
 
 
 def test_the_sas_of_the_cable(cable: Cable) -> None:
     sas = xfrm.parse_sas(STATES + OTHER)
-    other = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x00000100", None, None)
+    other = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x00000100", 1)
     assert sas[-1] == other
-    ours = xfrm.sas_of(cable, sas)
+    ours = xfrm.sas_of(cable, xfrm.parse_policies(POLICIES), sas)
     assert [sa.spi for sa in ours] == ["0xcfb4d3a1", "0x987034d9", "0x7e8cad23", "0x16d7a708"]
     assert ours == sas[:-1]
 
@@ -42,7 +45,7 @@ def test_what_the_kernel_only_asked_for_is_no_sa() -> None:
 
 
 def test_commands_name_exactly_one_thing(cable: Cable) -> None:
-    out, into = xfrm.policies(cable, cable.connections[0])
+    out, into = xfrm.policies(cable.connections[0])
     ends = "src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 dir out"
     assert " ".join(xfrm.get_policy(out)) == f"ip xfrm policy get {ends}"
     ends = "src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir in"
@@ -51,3 +54,23 @@ def test_commands_name_exactly_one_thing(cable: Cable) -> None:
     assert " ".join(xfrm.delete_sa(sa)) == (
         "ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x00000100"
     )
+
+
+def test_subnets_are_forwarded_in_tunnel_mode_only() -> None:
+    cable = shaped("tunnel v6")
+    out, into, forwarded = xfrm.policies(cable.connections[0])
+    assert (out.source, out.destination) == ("2001:db8:44::/48", "2001:db8:45::/48")
+    assert (into.direction, forwarded.direction) == ("in", "fwd")
+    assert (into.source, forwarded.source) == (out.destination, out.destination)
+
+
+def test_a_trap_has_no_reqid() -> None:
+    trap = """\
+src 10.44.0.0/16 dst 10.45.0.0/16
+\tdir out priority 1761505 ptype main
+\ttmpl src 0.0.0.0 dst 0.0.0.0
+\t\tproto esp reqid 0 mode transport
+src ::/0 dst ::/0 proto ipv6-icmp type 135
+\tdir out priority 1 ptype main
+"""
+    assert list(xfrm.parse_policies(trap).values()) == [0]

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import connect, plan, teardown
+from cablectl.cli import connect, import_, plan, teardown
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
-    help="Join two gateways by an overlay in IPsec transport mode, from one file.",
+    help="Join two gateways by IPsec, or by an overlay in it, from one file.",
     epilog="Exit codes: 0 done, 1 failed and undone, 2 bad usage or file, 3 the host isn't ready,"
     " 4 a time limit passed.",
     no_args_is_help=True,
@@ -23,6 +23,9 @@ app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local 
 )
 app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(connect.connect)
 app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
+app.command(
+    "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"
+)(import_.import_)
 
 
 def _version(wanted: bool) -> None:

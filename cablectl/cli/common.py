@@ -1,18 +1,25 @@
 """What the commands share: their arguments, and the way from a file to a cable."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
-from cablectl import host, render, spec
+from cablectl import files, host, render, spec
+from cablectl.cable import Cable, Network
+from cablectl.errors import UsageError
 from cablectl.facts import Facts, connected
 from cablectl.libreswan import Version
-from cablectl.model import Cable
 from cablectl.plan import Action, Plan
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="The cable's YAML file.")]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="The cable's YAML file, or Submariner's documents; - is standard input.",
+    ),
+]
 Local = Annotated[
     str | None,
     typer.Option(
@@ -20,16 +27,44 @@ Local = Annotated[
         help="Which end this is: cluster, hostname or address. [default: by address]",
     ),
 ]
+APIVERSION = "apiVersion"  # every object of Kubernetes has one, no file of cablectl does
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the whole sequence as a script; change nothing.")
 ]
 
 
-def cable(file: str, local: str | None) -> Cable:
-    """Return the cable of the file, seen from the end that is named or that this host is."""
-    network = spec.parse(host.read_file(file), file)
+def cable(names: list[str], local: str | None) -> Cable:
+    """Return the cable of the files, seen from the end that is named or that this host is."""
+    network = described(names)
+    if host.forces_encapsulation():
+        network = network.encapsulated()
     end = network.named(local) if local else network.held_by(host.addresses())
     return network.cable(end)
+
+
+def described(names: list[str]) -> Network:
+    """Return what the files describe: one of cablectl's, or documents of Submariner."""
+    texts = {name: files.read(name) for name in names}
+    if APIVERSION not in "".join(texts.values()):
+        if len(texts) == 1:
+            return spec.parse(texts[names[0]], names[0])
+        raise UsageError(
+            f"{len(texts)} files, and none is a document of Submariner",
+            hint="give one file of cablectl; it describes all ends",
+        )
+    from cablectl import submariner  # only who has such documents waits for it
+
+    found = submariner.parse(texts)
+    notes(found.notes)
+    if found.key:
+        host.put_into_environment(submariner.VARIABLE, found.key)
+    return found.network
+
+
+def notes(lines: Iterable[str]) -> None:
+    """Say on stderr what was left out of documents."""
+    for line in lines:
+        print(f"cablectl: note: {line}", file=sys.stderr)
 
 
 def dry_facts(this: Cable, action: Action, release: Version | None = None) -> Facts:
@@ -37,7 +72,7 @@ def dry_facts(this: Cable, action: Action, release: Version | None = None) -> Fa
     facts = host.dry_facts(this, release)
     if action is Action.CONNECT:
         return facts
-    return connected(this, facts.libreswan, facts.path_mtu)
+    return connected(this, facts, facts.path_mtu)
 
 
 def show(plan: Plan) -> None:

@@ -12,7 +12,7 @@ from cablectl.plan import connect as planning
 
 
 def connect(
-    file: common.File,
+    files: common.Files,
     local: common.Local = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds to wait for the Child SAs.")
@@ -26,7 +26,7 @@ def connect(
 
     Run it on both gateways, with the same file. What fails is undone; what is there already stays.
     """
-    cable = common.cable(file, local)
+    cable = common.cable(files, local)
     plan = partial(planning.plan, cable, wait=not no_wait, limit=timeout)
     if dry_run:
         common.show(plan(common.dry_facts(cable, Action.CONNECT)))

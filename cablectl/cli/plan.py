@@ -22,7 +22,7 @@ class Format(StrEnum):
 
 
 def plan(
-    file: common.File,
+    files: common.Files,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -48,7 +48,7 @@ def plan(
     if libreswan and not dry_run:
         raise UsageError("--libreswan goes with --dry-run: else it is this host's")
     release = parse_version(libreswan) if libreswan else None
-    cable = common.cable(file, local)
+    cable = common.cable(files, local)
     facts = common.dry_facts(cable, action, release) if dry_run else host.facts(cable)
     plan = connect.plan(cable, facts) if action is Action.CONNECT else teardown.plan(cable, facts)
     if format is Format.SH:

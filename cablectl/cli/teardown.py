@@ -6,12 +6,14 @@ from cablectl.plan import Action
 from cablectl.plan import teardown as planning
 
 
-def teardown(file: common.File, local: common.Local = None, dry_run: common.DryRun = False) -> None:
+def teardown(
+    files: common.Files, local: common.Local = None, dry_run: common.DryRun = False
+) -> None:
     """Remove what connect made here, and nothing else.
 
     The overlay goes first, then IPsec. What is missing already is fine, and pluto may be dead.
     """
-    cable = common.cable(file, local)
+    cable = common.cable(files, local)
     if dry_run:
         common.show(planning.plan(cable, common.dry_facts(cable, Action.TEARDOWN)))
     else:

@@ -2,17 +2,17 @@
 
 The order is what keeps the overlay from ever sending in clear text: the trap policies stand, and
 are looked up in the kernel, before the device is there; they go only after the device is gone.
-The device comes up last, when the SAs stand: a packet that meets a trap without an SA has pluto
-initiate from this end too, which leaves two Child SAs instead of one (docs/adr/0001-up-last.md).
+The device is made last, when the SAs stand: what meets a trap without an SA has pluto initiate from
+this end too, which leaves two Child SAs instead of one (docs/adr/0001-overlay-last.md).
 """
 
 from enum import StrEnum
 
 from msgspec import Struct
 
+from cablectl.cable import Cable
 from cablectl.facts import Facts
 from cablectl.libreswan import Argv
-from cablectl.model import Cable
 
 COMMAND_LIMIT = 5  # seconds, as in Submariner's driver
 
@@ -29,12 +29,12 @@ class Phase(StrEnum):
 
     PLUTO = "pluto: the daemon runs"
     OFFLOAD = "offload: load the kernel's IPsec modules"
-    SECRET = "secret: the pre-shared key of these two addresses"  # noqa: S105 - a word, no key
+    SECRET = "secret: the pre-shared key of these two gateways"  # noqa: S105 - a word, no key
     ADD = "add: load the connections"
-    ROUTE = "route: trap policies, from here on the overlay's packets are encrypted or dropped"
-    OVERLAY = "overlay: the device, its address and forwarding entries, not up yet"
+    ROUTE = "route: trap policies, from here on what they match is encrypted or dropped"
     INITIATE = "initiate: negotiate the SAs"
     WAIT = "wait: until a Child SA stands for every connection"
+    OVERLAY = "overlay: the device, its address and settings, not up yet"
     UP = "up: the device and its routes"
     UNLINK = "unlink: routes and device, while what they send is still encrypted"
     DELETE = "delete: unload the connections"
@@ -49,7 +49,8 @@ class Phase(StrEnum):
 class Step(Struct, frozen=True, kw_only=True):
     """One command: why it is there, how it is undone, and if not needed, why not.
 
-    `limit` is how many seconds it may take; `waits_for` is the connection whose Child SA it awaits.
+    `limit` is how many seconds it may take; `waits_for` is the connection whose Child SA it awaits,
+    and `can_ask` says whether this end could initiate it to hear why there is none.
     """
 
     phase: Phase
@@ -59,6 +60,7 @@ class Step(Struct, frozen=True, kw_only=True):
     not_needed: str = ""
     limit: float = COMMAND_LIMIT
     waits_for: str = ""
+    can_ask: bool = True
 
 
 class Plan(Struct, frozen=True, kw_only=True):

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl import libreswan, mtu, secret, xfrm
+from cablectl import libreswan, mtu, overlay, pluto, secret, xfrm
+from cablectl.cable import Cable, Connection
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.libreswan import Argv
-from cablectl.model import Cable, Connection, Encapsulation, Offload
-from cablectl.overlay import vxlan
+from cablectl.model import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
+from cablectl.overlay import network, vxlan
 from cablectl.plan import Action, Phase, Plan, Step
 
 DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
@@ -16,7 +17,7 @@ WAIT_LIMIT = 60  # seconds for the Child SAs, unless the user says otherwise
 
 # $1 is the connection's name, $2 the limit in seconds.
 _AWAIT = (
-    'i=0; until ipsec whack --trafficstatus | grep -qF "\\"$1\\", type=ESP";'
+    'i=0; until ipsec whack --trafficstatus | grep -F "\\"$1\\"" | grep -qF "type=ESP";'
     " do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done"
 )
 
@@ -24,48 +25,64 @@ _AWAIT = (
 def plan(cable: Cable, facts: Facts, *, wait: bool = True, limit: float = WAIT_LIMIT) -> Plan:
     """Return the plan that brings the cable up from what the facts say is there.
 
-    UsageError if the MTU asked for is too large; HostNotReadyError if what is there isn't ours.
+    UsageError if the MTU asked for is too large, or Libreswan can't do what the file asks;
+    HostNotReadyError if what is there isn't ours.
     """
-    _refuse_if_not_ready(cable, facts)
-    _refuse_what_is_not_ours(cable, facts)
-    steps = (
-        *_pluto(cable, facts),
-        *_secret(cable, facts),
-        *_connections(cable, facts),
-        *_overlay(cable, facts, overlay_mtu(cable, facts)),
-        *_initiate(cable, facts),
-        *(_wait(cable, facts, limit) if wait else ()),
-        *_up(cable, facts),
-    )
+    _refuse_unknown_algorithms(facts)
+    for message, hint in facts.not_ready:
+        raise HostNotReadyError(message, hint=hint)
+    steps: list[Step] = []
+    wanted = cable.overlay
+    if cable.connections:
+        _refuse_a_pluto_that_is_not_ready(cable, facts)
+        steps += [*_pluto(cable, facts), *_secret(cable, facts), *_connections(cable, facts)]
+        steps += [*_initiate(cable, facts), *(_wait(cable, facts, limit) if wait else ())]
+    if wanted:
+        _refuse_a_device_that_is_not_ours(cable, facts, wanted)
+        steps += _overlay(cable, facts, wanted, overlay_mtu(cable, facts, wanted))
+        steps += _up(cable, facts, wanted)
     return Plan(
         action=Action.CONNECT,
         cable=cable,
         facts=facts,
-        steps=steps,
-        warnings=_warnings(cable, facts),
+        steps=tuple(steps),
+        warnings=tuple(_warnings(cable, facts)),
     )
 
 
-def overlay_mtu(cable: Cable, facts: Facts) -> int:
+def overlay_mtu(cable: Cable, facts: Facts, wanted: Overlay) -> int:
     """Return the device's MTU in bytes: the file's, or the largest that fits the path."""
-    largest = mtu.vxlan(
-        facts.path_mtu,
-        encapsulated=cable.ipsec.encapsulation is not Encapsulation.NO,
-        esp=cable.ipsec.esp,
-    )
-    asked = cable.vxlan.mtu
+    version, headers = cable.local.address.version, overlay.headers(wanted)
+    if cable.mode is Mode.NONE:
+        largest = mtu.clear(facts.path_mtu, headers, version=version)
+    else:
+        largest = mtu.protected(
+            facts.path_mtu,
+            headers,
+            version=version,
+            encapsulated=cable.encapsulation is not Encapsulation.NO,
+            esp=cable.ipsec.esp,
+        )
+    asked = wanted.mtu
     if asked and asked > largest:
         raise UsageError(
-            f"vxlan.mtu: {asked} is too large by {asked - largest}"
+            f"{wanted.kind}.mtu: {asked} is too large by {asked - largest}"
             f" for a path of {facts.path_mtu} bytes",
             hint=f"at most {largest}, or auto",
         )
     return asked or largest
 
 
-def _refuse_if_not_ready(cable: Cable, facts: Facts) -> None:
-    for message, hint in facts.not_ready:
-        raise HostNotReadyError(message, hint=hint)
+def _refuse_unknown_algorithms(facts: Facts) -> None:
+    if facts.unknown_algorithms:
+        raise UsageError(
+            f"ipsec: Libreswan {facts.libreswan} doesn't take the file's algorithms:"
+            f" {facts.unknown_algorithms}",
+            hint="correct ipsec.esp or ipsec.pfs_group; see `ipsec algparse`",
+        )
+
+
+def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
     if facts.pluto is Pluto.DOWN:
         raise HostNotReadyError(
             "pluto isn't running, and this host has no systemd unit to start it",
@@ -76,49 +93,65 @@ def _refuse_if_not_ready(cable: Cable, facts: Facts) -> None:
             "pluto isn't running, and its start would flush IPsec policies that aren't ours",
             hint="see `ip xfrm policy`; start ipsec by hand if they may go",
         )
-    if cable.vxlan.port != cable.vxlan.port_number != facts.service_port:
+    wanted = cable.overlay
+    if isinstance(wanted, Vxlan) and wanted.port != vxlan.port(wanted) != facts.service_port:
         raise HostNotReadyError(
-            f"vxlan.port: this host's /etc/services doesn't call {cable.vxlan.port_number}/udp"
-            f" {cable.vxlan.port}, and whack would refuse the name",
-            hint=f"write port: {cable.vxlan.port_number}",
+            f"vxlan.port: this host's /etc/services doesn't call {vxlan.port(wanted)}/udp"
+            f" {wanted.port}, and whack would refuse the name",
+            hint=f"write port: {vxlan.port(wanted)}",
         )
-
-
-def _refuse_what_is_not_ours(cable: Cable, facts: Facts) -> None:
-    link, device = facts.overlay.link, cable.vxlan.device
-    again = "teardown with the file that it was made from, then connect"
-    if link and not link.is_of(cable):
-        raise HostNotReadyError(
-            f"the device {device} exists and cablectl didn't make it",
-            hint="name another one in vxlan.device, or remove it",
-        )
-    wanted = (cable.vxlan.vni, cable.vxlan.port_number, str(cable.local.address))
-    if link and (link.vni, link.port, link.local) != wanted:
-        raise HostNotReadyError(f"the device {device} has another VNI, port or address", hint=again)
     if facts.secret is Secret.OTHER:
-        raise HostNotReadyError(f"{secret.path(cable)} holds another secret", hint=again)
+        raise HostNotReadyError(f"{secret.path(cable)} holds another secret", hint=_AGAIN)
     for connection in cable.connections:
         loaded = facts.connections.get(connection.name)
-        expected = libreswan.selectors(cable, connection)
-        if loaded and loaded.selectors and loaded.selectors != expected:
+        expected = pluto.selectors(connection)
+        if loaded and loaded.selectors and not pluto.same(loaded.selectors, expected):
             raise HostNotReadyError(
-                f"pluto has {connection.name} with other addresses or ports", hint=again
+                f"pluto has {connection.name} with other addresses or ports", hint=_AGAIN
             )
 
 
-def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
-    others = set(facts.sas) - set(xfrm.sas_of(cable, facts.sas))
-    return bool(others or facts.policies - xfrm.policies_of(cable))
+_AGAIN = "teardown with the file that it was made from, then connect"
 
 
-def _warnings(cable: Cable, facts: Facts) -> tuple[str, ...]:
-    if cable.ipsec.dpd is None and libreswan.dialect(facts.libreswan).dpd_action:
-        return (
-            *facts.warnings,
-            f"dpd: off on Libreswan {facts.libreswan}: pluto can abort when an IKE SA gets no"
-            " answer; leave dpd out for the safe default",
+def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overlay) -> None:
+    link, ours = facts.overlay.link, str(cable.local.address)
+    if link and not link.ours:
+        raise HostNotReadyError(
+            f"the device {wanted.device} exists and cablectl didn't make it",
+            hint=f"name another one in {wanted.kind}.device, or remove it",
         )
-    return facts.warnings
+    if link and not link.fits(cable, wanted):
+        raise HostNotReadyError(
+            f"the device {wanted.device} was made for another cable, port, VNI or key", hint=_AGAIN
+        )
+    if isinstance(wanted, Geneve) and facts.leaves_with not in ("", ours):
+        raise HostNotReadyError(
+            f"what this host sends to {cable.remote_host} leaves with the address"
+            f" {facts.leaves_with}, which no policy of the cable protects",
+            hint=f"give the route the source {ours}, or take overlay: vxlan",
+        )
+
+
+def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
+    others = set(facts.sas) - set(xfrm.sas_of(cable, facts.policies, facts.sas))
+    return bool(others or facts.policies.keys() - xfrm.policies_of(cable))
+
+
+def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
+    yield from facts.warnings
+    if cable.mode is Mode.NONE:
+        yield "mode: none: everything on the overlay travels in clear text"
+    elif cable.ipsec.dpd is None and libreswan.dialect(facts.libreswan).dpd_action:
+        yield (
+            f"dpd: off on Libreswan {facts.libreswan}: pluto can abort when an IKE SA gets no"
+            " answer; leave dpd out for the safe default"
+        )
+    if any(not each.routed for each in cable.connections):
+        yield (
+            f"as server this end catches nothing before {cable.remote.cluster} connects: until"
+            " then packets between the subnets go wherever the routes lead them"
+        )
 
 
 def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
@@ -185,11 +218,12 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
         yield Step(
             phase=Phase.ADD,
             argv=libreswan.add(cable, each, facts.libreswan),
-            why="what the local VTEP receives" if each.local.port else "what the local VTEP sends",
+            why=_protects(each),
             undo=(libreswan.delete(each.name),),
             not_needed="loaded" if each.name in loaded else "",
         )
-    for each in cable.connections:
+    routed = [each for each in cable.connections if each.routed]
+    for each in routed:
         yield Step(
             phase=Phase.ROUTE,
             argv=libreswan.route(each.name),
@@ -199,76 +233,97 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
             undo=(libreswan.terminate(each.name), libreswan.unroute(each.name))
             if each.name in loaded
             else (),
-            not_needed="routed" if _routed(cable, facts, each) else "",
+            not_needed="routed" if _routed(facts, each) else "",
         )
-    for each in cable.connections:
+    for each in routed:
         yield Step(
             phase=Phase.ROUTE,
-            argv=xfrm.get_policy(xfrm.policies(cable, each)[0]),
+            argv=xfrm.get_policy(xfrm.policies(each)[0]),
             why="whack's exit code proves nothing: see the policy in the kernel",
-            not_needed="seen" if _routed(cable, facts, each) else "",
+            not_needed="seen" if _routed(facts, each) else "",
         )
 
 
-def _routed(cable: Cable, facts: Facts, connection: Connection) -> bool:
+def _protects(connection: Connection) -> str:
+    if connection.local.port:
+        return "what the local VTEP receives"
+    if connection.remote.port:
+        return "what the local VTEP sends"
+    return f"{connection.local.network} and {connection.remote.network}"
+
+
+def _routed(facts: Facts, connection: Connection) -> bool:
     loaded = facts.connections.get(connection.name)
-    out, _ = xfrm.policies(cable, connection)
-    return loaded is not None and loaded.routed and out in facts.policies
+    return loaded is not None and loaded.routed and xfrm.policies(connection)[0] in facts.policies
 
 
-def _overlay(cable: Cable, facts: Facts, size: int) -> Iterator[Step]:
+def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
     there, link = facts.overlay, facts.overlay.link
     step = partial(_made, Phase.OVERLAY)
     yield step(
-        vxlan.add_link(cable, size),
+        overlay.add_link(cable, wanted, size),
         f"the VTEP's device; {size} bytes fill the path's {facts.path_mtu}",
-        vxlan.delete_link(cable),
+        network.delete_link(wanted),
         done=link is not None,
     )
     if link and link.mtu != size:
-        undo = vxlan.set_mtu(cable, link.mtu)
-        yield step(vxlan.set_mtu(cable, size), f"was {link.mtu}", undo, done=False)
+        undo = network.set_mtu(wanted, link.mtu)
+        yield step(network.set_mtu(wanted, size), f"was {link.mtu}", undo, done=False)
     yield step(
-        vxlan.address(cable, "add"),
+        network.address(cable, wanted, "add"),
         "the VTEP's address",
-        vxlan.address(cable, "delete"),
-        done=link is not None and str(cable.local.vtep) in link.addresses,
+        network.address(cable, wanted, "delete"),
+        done=link is not None and str(cable.local_vtep) in link.addresses,
     )
-    for mac, gateway in vxlan.fdb_entries(cable):
-        yield step(
-            vxlan.fdb(cable, "append", mac, gateway),
-            "broadcast and multicast go to the peer"
-            if mac == vxlan.ANY_MAC
-            else "the peer's frames go to the peer",
-            vxlan.fdb(cable, "delete", mac, gateway),
-            done=(mac, gateway) in there.fdb,
+    if isinstance(wanted, Vxlan):
+        for mac, gateway in vxlan.fdb_entries(cable):
+            yield step(
+                vxlan.fdb(wanted, "append", mac, gateway),
+                "broadcast and multicast go to the peer"
+                if mac == vxlan.ANY_MAC
+                else "the peer's frames go to the peer",
+                vxlan.fdb(wanted, "delete", mac, gateway),
+                done=(mac, gateway) in there.fdb,
+            )
+    for path, value in network.settings(cable, wanted):
+        yield Step(
+            phase=Phase.OVERLAY,
+            argv=network.set_setting(path, value),
+            why=f"the device's {path.rpartition('/')[2]} is {value}; it goes with the device",
+            not_needed="set" if (path, value) in there.settings else "",
         )
 
 
-def _up(cable: Cable, facts: Facts) -> Iterator[Step]:
+def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     there, link = facts.overlay, facts.overlay.link
     step = partial(_made, Phase.UP)
     yield step(
-        vxlan.set_link(cable, "up"),
+        network.set_link(wanted, "up"),
         "from here on the overlay can send",
-        vxlan.set_link(cable, "down"),
+        network.set_link(wanted, "down"),
         done=link is not None and link.up,
     )
-    yield step(
-        vxlan.neighbour(cable, "add"),
-        "the peer's VTEP needs no ARP",
-        vxlan.neighbour(cable, "delete"),
-        done=(str(cable.remote.vtep.ip), cable.remote.vtep_mac) in there.neighbours,
-    )
-    for subnet, vtep in vxlan.routes(cable):
+    if overlay.has_macs(wanted):
         yield step(
-            vxlan.route(cable, "add", subnet, vtep),
+            network.neighbour(cable, wanted, "add"),
+            "the peer's VTEP needs no ARP",
+            network.neighbour(cable, wanted, "delete"),
+            done=(str(cable.remote_vtep.ip), cable.remote.mac) in there.neighbours,
+        )
+    old = {route[:2]: route for route in there.routes}
+    for route in network.routes(cable, facts.source):
+        before = old.get(route[:2])
+        yield step(
+            network.route(wanted, "replace" if before else "add", route),
             f"a subnet of {cable.remote.cluster}",
-            vxlan.route(cable, "delete", subnet, vtep),
-            done=(subnet, vtep) in there.routes,
+            network.route(wanted, *("replace", before) if before else ("delete", route)),
+            done=before == route,
         )
     yield step(
-        vxlan.rule("add"), f"look table {vxlan.TABLE} up", vxlan.rule("delete"), done=there.rule
+        network.rule(cable, "add"),
+        f"look table {network.TABLE} up",
+        network.rule(cable, "delete"),
+        done=there.rule,
     )
 
 
@@ -298,4 +353,5 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
             not_needed="up" if facts.is_up(each.name) else "",
             limit=limit,
             waits_for=each.name,
+            can_ask=each.routed,
         )

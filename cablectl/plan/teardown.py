@@ -3,41 +3,47 @@
 from collections.abc import Iterator
 
 from cablectl import libreswan, secret, xfrm
+from cablectl.cable import Cable
 from cablectl.facts import Facts, Pluto, Secret
-from cablectl.model import Cable
-from cablectl.overlay import vxlan
+from cablectl.model import Overlay
+from cablectl.overlay import network
 from cablectl.plan import Action, Phase, Plan, Step
 
 
 def plan(cable: Cable, facts: Facts) -> Plan:
     """Return the plan that removes what connect made and is still there: link first."""
-    steps = (*_unlink(cable, facts), *_delete(cable, facts), *_forget(cable, facts))
-    return Plan(action=Action.TEARDOWN, cable=cable, facts=facts, steps=steps)
+    steps: list[Step] = []
+    if cable.overlay:
+        steps += _unlink(cable, facts, cable.overlay)
+    if cable.connections:
+        steps += [*_delete(cable, facts), *_forget(cable, facts)]
+    return Plan(action=Action.TEARDOWN, cable=cable, facts=facts, steps=tuple(steps))
 
 
-def _unlink(cable: Cable, facts: Facts) -> Iterator[Step]:
+def _unlink(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     there = facts.overlay
-    for subnet, vtep in vxlan.routes(cable):
+    old = {route[:2] for route in there.routes}  # whatever its source
+    for route in network.routes(cable, facts.source):
         yield Step(
             phase=Phase.UNLINK,
-            argv=vxlan.route(cable, "delete", subnet, vtep),
+            argv=network.route(wanted, "delete", route),
             why=f"a subnet of {cable.remote.cluster}",
-            not_needed="" if (subnet, vtep) in there.routes else "missing already",
+            not_needed="" if route[:2] in old else "missing already",
         )
     yield Step(
         phase=Phase.UNLINK,
-        argv=vxlan.rule("delete"),
-        why=f"nothing of ours is left in table {vxlan.TABLE}",
+        argv=network.rule(cable, "delete"),
+        why=f"nothing of ours is left in table {network.TABLE}",
         not_needed="" if there.rule else "missing already",
     )
     yield Step(
         phase=Phase.UNLINK,
-        argv=vxlan.delete_link(cable),
-        why="the device, and with it its addresses and forwarding entries",
+        argv=network.delete_link(wanted),
+        why="the device, and with it its addresses, settings and forwarding entries",
         not_needed="missing already"
         if not there.link
         else ""
-        if there.link.is_of(cable)
+        if there.link.ours
         else "not made by cablectl",
     )
 
@@ -53,12 +59,12 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
             not_needed="" if each.name in loaded else missing,
         )
     orphans = "left in the kernel by a pluto that died"
+    for sa in () if loaded else xfrm.sas_of(cable, facts.policies, facts.sas):
+        yield Step(phase=Phase.DELETE, argv=xfrm.delete_sa(sa), why=orphans)
     for each in cable.connections:
-        for policy in xfrm.policies(cable, each):
+        for policy in xfrm.policies(each):
             if each.name not in loaded and policy in facts.policies:
                 yield Step(phase=Phase.DELETE, argv=xfrm.delete_policy(policy), why=orphans)
-    for sa in () if loaded else xfrm.sas_of(cable, facts.sas):
-        yield Step(phase=Phase.DELETE, argv=xfrm.delete_sa(sa), why=orphans)
 
 
 def _forget(cable: Cable, facts: Facts) -> Iterator[Step]:

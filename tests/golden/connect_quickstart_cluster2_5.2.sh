@@ -1,6 +1,6 @@
 #!/bin/sh
 # cablectl: connect cluster2 to cluster1, for Libreswan 5.2. Run as root.
-set -eu  # stop at the first failure: no device without the trap policies
+set -eu  # stop at the first failure
 
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
@@ -9,33 +9,35 @@ set -eu  # stop at the first failure: no device without the trap policies
 pidof pluto
 ipsec _stackmanager start
 
-# secret: the pre-shared key of these two addresses
-sh -c 'key=$(cat -- "$4" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && umask 077 && printf "%s %s : PSK 0x%s\n" "$2" "$3" "$key" >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets 172.18.0.7 172.18.0.8 /etc/cablectl/psk
+# secret: the pre-shared key of these two gateways
+sh -c 'key=$(cat -- "$3" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && umask 077 && printf "%s : PSK 0x%s\n" "$2" "$key" >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets '172.18.0.7 172.18.0.8' /etc/cablectl/psk
 ipsec whack --listen
 
 # add: load the connections
 ipsec whack --psk --encrypt --transport --encaps yes --name submariner-cable-cluster1-172-18-0-8-0 --host 172.18.0.7 --clientprotoport udp/4789 --ikeport 4500 --to --host 172.18.0.8 --clientprotoport udp --ikeport 4500 --dpddelay 30
 ipsec whack --psk --encrypt --transport --encaps yes --name submariner-cable-cluster1-172-18-0-8-1 --host 172.18.0.7 --clientprotoport udp --ikeport 4500 --to --host 172.18.0.8 --clientprotoport udp/4789 --ikeport 4500 --dpddelay 30
 
-# route: trap policies, from here on the overlay's packets are encrypted or dropped
+# route: trap policies, from here on what they match is encrypted or dropped
 ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0
 ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-1
 ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 dir out
 ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir out
-
-# overlay: the device, its address and forwarding entries, not up yet
-ip link add dev vxlan-tunnel address 02:ca:ac:12:00:07 mtu 1408 type vxlan id 1000 local 172.18.0.7 dstport 4789 nolearning
-ip address add 241.18.0.7/8 dev vxlan-tunnel
-bridge fdb append 02:ca:ac:12:00:08 dev vxlan-tunnel dst 172.18.0.8 self permanent
-bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 172.18.0.8 self permanent
 
 # initiate: negotiate the SAs
 ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-172-18-0-8-0
 ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-172-18-0-8-1
 
 # wait: until a Child SA stands for every connection
-sh -c 'i=0; until ipsec whack --trafficstatus | grep -qF "\"$1\", type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-0 60
-sh -c 'i=0; until ipsec whack --trafficstatus | grep -qF "\"$1\", type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-1 60
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-0 60
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-1 60
+
+# overlay: the device, its address and settings, not up yet
+ip link add dev vxlan-tunnel address 02:ca:ac:12:00:07 group 241 mtu 1408 type vxlan id 1000 local 172.18.0.7 dstport 4789 nolearning
+ip address add 241.18.0.7/8 dev vxlan-tunnel
+bridge fdb append 02:ca:ac:12:00:08 dev vxlan-tunnel dst 172.18.0.8 self permanent
+bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 172.18.0.8 self permanent
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter 2
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding 1
 
 # up: the device and its routes
 ip link set dev vxlan-tunnel up

@@ -15,8 +15,8 @@ def lab() -> Iterator[Lab]:
     with ExitStack() as stack:
         try:
             lab = stack.enter_context(Lab())
-            for name, address in (("c1", "172.18.0.8/16"), ("c2", "172.18.0.7/16")):
-                lab.gateway(name, address).start_pluto()
+            for name, last in (("c1", 8), ("c2", 7)):
+                lab.gateway(name, f"172.18.0.{last}/16", f"2001:db8::{last}/64").start_pluto()
         except LabError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         yield lab

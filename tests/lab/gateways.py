@@ -9,7 +9,8 @@ import hashlib
 import ipaddress
 import json
 import re
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -54,6 +55,16 @@ class Gateway(Room):
         """Read a file; one that isn't there is empty."""
         file = self.path(path)
         return file.read_text() if file.exists() else ""
+
+    @contextmanager
+    def holds(self, address: str) -> Iterator[None]:
+        """Have the gateway hold one more address for a while, as a host of its cluster would."""
+        whole = f"{address}/{128 if ':' in address else 32}"
+        self.ip(f"address add {whole} dev lo")
+        try:
+            yield
+        finally:
+            self.ip(f"address delete {whole} dev lo")
 
     def whack(self, *argv: str, check: bool = True, timeout: float = 60.0) -> str:
         """Run `ipsec whack`, and return what it says."""
@@ -128,14 +139,15 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._rooms.close()
 
-    def gateway(self, name: str, address: str) -> Gateway:
+    def gateway(self, name: str, address: str, address6: str = "2001:db8::1/64") -> Gateway:
         """Add a gateway with an address like 172.18.0.8/16; the switch is its default router."""
-        interface = ipaddress.ip_interface(address)
-        router = f"{interface.network[-2]}"
+        interface, interface6 = ipaddress.ip_interface(address), ipaddress.ip_interface(address6)
+        router, router6 = f"{interface.network[-2]}", f"{interface6.network[-2]}"
         gateway = self._rooms.enter_context(closing(Gateway(name)))
         self.gateways.append(gateway)
         self.switch.ip(
             f"address replace {router}/{interface.network.prefixlen} dev br0",
+            f"address replace {router6}/{interface6.network.prefixlen} dev br0 nodad",
             f"link add {name} type veth peer name eth0 netns {gateway.pid}",
             f"link set {name} master br0 gso_max_segs 1 up",
         )
@@ -144,7 +156,9 @@ class Lab:
             # As on a real wire, no frame is larger than the MTU.
             "link set eth0 gso_max_segs 1 up",
             f"address add {interface} dev eth0",
+            f"address add {interface6} dev eth0 nodad",
             f"route add default via {router}",
+            f"route add default via {router6}",
         )
         return gateway
 

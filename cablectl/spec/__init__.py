@@ -1,0 +1,46 @@
+"""The file: what it describes; every problem of it in one go, with line and field."""
+
+from cablectl.cable import Network
+from cablectl.errors import UsageError
+from cablectl.model import Ipsec
+from cablectl.spec.contradictions import contradictions
+from cablectl.spec.reader import Document, Place, Reader, documents
+from cablectl.spec.schema import Spec
+
+
+def parse(text: str, filename: str) -> Network:
+    """Return what the file describes; UsageError with all that is wrong with it.
+
+    `filename` is what the errors call it.
+    """
+    (document,), twice = documents(text, filename)
+    return build(document, twice)
+
+
+def build(document: Document, known: list[tuple[Place, str]]) -> Network:
+    """Return what a document describes; UsageError with all that is wrong, what is known first."""
+    reader = Reader(document)
+    spec: Spec | None = reader.struct(Spec, document.value, ())
+    if spec is not None:
+        wrong = {each.path for each in reader.problems}  # None there, which says nothing
+        reader.problems += [each for each in contradictions(spec) if each.path not in wrong]
+    refuse(known + reader.report())
+    assert spec is not None  # noqa: S101 - without problems there is a spec
+    return Network(
+        endpoints=spec.endpoints,
+        mode=spec.mode,
+        ipsec=spec.ipsec or Ipsec(),
+        overlay=spec.device,
+        vtep_network=spec.vtep_network(spec.endpoints[0].address.version),
+    )
+
+
+def refuse(problems: list[tuple[Place, str]]) -> None:
+    """Raise a UsageError with the problems, if there are any, a line each, in the file's order."""
+    lines = [
+        f"{place.file}:{place.line}: {place.field + ': ' if place.field else ''}{message}"
+        for place, message in sorted(problems, key=lambda both: (both[0].file, both[0].line))
+    ]
+    if lines:
+        first, *others = lines
+        raise UsageError(first, details=others)

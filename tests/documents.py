@@ -1,0 +1,64 @@
+"""The file in every shape: from words such as `tunnel v6 nat server` to YAML."""
+
+from itertools import product
+
+from cablectl import spec
+from cablectl.cable import Cable
+
+FAMILIES = {
+    "v4": {
+        "addresses": ("172.18.0.8", "172.18.0.7"),
+        "public": ("203.0.113.8", "203.0.113.7"),
+        "subnets": (("10.44.0.0/16", "172.18.0.8/32", "100.44.0.0/16"), ("10.45.0.0/16",)),
+    },
+    "v6": {
+        "addresses": ("2001:db8::8", "2001:db8::7"),
+        "public": ("2001:db8:ffff::8", "2001:db8:ffff::7"),
+        "subnets": (
+            ("2001:db8:44::/48", "2001:db8::8/128", "2001:db8:144::/48"),
+            ("2001:db8:45::/48",),
+        ),
+    },
+}
+# Which ends are behind NAT, and which prefer to be server.
+NAT = {"": (), "nat": (0,), "nats": (0, 1)}
+SERVERS = {"": (), "server": (1,), "servers": (0, 1)}
+
+SHAPES = [
+    " ".join(word for word in words if word)
+    for words in (
+        *product(("tunnel",), FAMILIES, NAT, SERVERS),
+        *product(("transport",), ("vxlan", "gre", "geneve", "none"), FAMILIES, ("", "server")),
+        *product(("none",), ("vxlan",), FAMILIES),
+    )
+    if not {"nat", "servers"} <= set(words) and not {"nats", "servers"} <= set(words)
+]
+
+
+def document(shape: str) -> str:
+    """Return a file of that shape."""
+    mode, *words = shape.split()
+    overlay = next((word for word in words if word in ("vxlan", "gre", "geneve", "none")), "none")
+    family = FAMILIES[next(word for word in words if word in FAMILIES)]
+    lines = ["version: 1", f"mode: {mode}", f"overlay: {overlay}"]
+    lines += ["allow_cleartext: true"] if mode == "none" else []
+    lines += ["endpoints:"]
+    for i, number in enumerate((1, 2)):
+        lines += [
+            f"  - cluster: cluster{number}",
+            f"    hostname: cluster{number}-worker",
+            f"    address: '{family['addresses'][i]}'",
+        ]
+        if mode == "tunnel" or overlay != "none":
+            lines += ["    subnets:", *(f"      - '{each}'" for each in family["subnets"][i])]
+        if any(i in ends for word, ends in NAT.items() if word in words):
+            lines += [f"    public_address: '{family['public'][i]}'"]
+        if any(i in ends for word, ends in SERVERS.items() if word in words):
+            lines += ["    preferred_server: true"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def shaped(shape: str, local: str = "cluster1") -> Cable:
+    """Return the cable of a file of that shape, seen from one end."""
+    network = spec.parse(document(shape), shape)
+    return network.cable(network.named(local))

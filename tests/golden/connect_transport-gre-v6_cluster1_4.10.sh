@@ -1,0 +1,37 @@
+#!/bin/sh
+# cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
+set -eu  # stop at the first failure
+
+# pluto: the daemon runs
+# not needed (pluto is running): systemctl start ipsec
+
+# offload: load the kernel's IPsec modules
+pidof pluto
+ipsec _stackmanager start
+
+# secret: the pre-shared key of these two gateways
+sh -c 'key=$(cat -- "$3" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && umask 077 && printf "%s : PSK 0x%s\n" "$2" "$key" >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets '2001:db8::8 2001:db8::7' /etc/cablectl/psk
+ipsec whack --listen
+
+# add: load the connections
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --host 2001:db8::8 --clientprotoport gre --ikeport 4500 --to --host 2001:db8::7 --clientprotoport gre --ikeport 4500 --dpdaction hold --dpddelay 30
+
+# route: trap policies, from here on what they match is encrypted or dropped
+ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0
+ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto gre dir out
+
+# initiate: negotiate the SAs
+# not needed (cluster2 initiates): ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-2001-db8--7-0
+
+# wait: until a Child SA stands for every connection
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-2001-db8--7-0 60
+
+# overlay: the device, its address and settings, not up yet
+ip link add dev gre-tunnel group 241 mtu 1410 type ip6gre local 2001:db8::8 remote 2001:db8::7 key 1000 encaplimit none
+ip address add fdca:b1e0::8/32 dev gre-tunnel nodad
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/gre-tunnel/forwarding 1
+
+# up: the device and its routes
+ip link set dev gre-tunnel up
+ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 100 metric 100 proto 241
+ip -6 rule add from all lookup 100 pref 100 protocol 241

@@ -1,0 +1,45 @@
+#!/bin/sh
+# cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
+set -eu  # stop at the first failure
+
+# pluto: the daemon runs
+# not needed (pluto is running): systemctl start ipsec
+
+# offload: load the kernel's IPsec modules
+pidof pluto
+ipsec _stackmanager start
+
+# secret: the pre-shared key of these two gateways
+sh -c 'key=$(cat -- "$3" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && umask 077 && printf "%s : PSK 0x%s\n" "$2" "$key" >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets '2001:db8::8 2001:db8::7' /etc/cablectl/psk
+ipsec whack --listen
+
+# add: load the connections
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --host 2001:db8::8 --clientprotoport udp/4789 --ikeport 4500 --to --host 2001:db8::7 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-1 --host 2001:db8::8 --clientprotoport udp --ikeport 4500 --to --host 2001:db8::7 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
+
+# route: trap policies, from here on what they match is encrypted or dropped
+ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0
+ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-1
+ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto udp sport 4789 dir out
+ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto udp dport 4789 dir out
+
+# initiate: negotiate the SAs
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-2001-db8--7-0
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-2001-db8--7-1
+
+# wait: until a Child SA stands for every connection
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-2001-db8--7-0 60
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-2001-db8--7-1 60
+
+# overlay: the device, its address and settings, not up yet
+ip link add dev vxlan-tunnel address 02:ca:06:4e:08:fc group 241 mtu 1388 type vxlan id 1000 local 2001:db8::8 dstport 4789 nolearning
+ip address add fdca:b1e0::8/32 dev vxlan-tunnel nodad
+bridge fdb append 02:ca:96:f1:15:6d dev vxlan-tunnel dst 2001:db8::7 self permanent
+bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 2001:db8::7 self permanent
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/vxlan-tunnel/forwarding 1
+
+# up: the device and its routes
+ip link set dev vxlan-tunnel up
+ip neigh add fdca:b1e0::7 lladdr 02:ca:96:f1:15:6d dev vxlan-tunnel nud permanent
+ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev vxlan-tunnel table 100 metric 100 proto 241
+ip -6 rule add from all lookup 100 pref 100 protocol 241

@@ -1,0 +1,32 @@
+#!/bin/sh
+# cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
+set -eu  # stop at the first failure
+
+# pluto: the daemon runs
+# not needed (pluto is running): systemctl start ipsec
+
+# offload: load the kernel's IPsec modules
+pidof pluto
+ipsec _stackmanager start
+
+# secret: the pre-shared key of these two gateways
+sh -c 'key=$(cat -- "$3" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && umask 077 && printf "%s : PSK 0x%s\n" "$2" "$key" >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets '172.18.0.8 172.18.0.7' /etc/cablectl/psk
+ipsec whack --listen
+
+# add: load the connections
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0-0 --id 172.18.0.8 --host 172.18.0.8 --client 10.44.0.0/16 --ikeport 4500 --to --id 172.18.0.7 --host 172.18.0.7 --client 10.45.0.0/16 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1-0 --id 172.18.0.8 --host 172.18.0.8 --client 100.44.0.0/16 --ikeport 4500 --to --id 172.18.0.7 --host 172.18.0.7 --client 10.45.0.0/16 --ikeport 4500 --dpdaction hold --dpddelay 30
+
+# route: trap policies, from here on what they match is encrypted or dropped
+ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0-0
+ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1-0
+ip xfrm policy get src 10.44.0.0/16 dst 10.45.0.0/16 dir out
+ip xfrm policy get src 100.44.0.0/16 dst 10.45.0.0/16 dir out
+
+# initiate: negotiate the SAs
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-0-0
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-1-0
+
+# wait: until a Child SA stands for every connection
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-0-0 60
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-1-0 60

@@ -1,0 +1,15 @@
+#!/bin/sh
+# cablectl: teardown cluster1 to cluster2, for Libreswan 4.10. Run as root.
+# What is missing already is fine: each command runs, whatever the one before said.
+
+# unlink: routes and device, while what they send is still encrypted
+ip route delete 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 100 metric 100 proto 241
+ip -6 rule delete from all lookup 100 pref 100 protocol 241
+ip link delete dev gre-tunnel
+
+# delete: unload the connections
+ipsec whack --delete --name submariner-cable-cluster2-2001-db8--7-0
+
+# forget: the pre-shared key
+rm -f /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets
+ipsec whack --rereadsecrets

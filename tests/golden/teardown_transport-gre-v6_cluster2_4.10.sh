@@ -1,0 +1,16 @@
+#!/bin/sh
+# cablectl: teardown cluster2 to cluster1, for Libreswan 4.10. Run as root.
+# What is missing already is fine: each command runs, whatever the one before said.
+
+# unlink: routes and device, while what they send is still encrypted
+ip route delete 2001:db8:44::/48 via fdca:b1e0::8 dev gre-tunnel table 100 metric 100 proto 241
+ip route delete 2001:db8:144::/48 via fdca:b1e0::8 dev gre-tunnel table 100 metric 100 proto 241
+ip -6 rule delete from all lookup 100 pref 100 protocol 241
+ip link delete dev gre-tunnel
+
+# delete: unload the connections
+ipsec whack --delete --name submariner-cable-cluster1-2001-db8--8-0
+
+# forget: the pre-shared key
+rm -f /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets
+ipsec whack --rereadsecrets
