@@ -7,8 +7,8 @@ SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
 # What the program uses, what the lab boots where the kernel has no ESP, what the tests read with.
-PACKAGES := libreswan iproute2 iputils-ping kmod procps sysvinit-utils util-linux user-mode-linux \
-	man-db python3 python3-venv
+PACKAGES := libreswan iproute2 iputils-ping iptables kmod nftables procps sysvinit-utils util-linux \
+	user-mode-linux man-db python3 python3-venv
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,13 +34,13 @@ setup: .venv/done ## make the virtual environment .venv, with cablectl and what 
 
 test: setup ## pass all tests: the fast ones, then those of the lab
 	$(BIN)/python -m pytest -m 'not lab'
-	tests/lab/boot $(BIN)/python -m pytest -m lab
+	tests/lab/run $(BIN)/python
 
 fast: setup ## pass the tests that need neither root nor ESP
 	$(BIN)/python -m pytest -m 'not lab'
 
 lab: setup ## pass the tests on two real gateways
-	tests/lab/boot $(BIN)/python -m pytest -m lab
+	tests/lab/run $(BIN)/python
 
 demo: setup ## show the main job on two real gateways, from plan to ping to teardown
 	tests/lab/boot $(BIN)/python -m tests.lab.demo
@@ -50,7 +50,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck tests/lab/boot .ci/run
+	$(BIN)/shellcheck tests/lab/boot tests/lab/run .ci/run
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .gateways import Gateway, Lab
+from .gateways import Gateway
 
 PROGRAM = str(Path(sys.executable).parent / "cablectl")
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -29,20 +29,21 @@ def run(gateway: Gateway, *args: str) -> subprocess.CompletedProcess[str]:
     return gateway.run(PROGRAM, *args, check=False, timeout=150)
 
 
-def connected(lab: Lab) -> None:
+def connected(*gateways: Gateway) -> None:
     """Bring the cable up from both ends at once, or fail with what the program said."""
-    running = [gateway.popen(PROGRAM, "connect", FILE) for gateway in lab.gateways]
+    running = [gateway.popen(PROGRAM, "connect", FILE) for gateway in gateways]
     for process in running:
         out, err = process.communicate(timeout=150)
         assert process.returncode == 0, err
         assert " is up, " in out
 
 
-def torn_down(lab: Lab) -> None:
-    """Take the cable away, or fail with what the program said."""
-    for gateway in lab.gateways:
-        done = run(gateway, "teardown", FILE)
-        assert done.returncode == 0, done.stderr
+def torn_down(*gateways: Gateway) -> None:
+    """Take the cable away from both ends at once, or fail with what the program said."""
+    running = [gateway.popen(PROGRAM, "teardown", FILE) for gateway in gateways]
+    for process in running:
+        _, err = process.communicate(timeout=150)
+        assert process.returncode == 0, err
 
 
 def child_sas(gateway: Gateway) -> list[str]:

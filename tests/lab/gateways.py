@@ -32,6 +32,18 @@ SNAPSHOT = {
     "neighbours": "ip neigh show nud permanent",
     "connections": "ipsec whack --status",
 }
+MASQUERADE = """
+echo 1 >/proc/sys/net/ipv4/ip_forward
+nft -f - 2>/dev/null <<'END' ||
+table ip lab {
+    chain out {
+        type nat hook postrouting priority srcnat;
+        oifname "eth0" masquerade random
+    }
+}
+END
+    iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE --random
+"""
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first `gre` link, loads a module, which puts its fallback
 # device into every namespace: no teardown can take that away.
@@ -160,6 +172,29 @@ class Lab:
             f"route add default via {router}",
             f"route add default via {router6}",
         )
+        return gateway
+
+    def hidden(self, name: str, address: str, box: Gateway) -> Gateway:
+        """Add a gateway with an address like 192.168.1.2/24 that sees the switch through NAT only.
+
+        The box masquerades: by nftables where the kernel has it for IP, which user-mode-linux
+        hasn't, else by iptables.
+        """
+        interface = ipaddress.ip_interface(address)
+        router = f"{interface.network[1]}"
+        gateway = self._rooms.enter_context(closing(Gateway(name)))
+        box.ip(
+            f"link add inside type veth peer name eth0 netns {gateway.pid}",
+            f"address add {router}/{interface.network.prefixlen} dev inside",
+            "link set inside up",
+        )
+        gateway.ip(
+            "link set lo up",
+            "link set eth0 up",
+            f"address add {interface} dev eth0",
+            f"route add default via {router}",
+        )
+        box.run("sh", "-c", MASQUERADE)
         return gateway
 
     def capture(self, overlay_port: int = 4789) -> Capture:

@@ -47,21 +47,21 @@ def gateways(lab: Lab) -> Iterator[Lab]:
         prepare(gateway)
         if gateway.run("ipsec", "whack", "--status", check=False).returncode:
             gateway.start_pluto()
-    torn_down(lab)
+    torn_down(*lab.gateways)
 
 
 def test_from_connect_to_teardown(gateways: Lab) -> None:
     lab = gateways
     before = [gateway.snapshot() for gateway in lab.gateways]
     with lab.capture() as wire:
-        connected(lab)
+        connected(*lab.gateways)
         for gateway in lab.gateways:
             assert child_sas(gateway) == connections(gateway)  # one each, not two
             assert ping(gateway).returncode == 0
             reaches_the_largest_and_no_more(gateway)
             connect_again_changes_nothing(gateway)
         assert wire.summary()["esp-in-udp"].largest == 1500
-        torn_down(lab)
+        torn_down(*lab.gateways)
     assert_encrypted(wire)
     assert [gateway.snapshot() for gateway in lab.gateways] == before
 
@@ -86,7 +86,7 @@ def connect_again_changes_nothing(gateway: Gateway) -> None:
 
 def test_the_kernel_itself_says_that_no_larger_mtu_fits(gateways: Lab) -> None:
     """With a device of 4 bytes more, the first full packet has the kernel tell the path MTU."""
-    connected(gateways)
+    connected(*gateways.gateways)
     for gateway in gateways.gateways:
         gateway.ip("link set vxlan-tunnel mtu 1412")
     larger = ping(gateways.gateways[0], "-M", "do", "-s", str(1412 - ICMP_AND_IP))
@@ -107,7 +107,7 @@ def test_the_mtu_is_exact(gateways: Lab, ipsec: str, kind: str, size: int) -> No
     for gateway in gateways.gateways:
         gateway.write(FILE, gateway.read(FILE) + ipsec)
     with gateways.capture() as wire:
-        connected(gateways)
+        connected(*gateways.gateways)
         c1 = gateways.gateways[0]
         (link,) = json.loads(c1.run("ip", "-j", "link", "show", "vxlan-tunnel").stdout)
         assert link["mtu"] == size
@@ -120,7 +120,7 @@ def test_the_mtu_is_exact(gateways: Lab, ipsec: str, kind: str, size: int) -> No
 def test_subnets_are_routed_over_the_overlay(gateways: Lab) -> None:
     lab = gateways
     c1, c2 = lab.gateways
-    connected(lab)
+    connected(*lab.gateways)
     with (
         present(c1, "address add 10.44.0.1/32 dev lo"),
         present(c2, "address add 10.45.0.1/32 dev lo"),
@@ -209,7 +209,7 @@ def test_teardown_after_pluto_was_killed(gateways: Lab) -> None:
     lab = gateways
     c1 = lab.gateways[0]
     before = c1.snapshot()
-    connected(lab)
+    connected(*lab.gateways)
     c1.kill_pluto()
     done = run(c1, "teardown", FILE)
     assert done.returncode == 0, done.stderr
@@ -226,7 +226,7 @@ def test_what_a_killed_connect_left_is_removed_or_finished(gateways: Lab) -> Non
     assert run(c1, "teardown", FILE).returncode == 0
     assert c1.snapshot() == before
     kill_while_it_waits(c1)
-    connected(gateways)
+    connected(*gateways.gateways)
     assert ping(c1).returncode == 0
 
 
@@ -256,7 +256,7 @@ def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
         assert "systemctl start ipsec" in done.stderr
         assert done.stdout.endswith("; pluto was started\n")
         other.communicate(timeout=90)
-    torn_down(lab)
+    torn_down(*lab.gateways)
     assert c1.snapshot() == before
 
 

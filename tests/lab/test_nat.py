@@ -1,0 +1,58 @@
+"""Tunnel mode through a box that does NAT: one gateway can't be reached but by answering it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from cablectl import spec
+from tests.documents import document
+
+from .gateways import Gateway, Lab
+from .rooms import LabError
+from .traffic import up_and_away
+
+pytestmark = pytest.mark.lab
+
+HIDDEN, BOX = "192.168.1.2", "172.18.0.9"
+
+
+@pytest.fixture(scope="module")
+def natted() -> Iterator[tuple[Lab, Gateway, Gateway]]:
+    """A gateway behind a box that masquerades, and one that anybody reaches."""
+    with ExitStack() as stack:
+        try:
+            lab = stack.enter_context(Lab())
+            c2 = lab.gateway("c2", "172.18.0.7/16", "2001:db8::7/64")
+            box = lab.gateway("box", f"{BOX}/16", "2001:db8::9/64")
+            c1 = lab.hidden("c1", f"{HIDDEN}/24", box)
+            for gateway in (c1, c2):
+                gateway.start_pluto()
+        except LabError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        yield lab, c1, c2
+
+
+@pytest.mark.parametrize("shape", ["tunnel v4 nat", "tunnel v4 nat server"])
+def test_the_gateway_behind_nat_comes_up_by_itself(
+    natted: tuple[Lab, Gateway, Gateway], shape: str
+) -> None:
+    lab, c1, c2 = natted
+    text = document(shape).replace("172.18.0.8", HIDDEN).replace("203.0.113.8", BOX)
+    network = spec.parse(text, shape)
+    sides = tuple(zip((c1, c2), map(network.cable, network.endpoints), strict=True))
+    up_and_away(lab, sides, text)
+    assert_through_the_box(c1, c2)
+
+
+def assert_through_the_box(c1: Gateway, c2: Gateway) -> None:
+    """The box gave the hidden gateway's packets its own address and another port."""
+    log = c2.read("/run/pluto/pluto.log")
+    assert HIDDEN not in c2.run("ip", "neigh").stdout
+    assert f"NATD={BOX}:" in log
+    assert f"NATD={BOX}:4500" not in log
+    assert c1.run("ip", "route", "get", "172.18.0.7").stdout.startswith(
+        "172.18.0.7 via 192.168.1.1"
+    )
