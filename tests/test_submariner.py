@@ -219,6 +219,10 @@ def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
     assert (network.mode, network.overlay) == (Mode.NONE, Vxlan(port=4800))
     bare = re.sub(r"        udp-port.*\n", "", ENDPOINTS.replace("libreswan", "vxlan"))
     assert parse(bare).network.overlay == Vxlan(port=4500)
+    resource = RESOURCE.replace("cableDriver: libreswan", "cableDriver: vxlan")
+    found = parse(resource, ENDPOINTS.replace("libreswan", "vxlan"))
+    assert (found.network.mode, found.key) == (Mode.NONE, "")
+    assert "ipsec" not in found.value
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
