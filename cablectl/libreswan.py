@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from cablectl.cable import Cable, Connection, End
 from cablectl.errors import UsageError
-from cablectl.model import Encapsulation, Mode, Offload
+from cablectl.model import Encapsulation, Esn, Mode, Offload
 
 Argv = tuple[str, ...]
 
@@ -48,6 +48,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     transport: Argv = ("--transport",)
     encapsulate: Argv = ("--encaps", "yes")
     pfs: PfsForm = PfsForm.FLAG
+    esn: Argv = ()  # where both are offered without a flag
     no_offload: Argv = ()  # where it is what happens without a flag
     packet_offload: bool = True
     dpd_action: bool = False
@@ -60,6 +61,7 @@ DIALECTS = (
         tunnel=(),  # --client means it
         transport=(),
         encapsulate=("--forceencaps",),
+        esn=("--esn", "--no-esn"),
         no_offload=("--nic-offload", "no"),
         packet_offload=False,
         dpd_action=True,
@@ -103,6 +105,7 @@ def add(cable: Cable, connection: Connection, version: Version) -> Argv:
         "--to",
         *_end(connection.remote, connection.mode),
         *_algorithms(cable, speaks),
+        *(speaks.esn if cable.ipsec.esn is Esn.YES else ()),
         *_offload(cable, version),
         *_dead_peer_detection(cable, speaks),
     )
@@ -158,11 +161,6 @@ def _encapsulation(asked: Encapsulation, speaks: Dialect) -> Argv:
 def _algorithms(cable: Cable, speaks: Dialect) -> Argv:
     group, esp = cable.ipsec.pfs_group, ",".join(cable.ipsec.esp)
     if group and speaks.pfs is PfsForm.IN_ESP:
-        if not esp:
-            raise UsageError(
-                f"ipsec.pfs_group: Libreswan {speaks.since} and later take it only with ipsec.esp",
-                hint="for example esp: [aes_gcm-null]",
-            )
         return ("--pfs", "--esp", ",".join(f"{each};{group}" for each in cable.ipsec.esp))
     pfs = ("--pfs", "--pfsgroup", group) if group else ()
     return (*pfs, *(("--esp", esp) if esp else ()))
@@ -183,8 +181,8 @@ def _offload(cable: Cable, version: Version) -> Argv:
 def algorithms_to_parse(cable: Cable) -> str:
     """Return the file's algorithms as `ipsec algparse` takes them; empty if there are none."""
     group = f";{cable.ipsec.pfs_group}" if cable.ipsec.pfs_group else ""
-    names = cable.ipsec.esp or (("aes_gcm",) if group else ())
-    return f"esp={','.join(f'{name}{group}' for name in names)}" if names else ""
+    names = ",".join(f"{name}{group}" for name in cable.ipsec.esp)
+    return f"esp={names}" if names else ""
 
 
 def _dead_peer_detection(cable: Cable, speaks: Dialect) -> Argv:

@@ -72,6 +72,13 @@ class Encapsulation(StrEnum):
     AUTO = "auto"
 
 
+class Esn(StrEnum):
+    """Extended sequence numbers (RFC 4304): as each Libreswan has it, or with and without them."""
+
+    AUTO = "auto"
+    YES = "yes"
+
+
 class Offload(StrEnum):
     """Whether the NIC's IPsec offload is made ready, or asked for whole packets."""
 
@@ -124,6 +131,7 @@ class Ipsec(Struct, frozen=True, kw_only=True):
     encapsulation: Encapsulation = Encapsulation.YES
     pfs_group: Algorithm | None = None
     esp: Annotated[tuple[Algorithm, ...], Meta(description="a list of algorithms")] = ()
+    esn: Esn = Esn.AUTO
     offload: Offload = Offload.AUTO
     dpd: Annotated[Dpd | None, Meta(description="a mapping with delay and action, or off")] = Dpd()
     initiate: Initiate = Initiate.AUTO

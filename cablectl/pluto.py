@@ -89,7 +89,8 @@ _REFUSALS = (
     (
         r"NO_PROPOSAL_CHOSEN",
         "the peer accepts none of our proposals, or has no such connection",
-        "has the peer run connect, with the same file?",
+        "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5?"
+        " Then the file needs esn and pfs_group (docs/libreswan.md)",
     ),
     (
         r"TS_UNACCEPTABLE",
@@ -152,5 +153,6 @@ def _side(found: re.Match[str]) -> Side:
         int(found["ike"]) if found["ike"] else None,
         found["network"] or alone,
         found["protocol"],
-        int(port) if port and port.isdecimal() else None,  # 4.x prints any as 0-65535
+        # 4.10 prints any as 0-65535, and 5.2 those of a protocol without ports as 0.
+        (int(port) or None) if port and port.isdecimal() else None,
     )

@@ -104,7 +104,7 @@ def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
 
 
 def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
-    """What route and initiate did goes with the connection, settings with the device."""
+    """What route and initiate did goes with the connection, the rest with the device."""
     without = {
         step.argv
         for step in connect.plan(cable, BLANK).needed
@@ -112,8 +112,10 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
     }
     reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
     assert cable.overlay
-    settings = {network.set_setting(*each) for each in network.settings(cable, cable.overlay)}
-    assert without - reads - settings == {libreswan.STACK_MANAGER, libreswan.LISTEN}
+    gone = {network.set_setting(*each) for each in network.settings(cable, cable.overlay)}
+    gone |= {network.address(cable, cable.overlay, "add")}
+    gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
+    assert without - reads - gone == {libreswan.STACK_MANAGER, libreswan.LISTEN}
 
 
 @pytest.mark.parametrize("missing", range(1, 10))

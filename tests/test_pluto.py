@@ -85,7 +85,7 @@ def test_mangled_lines_are_never_up(text: str) -> None:
             assert pluto.parse_established(text + up[cut:]) <= {NAMES[0]}
 
 
-# What 4.10 printed of connections of other modes and overlays.
+# What both printed of connections of other modes and overlays; 4.10 but for those that say so.
 LINES = {
     "tunnel": (
         '000 "x": 10.44.0.0/16===172.18.0.8:4500[+S?C]...172.18.0.7:4500[+S?C]===10.45.0.0/16;'
@@ -116,6 +116,23 @@ LINES = {
         Side("172.18.0.8", 4500, "172.18.0.8/32", None, None),
         Side("172.18.0.7", 4500, "172.18.0.7/32", None, None),
     ),
+    "GRE over IPv6 on 5.2": (
+        '"x": 2001:db8::8/128/GRE/0===[2001:db8::8]:4500[+S?C]...[2001:db8::7]:4500[+S?C]==='
+        "2001:db8::7/128/GRE/0; routed-ondemand; my_ip=unset; their_ip=unset;",
+        Side("2001:db8::8", 4500, "2001:db8::8/128", "GRE", None),
+        Side("2001:db8::7", 4500, "2001:db8::7/128", "GRE", None),
+    ),
+    "server on 5.2": (
+        '"x": 10.44.0.0/16===172.18.0.8:4500[@172.18.0.8-0-0,+S?C]...%any[@172.18.0.7-0-0,+S?C]'
+        "===10.45.0.0/16; unrouted; my_ip=unset; their_ip=unset;",
+        Side("172.18.0.8", 4500, "10.44.0.0/16", None, None),
+        Side(None, None, "10.45.0.0/16", None, None),
+    ),
+    "no overlay on 5.2": (
+        '"x": 172.18.0.8:4500[+S?C]...172.18.0.7:4500[+S?C]; routed-ondemand; my_ip=unset;',
+        Side("172.18.0.8", 4500, "172.18.0.8/32", None, None),
+        Side("172.18.0.7", 4500, "172.18.0.7/32", None, None),
+    ),
     "VXLAN over IPv6": (
         '000 "x": 2001:db8::8/128:UDP/4789===[2001:db8::8]:4500[+S?C]...[2001:db8::7]:4500[+S?C]'
         "===2001:db8::7/128:UDP/0-65535; prospective erouted; eroute owner: #0",
@@ -130,7 +147,7 @@ def test_selectors_of_every_mode_and_overlay(name: str) -> None:
     line, local, remote = LINES[name]
     (found,) = pluto.parse_connections(line, "").values()
     assert found.selectors == Selectors(local, remote)
-    assert found.routed == (name != "server")
+    assert found.routed == (not name.startswith("server"))
 
 
 def test_an_instance_counts_as_its_connection() -> None:

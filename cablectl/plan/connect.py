@@ -258,6 +258,7 @@ def _routed(facts: Facts, connection: Connection) -> bool:
 
 
 def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
+    """Make the device; what is put on one that is new goes with it, and needs no undo."""
     there, link = facts.overlay, facts.overlay.link
     step = partial(_made, Phase.OVERLAY)
     yield step(
@@ -272,7 +273,7 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator
     yield step(
         network.address(cable, wanted, "add"),
         "the VTEP's address",
-        network.address(cable, wanted, "delete"),
+        network.address(cable, wanted, "delete") if link else None,
         done=link is not None and str(cable.local_vtep) in link.addresses,
     )
     if isinstance(wanted, Vxlan):
@@ -282,7 +283,7 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator
                 "broadcast and multicast go to the peer"
                 if mac == vxlan.ANY_MAC
                 else "the peer's frames go to the peer",
-                vxlan.fdb(wanted, "delete", mac, gateway),
+                vxlan.fdb(wanted, "delete", mac, gateway) if link else None,
                 done=(mac, gateway) in there.fdb,
             )
     for path, value in network.settings(cable, wanted):
@@ -327,8 +328,14 @@ def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     )
 
 
-def _made(phase: Phase, argv: Argv, why: str, undo: Argv, *, done: bool) -> Step:
-    return Step(phase=phase, argv=argv, why=why, undo=(undo,), not_needed="there" if done else "")
+def _made(phase: Phase, argv: Argv, why: str, undo: Argv | None, *, done: bool) -> Step:
+    return Step(
+        phase=phase,
+        argv=argv,
+        why=why,
+        undo=(undo,) if undo else (),
+        not_needed="there" if done else "",
+    )
 
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:

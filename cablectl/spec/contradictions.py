@@ -32,6 +32,12 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
     """Yield the problems between the fields of a file."""
     yield from _mode(spec)
     ipsec = spec.ipsec or Ipsec()
+    if ipsec.pfs_group and not ipsec.esp:
+        yield Problem(
+            ("ipsec", "pfs_group"),
+            "Libreswan takes a group only with algorithms; allowed: with esp, such as"
+            " esp: [aes_gcm-null]",
+        )
     if spec.endpoints is None:
         return
     present = [(i, each) for i, each in enumerate(spec.endpoints) if each is not None]

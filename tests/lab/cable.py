@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 from .gateways import Gateway
+from .rooms import PROGRAM
 
-PROGRAM = str(Path(sys.executable).parent / "cablectl")
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 FILE = "/etc/cablectl/cable.yaml"
 PSK_FILE = "/etc/cablectl/psk"

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .cable import EXAMPLES, FILE, PROGRAM, VTEP, child_sas, prepare
+from .cable import EXAMPLES, FILE, VTEP, child_sas, prepare
 from .gateways import Gateway, Lab
+from .rooms import PROGRAM
 
 
 def main() -> None:

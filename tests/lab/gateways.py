@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from .rooms import LabError, Room, until
+from .rooms import CHECKOUT, LabError, Room, until
 from .wire import Capture
 
 PROBE = f"src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 aead rfc4106(gcm(aes)) 0x{'5a' * 20} 128"
@@ -44,6 +44,8 @@ table ip lab {
 END
     iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE --random
 """
+# Where which Libreswan is installed: this machine, and what tests/lab/root makes.
+ROOTS = {"4.10": "/", "5.2": str(CHECKOUT / ".lab" / "trixie")}
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first `gre` link, loads a module, which puts its fallback
 # device into every namespace: no teardown can take that away.
@@ -151,11 +153,20 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._rooms.close()
 
-    def gateway(self, name: str, address: str, address6: str = "2001:db8::1/64") -> Gateway:
-        """Add a gateway with an address like 172.18.0.8/16; the switch is its default router."""
+    def gateway(
+        self,
+        name: str,
+        address: str,
+        address6: str = "2001:db8::1/64",
+        release: str = "4.10",
+    ) -> Gateway:
+        """Add a gateway with an address like 172.18.0.8/16; the switch is its default router.
+
+        `release` is that of Libreswan.
+        """
         interface, interface6 = ipaddress.ip_interface(address), ipaddress.ip_interface(address6)
         router, router6 = f"{interface.network[-2]}", f"{interface6.network[-2]}"
-        gateway = self._rooms.enter_context(closing(Gateway(name)))
+        gateway = self._rooms.enter_context(closing(Gateway(name, ROOTS[release])))
         self.gateways.append(gateway)
         self.switch.ip(
             f"address replace {router}/{interface.network.prefixlen} dev br0",

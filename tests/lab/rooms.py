@@ -6,6 +6,7 @@ import ctypes
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,24 +14,35 @@ from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 0x0003
+CHECKOUT = Path(__file__).parent.parent.parent
+PROGRAM = str(Path(sys.executable).parent / "cablectl")
 
-# Pid 1 of a room. It is a shell, since somebody has to reap what daemons leave behind.
+# Pid 1 of a room, with $1 as its root and the checkout $2 in there under the same name, where the
+# program $3 is that of the root. A shell, since somebody has to reap what daemons leave behind.
 ROOM = """
 set -e
 read -r pid rest </proc/self/stat # before /proc is the room's own: the pid that the outside knows
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t tmpfs tmpfs /tmp
-mkdir /tmp/etc /tmp/etc.work /tmp/var /tmp/var.work
-mount -t overlay -o lowerdir=/etc,upperdir=/tmp/etc,workdir=/tmp/etc.work overlay /etc
-mount -t overlay -o lowerdir=/var,upperdir=/tmp/var,workdir=/tmp/var.work overlay /var
-mount -t tmpfs tmpfs /tmp
-mount -t tmpfs tmpfs /run
-mkdir -p /run/pluto /run/lock
-echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad # else addresses change by themselves
-echo "$pid"
-sleep infinity
-exit
+root=${1%/} checkout=$2
+if [ "$root" ]; then
+    mkdir -p "$root$checkout"
+    mount --bind "$checkout" "$root$checkout"
+    mount --bind "$root/opt/cablectl/cablectl" "$root$3"
+    mount --rbind /dev "$root/dev"
+fi
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t tmpfs tmpfs "$root/tmp"
+for each in etc var; do
+    upper=$root/tmp/$each lower=$root/$each
+    mkdir "$upper" "$upper.work"
+    mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$upper.work" overlay "$lower"
+done
+mount -t tmpfs tmpfs "$root/tmp"
+mount -t tmpfs tmpfs "$root/run"
+mkdir -p "$root/run/pluto" "$root/run/lock"
+# Else addresses change by themselves.
+echo 0 >"$root/proc/sys/net/ipv6/conf/default/accept_dad"
+exec chroot "${root:-/}" sh -c 'echo "$1"; sleep infinity; exit' sh "$pid"
 """
 
 
@@ -59,13 +71,17 @@ class Process(subprocess.Popen[str]):
 
 
 class Room:
-    """Network, mount and process namespaces; their processes end with `close()`."""
+    """Network, mount and process namespaces; their processes end with `close()`.
 
-    def __init__(self, name: str) -> None:
+    `root` is the directory whose files it sees: this machine's, or another Debian's.
+    """
+
+    def __init__(self, name: str, root: str = "/") -> None:
         self.name = name
         unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
         pipe = subprocess.PIPE
-        self._first = subprocess.Popen((*unshare, ROOM), stdout=pipe, stderr=pipe, text=True)
+        argv = (*unshare, ROOM, "room", root, str(CHECKOUT), PROGRAM)
+        self._first = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True)
         assert self._first.stdout
         pid = self._first.stdout.readline()
         if not pid:
@@ -86,7 +102,8 @@ class Room:
     def popen(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
         """Start a program in here, with pipes for its streams, and `env` added to what is set."""
         pipe = subprocess.PIPE
-        enter = ("nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--", *argv)
+        namespaces = ("--net", "--mount", "--pid", "--root", "--wd")
+        enter = ("nsenter", f"--target={self.pid}", *namespaces, "--", *argv)
         added = {**os.environ, **(env or {})}
         return Process(enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=added)
 

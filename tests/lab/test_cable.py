@@ -12,7 +12,6 @@ import pytest
 
 from .cable import (
     FILE,
-    PROGRAM,
     VTEP,
     child_sas,
     connected,
@@ -23,7 +22,7 @@ from .cable import (
     torn_down,
 )
 from .gateways import Gateway, Lab
-from .rooms import Process, until
+from .rooms import PROGRAM, Process, until
 from .wire import Capture
 
 pytestmark = pytest.mark.lab

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from .cable import EXAMPLES, FILE, PROGRAM, child_sas, connections, ping, prepare, run, torn_down
+from .cable import EXAMPLES, FILE, child_sas, connections, ping, prepare, run, torn_down
 from .cable import connected as bring_up
 from .gateways import Gateway, Lab
+from .rooms import PROGRAM
 
 pytestmark = pytest.mark.lab
 
