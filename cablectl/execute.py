@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import NoReturn, Protocol
 
@@ -19,6 +20,7 @@ import sh
 from cablectl import host, libreswan, pluto
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.libreswan import Argv
+from cablectl.log import PlutoLog
 from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step
 
 POLL = 0.5  # seconds between two looks at the Child SAs
@@ -72,11 +74,12 @@ def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
 def _run_or_stop(plan: Plan, progress: Progress, done: list[Step]) -> None:
     """Run the needed steps; `done` holds those to undo, also when this ends in an exception."""
     waiting_since = None
+    log = PlutoLog()
     for number, step in enumerate(plan.needed, start=1):
         progress.step(number, len(plan.needed), step)
         if step.waits_for:
             waiting_since = waiting_since or time.monotonic()
-            _await(step, waiting_since, progress)
+            _await(step, waiting_since, progress, partial(log.about, step.waits_for, plan.peer))
             continue
         try:
             run(step.argv, step.limit, step.phase.label)
@@ -130,12 +133,12 @@ def _undo(done: list[Step], progress: Progress) -> None:
                     progress.undo_failed(argv, error)
 
 
-def _await(step: Step, since: float, progress: Progress) -> None:
+def _await(step: Step, since: float, progress: Progress, logged: Callable[[], str]) -> None:
     """Wait until the connection has a Child SA; all waits of a plan share one time limit."""
     while step.waits_for not in host.established():
         passed = time.monotonic() - since
         if passed > step.limit:
-            error = _no_child_sa(step)
+            error = _no_child_sa(step, logged())
             if step.waits_for in host.established():  # asking once more was enough
                 return
             raise error
@@ -143,31 +146,36 @@ def _await(step: Step, since: float, progress: Progress) -> None:
         time.sleep(POLL)
 
 
-def _no_child_sa(step: Step) -> CablectlError:
-    """Ask once more, in the foreground, which is how pluto tells the reason; a server can't.
-
-    From the beginning: a negotiation that is under way already keeps its answers to itself.
-    """
+def _no_child_sa(step: Step, logged: str) -> CablectlError:
+    """Say why: from a negotiation in the foreground, or from what pluto logged since the start."""
     message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
+    told = _asked_once_more(step.waits_for) if step.can_ask else ""
+    refusal = pluto.parse_refusal(told) or pluto.parse_refusal(logged)
+    if refusal:
+        return CablectlError(
+            f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]
+        )
     if not step.can_ask:
         return TimeLimitError(
             f"{message}: the client didn't come",
             hint="has it run connect, and does its UDP 500 and 4500 reach this host?",
         )
-    try:
-        run(libreswan.terminate(step.waits_for), COMMAND_LIMIT, "diagnose")
-        told = run(libreswan.initiate_and_tell(step.waits_for), COMMAND_LIMIT, "diagnose")
-    except CablectlError as error:
-        told = "\n".join(error.details)
-    refusal = pluto.parse_refusal(told)
-    if refusal:
-        return CablectlError(
-            f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]
-        )
     return TimeLimitError(
         f"{message}: no answer from the peer",
         hint="is the peer up, has it run connect, and does UDP 500 and 4500 reach it?",
     )
+
+
+def _asked_once_more(name: str) -> str:
+    """Negotiate in the foreground, which is how pluto tells the reason.
+
+    From the beginning: a negotiation that is under way already keeps its answers to itself.
+    """
+    try:
+        run(libreswan.terminate(name), COMMAND_LIMIT, "diagnose")
+        return run(libreswan.initiate_and_tell(name), COMMAND_LIMIT, "diagnose")
+    except CablectlError as error:
+        return "\n".join(error.details)
 
 
 def run(argv: Argv, limit: float, what: str) -> str:

@@ -87,16 +87,27 @@ _REFUSALS = (
         "is the pre-shared key the same at both ends?",
     ),
     (
+        r"no suitable connection found",
+        "the peer asks for another connection than ours",
+        "do both ends have the same file?",
+    ),
+    (
         r"NO_PROPOSAL_CHOSEN",
         "the peer accepts none of our proposals, or has no such connection",
         "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5?"
         " Then the file needs esn and pfs_group (docs/libreswan.md)",
     ),
     (
-        r"TS_UNACCEPTABLE",
+        r"TS_UNACCEPTABLE|compatible Traffic Selectors",
         "the peer has other traffic selectors",
         "are mode, overlay, its port and the subnets the same at both ends?",
     ),
+    (
+        r"cannot identify ourselves",
+        "pluto has neither of the connection's addresses",
+        "is it this host's address (`ip address`)? Then: ipsec whack --listen",
+    ),
+    (r"need --listen", "pluto doesn't listen", "ipsec whack --listen"),
     (
         r"Function not implemented|netlink response for Add SA",
         "the kernel took no SA",
@@ -106,7 +117,7 @@ _REFUSALS = (
 
 
 def parse_refusal(output: str) -> Refusal | None:
-    """Return why a negotiation in the foreground failed; None if pluto says nothing of it."""
+    """Return why a negotiation failed, by what pluto printed or logged; None if it doesn't say."""
     for line in output.splitlines():
         for pattern, reason, remedy in _REFUSALS:
             if re.search(pattern, line):

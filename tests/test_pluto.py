@@ -75,6 +75,24 @@ def test_the_reason_of_a_refusal() -> None:
     assert pluto.parse_refusal("#2: retransmission; will wait 1 seconds") is None
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('003 "x" #4: IKE_AUTH response rejected Child SA with TS_UNACCEPTABLE', "selectors"),
+        ('"x" #6: CREATE_CHILD_SA failed with error notification NO_PROPOSAL_CHOSEN', "proposals"),
+        ('"x": we cannot identify ourselves with either end of this connection', "addresses"),
+        ("003 need --listen before --initiate", "listen"),
+        ('"x" #2: ERROR: netlink response for Add SA esp.1@172.18.0.7 included errno 38', "no SA"),
+    ],
+)
+def test_every_reason_has_words_and_a_way_out(line: str, reason: str) -> None:
+    refusal = pluto.parse_refusal(f"181 before\n{line}\nafter")
+    assert refusal
+    assert reason in refusal.reason
+    assert refusal.line == line
+    assert refusal.remedy
+
+
 @given(st.text())
 def test_mangled_lines_are_never_up(text: str) -> None:
     pluto.parse_connections(text, text)

@@ -1,4 +1,4 @@
-"""Make anew what is checked in and derived: man page, completions, golden scripts.
+"""Make anew what is checked in and derived: man page, completions, flags, golden scripts.
 
 Run `python tools/generate.py` after a change of the command line, the man page or a plan, and read
 the difference. The tests fail while what is checked in differs from what this makes.
@@ -7,6 +7,7 @@ the difference. The tests fail while what is checked in differs from what this m
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from docutils.core import publish_string
@@ -15,6 +16,7 @@ from docutils.writers import manpage
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from cablectl.libreswan import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
 from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
 
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
@@ -42,9 +44,44 @@ def completion(shell: str) -> str:
     return done.stdout.strip() + "\n"
 
 
+def flag_table() -> str:
+    """Return docs/flags.md: what each Libreswan is given, from the dialects themselves."""
+
+    def words(argv: tuple[str, ...]) -> str:
+        return f"`{' '.join(argv)}`" if argv else "nothing"
+
+    rows: dict[str, Callable[[Dialect], str]] = {
+        "`mode: transport`": lambda each: words(each.transport),
+        "`mode: tunnel`": lambda each: words(each.tunnel),
+        "`encapsulation: yes`, or NAT": lambda each: words(each.encapsulate),
+        "`pfs_group`": lambda each: f"`{each.pfs.value}`",
+        "`esn: yes`": lambda each: words(each.esn),
+        "`dpd.action`": lambda each: "`--dpdaction ACTION`" if each.dpd_action else "nothing",
+        "`offload: packet`": lambda each: (
+            "`--nic-offload packet`" if each.packet_offload else "refused"
+        ),
+        "`offload: off`": lambda each: words(each.no_offload),
+        "`ipsec _stackmanager start`": lambda each: (
+            "run" if each.stack_manager else "there is none"
+        ),
+    }
+    since = [f"{each.since} and later" for each in DIALECTS]
+    lines = [
+        "# Flags by release",
+        "",
+        "What `ipsec whack` is given. Made by `make docs` from `DIALECTS` in",
+        "`cablectl/libreswan.py`; [libreswan.md](libreswan.md) says what was seen of each.",
+        "",
+        f"| | {' | '.join(since)} |",
+        "|---" * (1 + len(since)) + "|",
+        *(f"| {name} | {' | '.join(map(told, DIALECTS))} |" for name, told in rows.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def derived() -> dict[Path, str]:
     """Return every derived file and what it is to hold."""
-    files = {ROOT / "man" / "cablectl.8": man_page()}
+    files = {ROOT / "man" / "cablectl.8": man_page(), ROOT / "docs" / "flags.md": flag_table()}
     files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
     return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}
 

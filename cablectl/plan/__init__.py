@@ -73,6 +73,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     @property
+    def peer(self) -> str:
+        """The address from which the other end's packets come."""
+        return str(self.cable.remote_host)
+
+    @property
     def needed(self) -> tuple[Step, ...]:
         """The steps that change something, or wait for it."""
         return tuple(step for step in self.steps if not step.not_needed)

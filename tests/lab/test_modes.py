@@ -6,7 +6,9 @@ import pytest
 
 from tests.documents import document, shaped
 
+from .cable import FILE, PSK, PSK_FILE, run
 from .gateways import Lab
+from .rooms import PROGRAM
 from .traffic import up_and_away
 
 pytestmark = pytest.mark.lab
@@ -32,3 +34,30 @@ SHAPES = (
 def test_up_and_away(lab: Lab, shape: str) -> None:
     cables = (shaped(shape, end) for end in ("cluster1", "cluster2"))
     up_and_away(lab, tuple(zip(lab.gateways, cables, strict=True)), document(shape))
+
+
+def test_a_server_says_why_its_client_does_not_come_up(lab: Lab) -> None:
+    """It can't ask the client, but pluto logs what it answered."""
+    c1, c2 = lab.gateways
+    for gateway, key in ((c1, PSK), (c2, "another key than that of the client")):
+        gateway.write(FILE, document("tunnel v4 server"))
+        gateway.write(PSK_FILE, f"{key}\n")
+    before = [gateway.snapshot() for gateway in lab.gateways]
+    with c1.popen(PROGRAM, "connect", FILE, "--timeout", "25") as client:
+        server = run(c2, "connect", FILE, "--timeout", "15")
+        client.communicate(timeout=90)
+    assert server.returncode == 1, server.stderr
+    assert "within 15 s: authentication failed" in server.stderr
+    assert "is the pre-shared key the same at both ends?" in server.stderr
+    assert [gateway.snapshot() for gateway in lab.gateways] == before
+
+
+def test_a_server_whose_client_never_comes(lab: Lab) -> None:
+    c2 = lab.gateways[1]
+    c2.write(FILE, document("tunnel v4 server"))
+    c2.write(PSK_FILE, f"{PSK}\n")
+    before = c2.snapshot()
+    done = run(c2, "connect", FILE, "--timeout", "5")
+    assert done.returncode == 4, done.stderr
+    assert "within 5 s: the client didn't come" in done.stderr
+    assert c2.snapshot() == before

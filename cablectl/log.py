@@ -1,0 +1,78 @@
+"""pluto's log from a moment on: the file that it writes, or else the journal. Read-only."""
+
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from cablectl.host import PROBE_LIMIT
+
+PID = Path("/run/pluto/pluto.pid")
+CONFIG = Path("/etc/ipsec.conf")
+MAX_READ = 1 << 20  # bytes, the last ones
+
+
+class PlutoLog:
+    """What pluto says from the moment this is made; nothing where it can't be had."""
+
+    def __init__(self) -> None:
+        self._since = time.time()
+        self._file = _file()
+        self._begin = _size(self._file)
+
+    def about(self, name: str, address: str) -> str:
+        """Return the lines about a connection, or about packets from an address."""
+        marks = (f'"{name}"', f"packet from {address}:", f"packet from [{address}]:")
+        lines = self._read().splitlines()
+        return "\n".join(line for line in lines if any(mark in line for mark in marks))
+
+    def _read(self) -> str:
+        if self._file is None:
+            return _said("journalctl", "-u", "ipsec", "-o", "cat", "--since", f"@{self._since:.0f}")
+        try:
+            with self._file.open("rb") as file:
+                file.seek(max(self._begin, _size(self._file) - MAX_READ))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def _file() -> Path | None:
+    """Return the file that pluto was told to write, by its arguments or its configuration."""
+    pid = _text(PID).strip()
+    argv = _text(Path("/proc", pid, "cmdline")).split("\0") if pid.isdecimal() else []
+    if "--logfile" in argv[:-1]:
+        return Path(argv[argv.index("--logfile") + 1])
+    told = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", _text(CONFIG))
+    return Path(told[1]) if told else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _size(path: Path | None) -> int:
+    try:
+        return path.stat().st_size if path else 0
+    except OSError:
+        return 0
+
+
+def _said(*argv: str) -> str:
+    """Return what a command prints; nothing if it isn't there, or fails."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_LIMIT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,77 @@
+"""pluto's log: what it says from a moment on, about one connection."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from pytest_subprocess import FakeProcess
+
+from cablectl import log
+from cablectl.log import PlutoLog
+
+BEFORE = '"x" #1: authentication failed: an hour ago\n'
+SINCE = """\
+"x" #2: responder established IKE SA
+"x-1" #3: of another connection
+packet from 172.18.0.7:500: IKE_SA_INIT message received but no suitable connection found
+packet from 172.18.0.71:500: of another peer
+packet from [2001:db8::7]:4500: over IPv6
+"""
+
+
+@pytest.fixture
+def written(tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A log that ipsec.conf names, with something in it."""
+    fp.allow_unregistered(False)
+    monkeypatch.setattr(log, "PID", tmp_path / "pluto.pid")
+    monkeypatch.setattr(log, "CONFIG", tmp_path / "ipsec.conf")
+    (tmp_path / "ipsec.conf").write_text(f"config setup\n\tlogfile={tmp_path}/pluto.log\n")
+    (tmp_path / "pluto.log").write_text(BEFORE)
+    return tmp_path / "pluto.log"
+
+
+def test_only_what_came_since_and_only_what_is_ours(written: Path) -> None:
+    since = PlutoLog()
+    with written.open("a") as file:
+        file.write(SINCE)
+    lines = SINCE.splitlines()
+    assert since.about("x", "172.18.0.7").splitlines() == [lines[0], lines[2]]
+    assert since.about("y", "2001:db8::7") == lines[4]
+
+
+def test_of_a_long_log_the_end(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = PlutoLog()
+    monkeypatch.setattr(log, "MAX_READ", 20)
+    written.write_text(BEFORE + '"x" #1: early\n' + '"x" #2: the last\n')
+    assert since.about("x", "172.18.0.7") == '"x" #2: the last'
+
+
+def test_the_journal_where_there_is_no_file(
+    fp: FakeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "PID", tmp_path / "missing")
+    monkeypatch.setattr(log, "CONFIG", tmp_path / "missing")
+    monkeypatch.setattr("time.time", lambda: 1795489782.4)
+    command = "journalctl -u ipsec -o cat --since @1795489782"
+    fp.register(command.split(), stdout='"x" #2: here\n')
+    assert PlutoLog().about("x", "172.18.0.7") == '"x" #2: here'
+
+
+def test_the_file_of_its_arguments_goes_before_that_of_the_configuration(
+    written: Path, tmp_path: Path, fp: FakeProcess
+) -> None:
+    argv = ["sh", "-c", "read line", "--logfile", str(tmp_path / "other.log")]
+    fp.pass_command(argv)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+        (tmp_path / "pluto.pid").write_text(f"{process.pid}\n")
+        since = PlutoLog()
+        process.communicate(b"\n")
+    written.write_text('"x" #1: not this one\n')
+    (tmp_path / "other.log").write_text('"x" #2: here\n')
+    assert since.about("x", "172.18.0.7") == '"x" #2: here'
+
+
+def test_nothing_where_it_cannot_be_had(written: Path) -> None:
+    since = PlutoLog()
+    written.unlink()
+    assert since.about("x", "172.18.0.7") == ""
