@@ -60,9 +60,12 @@ def test_the_journal_where_there_is_no_file(
 def test_the_file_of_its_arguments_goes_before_that_of_the_configuration(
     written: Path, tmp_path: Path, fp: FakeProcess
 ) -> None:
-    argv = ["sh", "-c", "read line", "--logfile", str(tmp_path / "other.log")]
+    argv = ["sh", "-c", "echo ready; read line", "--logfile", str(tmp_path / "other.log")]
     fp.pass_command(argv)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
+        process.stdout.readline()  # from here on its arguments are those
         (tmp_path / "pluto.pid").write_text(f"{process.pid}\n")
         since = PlutoLog()
         process.communicate(b"\n")
