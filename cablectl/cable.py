@@ -278,10 +278,10 @@ class Network(Struct, frozen=True, kw_only=True):
 
     def encapsulated(self) -> "Network":
         """Return the same with ESP in UDP, whatever the file says; UsageError if it can't be."""
-        if self.ipsec.offload is Offload.PACKET:
+        if self.ipsec.offload in (Offload.REQUIRED, Offload.PACKET):
             raise UsageError(
-                "CE_IPSEC_FORCEENCAPS asks for UDP encapsulation, which no NIC offloads whole",
-                hint="unset it, or take another value than packet for ipsec.offload",
+                "CE_IPSEC_FORCEENCAPS asks for UDP encapsulation, which no NIC offloads",
+                hint=f"unset it, or take another value than {self.ipsec.offload} for ipsec.offload",
             )
         return replace(self, ipsec=replace(self.ipsec, encapsulation=Encapsulation.YES))
 

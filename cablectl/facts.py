@@ -9,6 +9,7 @@ from cablectl import overlay, xfrm
 from cablectl.cable import Cable
 from cablectl.libreswan import Version
 from cablectl.model import IANA_VXLAN_PORT, Overlay
+from cablectl.offload import MODULES, Nic
 from cablectl.overlay import network
 from cablectl.pluto import LoadedConnection, selectors
 from cablectl.xfrm import Policy, SecurityAssociation
@@ -76,12 +77,14 @@ class OverlayFacts(Struct, frozen=True):
 class Facts(Struct, frozen=True, kw_only=True):
     """The state of a host, as far as one cable is concerned.
 
-    `path_mtu` is in bytes; `source` is the address that speaks for the host in its own subnets, or
-    nothing; `leaves_with` is the address with which the route to the peer leaves; `policies` (each
-    with its reqid) and `sas` are all that the kernel has, ours or not; `service_port` is what the
-    name vxlan stands for here; `unknown_algorithms` is what Libreswan says against those of the
-    file; `not_ready` says what keeps a cable from coming up here, each with what to do about it;
-    `warnings` and `assumed` (what a dry run did not read) are for a person to judge.
+    `path_mtu` is in bytes; `nic` leads to the peer; `to_load` are the kernel's modules of IPsec and
+    its offload that are missing and can be loaded; `source` is the address that speaks for the host
+    in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
+    leaves; `policies` (each with its reqid) and `sas` are all that the kernel has, ours or not;
+    `service_port` is what the name vxlan stands for here; `unknown_algorithms` is what Libreswan
+    says against those of the file; `not_ready` says what keeps a cable from coming up here, each
+    with what to do about it; `warnings` and `assumed` (what a dry run did not read) are for a
+    person to judge.
     """
 
     libreswan: Version
@@ -89,7 +92,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     source: str = ""
     leaves_with: str = ""
     pluto: Pluto = Pluto.RUNNING
-    modules: bool = False
+    nic: Nic | None = None
+    to_load: tuple[str, ...] = MODULES
     service_port: int | None = IANA_VXLAN_PORT
     unknown_algorithms: str = ""
     secret: Secret = Secret.ABSENT
@@ -119,13 +123,13 @@ def connected(cable: Cable, before: Facts, mtu: int, *, up: bool = True) -> Fact
     """
     return replace(
         before,
-        modules=True,
+        to_load=(),
         secret=Secret.SAME if cable.connections else Secret.ABSENT,
         connections={
             each.name: LoadedConnection(each.routed, up, selectors(each))
             for each in cable.connections
         },
-        policies=dict.fromkeys(xfrm.policies_of(cable), 16389),
+        policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
         overlay=_made(cable, cable.overlay, before, mtu) if cable.overlay else OverlayFacts(),
     )
 

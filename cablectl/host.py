@@ -4,28 +4,25 @@ JSON where the tool offers it; what pluto and `ip xfrm` print is parsed in the p
 """
 
 import os
-import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from cablectl import libreswan, pluto, secret, xfrm
-from cablectl.cable import Cable
-from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
+from cablectl import kernel, libreswan, offload, pluto, probe, secret, xfrm
+from cablectl.cable import Cable, Connection
+from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import Argv, Version
-from cablectl.model import Geneve, Overlay, PskFile
+from cablectl.libreswan import Version
+from cablectl.model import AnyAddress, Encapsulation, Geneve, Offload, Overlay, PskFile
 from cablectl.overlay import network
 from cablectl.pluto import LoadedConnection
+from cablectl.xfrm import Policy, SecurityAssociation
 
-PROBE_LIMIT = 5  # seconds
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
-_PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2"}
 
 
 def put_into_environment(variable: str, key: str) -> None:
@@ -37,31 +34,36 @@ def addresses() -> frozenset[str]:
     """Return the addresses that this host holds."""
     return frozenset(
         each["local"]
-        for link in _json("ip", "-j", "address", "show")
+        for link in probe.json("ip", "-j", "address", "show")
         for each in link.get("addr_info", ())
         if "local" in each
     )
 
 
-def path_mtu(cable: Cable) -> int | None:
-    """Return the MTU in bytes of the route to the peer; None if this isn't the local end."""
-    local, remote = str(cable.local.address), str(cable.remote_host)
+class _Path(NamedTuple):
+    mtu: int  # bytes
+    device: str
+
+
+def _path(local: AnyAddress, remote: AnyAddress) -> _Path | None:
+    """Return what the route to the peer leads through; None if this isn't the local end."""
     try:
-        routes = _json("ip", "-j", "route", "get", remote, "from", local)
+        routes = probe.json("ip", "-j", "route", "get", str(remote), "from", str(local))
     except HostNotReadyError:
         return None
     if not routes:
         return None
     told = [metric["mtu"] for metric in routes[0].get("metrics", ()) if "mtu" in metric]
-    links = _json("ip", "-j", "link", "show", "dev", routes[0]["dev"])
-    return int(min([*told, *(link["mtu"] for link in links)]))
+    device = routes[0]["dev"]
+    links = probe.json("ip", "-j", "link", "show", "dev", device)
+    return _Path(min([*told, *(link["mtu"] for link in links)]), device)
 
 
 def _leaves_with(cable: Cable) -> str:
     """Return the source that the kernel gives to packets of a device that can't be told its own."""
     if not isinstance(cable.overlay, Geneve):
         return ""
-    (route,) = _json("ip", "-j", "route", "get", str(cable.remote_host))
+    (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_host))
     return str(route.get("prefsrc", ""))
 
 
@@ -76,7 +78,7 @@ def _source(cable: Cable) -> str:
 
 def libreswan_version() -> Version:
     """Return the release that is installed; HostNotReadyError if there is none that will do."""
-    told = _output("ipsec", "--version")
+    told = probe.output("ipsec", "--version")
     try:
         return libreswan.parse_version(told)
     except UsageError as error:  # such as strongSwan, whose command has the same name
@@ -85,7 +87,7 @@ def libreswan_version() -> Version:
 
 def established() -> frozenset[str]:
     """Return the names of the connections that have a Child SA."""
-    return pluto.parse_established(_output(*libreswan.TRAFFIC_STATUS))
+    return pluto.parse_established(probe.output(*libreswan.TRAFFIC_STATUS))
 
 
 def forces_encapsulation() -> bool:
@@ -106,16 +108,21 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
         except HostNotReadyError:
             version = libreswan.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
-    mtu = path_mtu(cable)
-    if mtu is None and cable.overlay:
+    path = _path(cable.local.address, cable.remote_host)
+    if path is None and cable.overlay:
         assumed.append(
             f"a path MTU of {ASSUMED_PATH_MTU} bytes, since this host isn't {cable.local.cluster}"
         )
+    *modules, last = offload.modules(cable.local.address.version)
+    if not path or kernel.can_load(last):
+        modules.append(last)
     return Facts(
         libreswan=version,
-        path_mtu=mtu or ASSUMED_PATH_MTU,
-        source=_source(cable) if mtu else "",
-        leaves_with=_leaves_with(cable) if mtu else "",
+        path_mtu=path.mtu if path else ASSUMED_PATH_MTU,
+        nic=kernel.nic(path.device) if path and cable.connections else None,
+        to_load=tuple(modules),
+        source=_source(cable) if path else "",
+        leaves_with=_leaves_with(cable) if path else "",
         unknown_algorithms=unknown,
         assumed=tuple(assumed),
     )
@@ -123,22 +130,83 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
 
 def facts(cable: Cable) -> Facts:
     """Return what this host has of the cable; HostNotReadyError where that can't be read."""
-    if os.geteuid() != 0:
-        raise HostNotReadyError("only root may see and change a cable", hint="the same with sudo")
+    _refuse_others_than_root()
     version = libreswan_version() if cable.connections else libreswan.LATEST
-    mtu, not_ready = path_mtu(cable), []
-    if mtu is None:
+    path, not_ready = _path(cable.local.address, cable.remote_host), []
+    if path is None:
         local, remote = cable.local.address, cable.remote_host
         not_ready.append((f"no route from {local} to {remote}", "is it this host's address?"))
     plain = Facts(
         libreswan=version,
-        path_mtu=mtu or ASSUMED_PATH_MTU,
+        path_mtu=path.mtu if path else ASSUMED_PATH_MTU,
+        nic=kernel.nic(path.device) if path and cable.connections else None,
         source=_source(cable),
-        leaves_with=_leaves_with(cable) if mtu else "",
+        leaves_with=_leaves_with(cable) if path else "",
         overlay=_overlay(cable, cable.overlay) if cable.overlay else OverlayFacts(),
         not_ready=tuple(not_ready),
     )
     return _with_ipsec(cable, plain) if cable.connections else plain
+
+
+def offload_of(cable: Cable) -> offload.Report:
+    """Return what of the cable's ESP the NIC does."""
+    _refuse_others_than_root()
+    return _offload(
+        cable.remote.cable_name,
+        cable.connections,
+        _path(cable.local.address, cable.remote_host),
+        asked=cable.ipsec.offload,
+        encapsulation=cable.encapsulation,
+    )
+
+
+def offload_of_all() -> list[offload.Report]:
+    """Return the same of every cable that pluto has; HostNotReadyError without pluto."""
+    _refuse_others_than_root()
+    loaded = _connections()
+    if loaded is None:
+        raise HostNotReadyError(
+            "pluto isn't running, so this host's cables can't be told",
+            hint="start it, or name the cable's file",
+        )
+    reports = []
+    for name, connections in pluto.cables(loaded).items():
+        local, remote = connections[0].local.host, connections[0].remote.host
+        path = _path(local, remote) if local and remote else None
+        reports.append(_offload(name, connections, path))
+    return reports
+
+
+def _offload(
+    name: str,
+    connections: tuple[Connection, ...],
+    path: _Path | None,
+    asked: Offload | None = None,
+    encapsulation: Encapsulation | None = None,
+) -> offload.Report:
+    policies, sas = _xfrm()
+    version = connections[0].local.network.version if connections else 4
+    module = offload.modules(version)[-1]
+    return offload.Report(
+        cable=name,
+        asked=asked,
+        encapsulation=encapsulation,
+        nic=kernel.nic(path.device) if path else None,
+        module=module,
+        loaded=kernel.has_module(module),
+        sas=xfrm.sas_of(connections, policies, sas),
+    )
+
+
+def _xfrm() -> tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]:
+    policies = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
+    # -d: with what a NIC does of it; nokeys: without what nobody may see.
+    return policies, xfrm.parse_sas(probe.output("ip", "-d", "xfrm", "state", "list", "nokeys"))
+
+
+def _refuse_others_than_root() -> None:
+    if os.geteuid() != 0:
+        raise HostNotReadyError("only root may see and change a cable", hint="the same with sudo")
 
 
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
@@ -150,16 +218,17 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
     if warning:
         warnings.append(warning)
     connections = _connections()
+    policies, sas = _xfrm()
     return replace(
         plain,
         pluto=_startable() if connections is None else Pluto.RUNNING,
-        modules=_has_module("xfrm_user") and _has_module(_esp(cable)),
+        to_load=kernel.to_load(offload.modules(cable.local.address.version)),
         service_port=_service_port(),
         unknown_algorithms=_unknown_algorithms(cable),
         secret=held,
         connections=connections or {},
-        policies=xfrm.parse_policies(_output("ip", "xfrm", "policy")),
-        sas=xfrm.parse_sas(_output("ip", "xfrm", "state", "list", "nokeys")),
+        policies=policies,
+        sas=sas,
         not_ready=tuple(not_ready),
         warnings=tuple(warnings),
     )
@@ -170,7 +239,7 @@ def _unknown_algorithms(cable: Cable) -> str:
     asked = libreswan.algorithms_to_parse(cable)
     if not asked:
         return ""
-    told = _run("ipsec", "algparse", "-v2", "-pfs", asked)
+    told = probe.run("ipsec", "algparse", "-v2", "-pfs", asked)
     errors = [
         line for line in told.stdout.splitlines() + told.stderr.splitlines() if "ERROR" in line
     ]
@@ -179,26 +248,22 @@ def _unknown_algorithms(cable: Cable) -> str:
 
 def _connections() -> dict[str, LoadedConnection] | None:
     """Return what pluto has loaded; None if it isn't running."""
-    status = _run(*libreswan.STATUS)
+    status = probe.run(*libreswan.STATUS)
     if status.returncode != 0:
         return None
-    return pluto.parse_connections(status.stdout, _output(*libreswan.TRAFFIC_STATUS))
+    return pluto.parse_connections(status.stdout, probe.output(*libreswan.TRAFFIC_STATUS))
 
 
 def _startable() -> Pluto:
     booted = Path("/run/systemd/system").is_dir() and shutil.which("systemctl")  # sd_booted(3)
-    if booted and _run("systemctl", "cat", "ipsec.service").returncode == 0:
+    if booted and probe.run("systemctl", "cat", "ipsec.service").returncode == 0:
         return Pluto.STARTABLE
     return Pluto.DOWN
 
 
-def _esp(cable: Cable) -> str:
-    return "esp4" if cable.local.address.version == 4 else "esp6"
-
-
 def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
-    module = _esp(cable)
-    if not _has_esp(module):
+    _, module, _ = offload.modules(cable.local.address.version)
+    if not kernel.has_esp(module):
         option = "CONFIG_INET_ESP" if module == "esp4" else "CONFIG_INET6_ESP"
         yield (f"this kernel has no ESP (module {module})", f"boot a kernel that has {option}")
     included = f"include {secret.DIRECTORY}/*.secrets"
@@ -208,30 +273,6 @@ def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
         lines = []
     if included not in (" ".join(line.split()) for line in lines):
         yield (f"{secret.MAIN_FILE} doesn't include ours", f"add this line to it: {included}")
-
-
-def _has_module(name: str) -> bool:
-    """Tell whether the kernel has a module loaded or built in."""
-    if Path("/sys/module", name).is_dir():
-        return True
-    builtin = Path("/lib/modules", os.uname().release, "modules.builtin")
-    try:
-        return f"/{name}.ko" in builtin.read_text(encoding="utf-8")
-    except OSError:
-        return False
-
-
-def _has_esp(module: str) -> bool:
-    """Tell whether ESP is there or can be loaded."""
-    if _has_module(module):
-        return True
-    if shutil.which("modprobe") and _run("modprobe", "-n", "-q", module).returncode == 0:
-        return True
-    symbol = "esp_init_state" if module == "esp4" else "esp6_init_state"
-    try:  # built in, on a host without /lib/modules, such as a container
-        return re.search(rf"\b{symbol}\b", Path("/proc/kallsyms").read_text()) is not None
-    except OSError:
-        return False
 
 
 def _service_port() -> int | None:
@@ -273,7 +314,7 @@ def _secret(cable: Cable) -> tuple[Secret, tuple[str, str] | None, str]:
 def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
     device, family = wanted.device, f"-{cable.local_vtep.version}"
     # -N: no names of tables and groups.
-    links = _json("ip", "-N", "-d", "-j", "address")
+    links = probe.json("ip", "-N", "-d", "-j", "address")
     found = [link for link in links if link.get("ifname") == device]
     rule = _has_rule(family)
     if not found:
@@ -285,12 +326,12 @@ def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
         link=_link(found[0]),
         fdb=frozenset(
             (entry["mac"], entry["dst"])
-            for entry in _json("bridge", "-j", "fdb", "show", "dev", device)
+            for entry in probe.json("bridge", "-j", "fdb", "show", "dev", device)
             if "dst" in entry
         ),
         neighbours=frozenset(
             (entry["dst"], entry["lladdr"])
-            for entry in _json("ip", "-j", "neigh", "show", "dev", device, "nud", "permanent")
+            for entry in probe.json("ip", "-j", "neigh", "show", "dev", device, "nud", "permanent")
             if "lladdr" in entry
         ),
         routes=frozenset(
@@ -299,7 +340,7 @@ def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
                 route["gateway"],
                 route.get("prefsrc", ""),
             )
-            for route in _json("ip", "-N", "-j", family, "route", "show", *ours)
+            for route in probe.json("ip", "-N", "-j", family, "route", "show", *ours)
             if "gateway" in route and route.get("table") == network.TABLE
         ),
         settings=frozenset((path, _setting(path)) for path, _ in network.settings(cable, wanted)),
@@ -331,46 +372,6 @@ def _setting(path: str) -> str:
 
 def _has_rule(family: str) -> bool:
     ours = {"table": network.TABLE, "protocol": network.PROTOCOL, "priority": int(network.PRIORITY)}
-    return any(ours.items() <= rule.items() for rule in _json("ip", "-N", "-j", family, "rule"))
-
-
-def _json(*argv: str) -> Any:  # noqa: ANN401 - what iproute2 prints
-    told = _output(*argv)  # an error where a dry run isn't at home: no need to import anything
-    import json
-
-    return json.loads(told) if told else []
-
-
-def _output(*argv: str) -> str:
-    result = _run(*argv)
-    if result.returncode != 0:
-        raise HostNotReadyError(
-            f"{argv[0]} failed with exit code {result.returncode}: {' '.join(argv)}",
-            details=(result.stderr or result.stdout).splitlines(),
-        )
-    return result.stdout
-
-
-def _run(*argv: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PROBE_LIMIT,
-            env={**os.environ, "LC_ALL": "C"},
-            check=False,
-        )
-    except FileNotFoundError:
-        raise _not_installed(argv) from None
-    except subprocess.TimeoutExpired:
-        raise TimeLimitError(f"no answer in {PROBE_LIMIT} s from: {' '.join(argv)}") from None
-
-
-def _not_installed(argv: Argv) -> HostNotReadyError:
-    package = _PACKAGES.get(argv[0], argv[0])
-    return HostNotReadyError(
-        f"{argv[0]} is not installed", hint=f"on Debian: apt install {package}"
+    return any(
+        ours.items() <= rule.items() for rule in probe.json("ip", "-N", "-j", family, "rule")
     )

@@ -49,7 +49,10 @@ class Dialect(Struct, frozen=True, kw_only=True):
     encapsulate: Argv = ("--encaps", "yes")
     pfs: PfsForm = PfsForm.FLAG
     esn: Argv = ()  # where both are offered without a flag
-    no_offload: Argv = ()  # where it is what happens without a flag
+    # Without a flag 4.x has the NIC do what it can, 5.x has it do nothing.
+    no_offload: Argv = ()
+    offload_if_it_can: Argv = ("--nic-offload", "crypto")
+    offload: Argv = ("--nic-offload", "crypto")
     packet_offload: bool = True
     dpd_action: bool = False
     stack_manager: bool = True
@@ -63,6 +66,8 @@ DIALECTS = (
         encapsulate=("--forceencaps",),
         esn=("--esn", "--no-esn"),
         no_offload=("--nic-offload", "no"),
+        offload_if_it_can=(),
+        offload=("--nic-offload", "yes"),
         packet_offload=False,
         dpd_action=True,
     ),
@@ -90,8 +95,11 @@ def dialect(version: Version) -> Dialect:
     return next(each for each in reversed(DIALECTS) if each.since <= version)
 
 
-def add(cable: Cable, connection: Connection, version: Version) -> Argv:
-    """Load a connection into pluto; UsageError if that release can't do what the file asks."""
+def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool = False) -> Argv:
+    """Load a connection into pluto; UsageError if that release can't do what the file asks.
+
+    `nic_can` says whether the NIC does ESP.
+    """
     speaks = dialect(version)
     return (
         *WHACK,
@@ -106,7 +114,7 @@ def add(cable: Cable, connection: Connection, version: Version) -> Argv:
         *_end(connection.remote, connection.mode),
         *_algorithms(cable, speaks),
         *(speaks.esn if cable.ipsec.esn is Esn.YES else ()),
-        *_offload(cable, version),
+        *_offload(cable, version, nic_can),
         *_dead_peer_detection(cable, speaks),
     )
 
@@ -166,16 +174,23 @@ def _algorithms(cable: Cable, speaks: Dialect) -> Argv:
     return (*pfs, *(("--esp", esp) if esp else ()))
 
 
-def _offload(cable: Cable, version: Version) -> Argv:
-    asked, speaks = cable.ipsec.offload, dialect(version)
-    if asked is Offload.PACKET:
-        if not speaks.packet_offload:
-            raise UsageError(
-                f"ipsec.offload: Libreswan {version} can't offload whole packets",
-                hint="offload: auto, or Libreswan 5.0 and later",
-            )
-        return ("--nic-offload", "packet")
-    return speaks.no_offload if asked is Offload.OFF else ()
+def _offload(cable: Cable, version: Version, nic_can: bool) -> Argv:
+    speaks = dialect(version)
+    match cable.ipsec.offload:
+        case Offload.OFF:
+            return speaks.no_offload
+        case Offload.REQUIRED:
+            return speaks.offload
+        case Offload.PACKET:
+            if not speaks.packet_offload:
+                raise UsageError(
+                    f"ipsec.offload: Libreswan {version} can't offload whole packets",
+                    hint="offload: auto, or Libreswan 5.0 and later",
+                )
+            return ("--nic-offload", "packet")
+    # The kernel takes no SA for a NIC if ESP is in UDP, and 5.x then has none at all.
+    bare = cable.encapsulation is Encapsulation.NO
+    return speaks.offload_if_it_can if nic_can and bare else ()
 
 
 def algorithms_to_parse(cable: Cable) -> str:

@@ -1,11 +1,10 @@
 """pluto's log from a moment on: the file that it writes, or else the journal. Read-only."""
 
 import re
-import subprocess
 import time
 from pathlib import Path
 
-from cablectl.host import PROBE_LIMIT
+from cablectl import probe
 
 PID = Path("/run/pluto/pluto.pid")
 CONFIG = Path("/etc/ipsec.conf")
@@ -28,7 +27,9 @@ class PlutoLog:
 
     def _read(self) -> str:
         if self._file is None:
-            return _said("journalctl", "-u", "ipsec", "-o", "cat", "--since", f"@{self._since:.0f}")
+            return probe.if_any(
+                "journalctl", "-u", "ipsec", "-o", "cat", "--since", f"@{self._since:.0f}"
+            )
         try:
             with self._file.open("rb") as file:
                 file.seek(max(self._begin, _size(self._file) - MAX_READ))
@@ -59,20 +60,3 @@ def _size(path: Path | None) -> int:
         return path.stat().st_size if path else 0
     except OSError:
         return 0
-
-
-def _said(*argv: str) -> str:
-    """Return what a command prints; nothing if it isn't there, or fails."""
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PROBE_LIMIT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address, RFC 7296, section 2
+CABLE = "submariner-cable-"  # begins the name of a cable's connections
 DEFAULT_PSK = "/etc/cablectl/psk"
 
 AnyAddress = IPv4Address | IPv6Address
@@ -80,9 +81,10 @@ class Esn(StrEnum):
 
 
 class Offload(StrEnum):
-    """Whether the NIC's IPsec offload is made ready, or asked for whole packets."""
+    """What the NIC does of ESP: what it can, crypto at least, whole packets, or nothing."""
 
     AUTO = "auto"
+    REQUIRED = "required"
     PACKET = "packet"
     OFF = "off"
 
@@ -215,7 +217,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     @property
     def cable_name(self) -> str:
         """What Submariner calls the cables that lead to this endpoint."""
-        return f"submariner-cable-{self.cluster}-{dashed(self.address)}"
+        return f"{CABLE}{self.cluster}-{dashed(self.address)}"
 
     @property
     def networks(self) -> tuple[AnyNetwork, ...]:

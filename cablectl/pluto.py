@@ -1,10 +1,12 @@
 """What pluto prints, as values: which connections it has, which are up, why one is not."""
 
 import re
+from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
 
 from cablectl.cable import Connection, End
+from cablectl.model import CABLE, Mode
 
 
 class Side(Struct, frozen=True):
@@ -147,6 +149,38 @@ def same(loaded: Selectors, wanted: Selectors) -> bool:
     return alike(loaded.local, wanted.local) and alike(loaded.remote, wanted.remote)
 
 
+def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, ...]]:
+    """Return the cables among pluto's connections: what their names share, and the connections.
+
+    Their names end in one number in transport mode, in two in tunnel mode.
+    """
+    found: dict[str, tuple[Connection, ...]] = {}
+    for name, each in loaded.items():
+        if not name.startswith(CABLE) or each.selectors is None:
+            continue
+        local, remote = (_end(side) for side in (each.selectors.local, each.selectors.remote))
+        alone = (each.selectors.local, each.selectors.remote)
+        transport = all(side.network == _alone(side.host) for side in alone)
+        cable = name.rsplit("-", 1 if transport else 2)[0]
+        mode = Mode.TRANSPORT if transport else Mode.TUNNEL
+        found[cable] = (*found.get(cable, ()), Connection(name, mode, local, remote))
+    return found
+
+
+def _end(side: Side) -> End:
+    return End(
+        host=ip_address(side.host) if side.host else None,
+        network=ip_network(side.network),
+        ike_port=side.ike_port,
+        protocol=side.protocol.lower() if side.protocol else None,
+        port=side.port,
+    )
+
+
+def _alone(host: str | None) -> str:
+    return f"{host}/{128 if ':' in (host or '') else 32}"
+
+
 def _parse_selectors(text: str) -> Selectors | None:
     local, _, remote = text.partition("...")
     ends = (re.match(_LOCAL, local), re.match(_REMOTE, remote))
@@ -157,12 +191,11 @@ def _parse_selectors(text: str) -> Selectors | None:
 
 def _side(found: re.Match[str]) -> Side:
     host = found["host"].strip("[]")
-    alone = f"{host}/{128 if ':' in host else 32}"  # the host itself
     port = found["port"]
     return Side(
         None if host == "%any" else host,
         int(found["ike"]) if found["ike"] else None,
-        found["network"] or alone,
+        found["network"] or _alone(host),  # the host itself
         found["protocol"],
         # 4.10 prints any as 0-65535, and 5.2 those of a protocol without ports as 0.
         (int(port) or None) if port and port.isdecimal() else None,

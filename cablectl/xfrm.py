@@ -5,10 +5,11 @@ caught before the overlay can send any, and removes what a killed pluto left beh
 """
 
 import re
+from collections.abc import Iterable
 
 from msgspec import Struct
 
-from cablectl.cable import Cable, Connection, End
+from cablectl.cable import Connection, End
 from cablectl.libreswan import Argv
 from cablectl.model import Mode
 
@@ -23,6 +24,7 @@ _SA = (
     r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+)"
     r" spi (?P<spi>0x\w+)\S* reqid (?P<reqid>\d+)"
 )
+_OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
 
 
 class Policy(Struct, frozen=True):
@@ -37,13 +39,18 @@ class Policy(Struct, frozen=True):
 
 
 class SecurityAssociation(Struct, frozen=True):
-    """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies."""
+    """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies.
+
+    `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all.
+    """
 
     source: str
     destination: str
     protocol: str
     spi: str
     reqid: int
+    offload: str = ""
+    device: str = ""
 
 
 def policies(connection: Connection) -> tuple[Policy, ...]:
@@ -69,16 +76,18 @@ def policies(connection: Connection) -> tuple[Policy, ...]:
     )
 
 
-def policies_of(cable: Cable) -> frozenset[Policy]:
-    """Return the policies of all the cable's connections."""
-    return frozenset(policy for each in cable.connections for policy in policies(each))
+def policies_of(connections: Iterable[Connection]) -> frozenset[Policy]:
+    """Return the policies of all these connections."""
+    return frozenset(policy for each in connections for policy in policies(each))
 
 
 def sas_of(
-    cable: Cable, installed: dict[Policy, int], sas: tuple[SecurityAssociation, ...]
+    connections: Iterable[Connection],
+    installed: dict[Policy, int],
+    sas: tuple[SecurityAssociation, ...],
 ) -> tuple[SecurityAssociation, ...]:
-    """Return those SAs that the cable's own policies use."""
-    reqids = {installed[policy] for policy in policies_of(cable) & installed.keys()}
+    """Return those SAs that the connections' own policies use."""
+    reqids = {installed[policy] for policy in policies_of(connections) & installed.keys()}
     return tuple(sa for sa in sas if sa.reqid and sa.reqid in reqids)
 
 
@@ -125,16 +134,19 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
     deleted and go by themselves after net.core.xfrm_acq_expires seconds.
     """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
+    found = ((re.match(_SA, block), re.search(_OFFLOAD, block)) for block in blocks)
     return tuple(
         SecurityAssociation(
-            source=found["source"],
-            destination=found["destination"],
-            protocol=found["protocol"],
-            spi=found["spi"],
-            reqid=int(found["reqid"]),
+            source=sa["source"],
+            destination=sa["destination"],
+            protocol=sa["protocol"],
+            spi=sa["spi"],
+            reqid=int(sa["reqid"]),
+            offload=(offload["mode"] or "crypto") if offload else "",
+            device=offload["device"] if offload else "",
         )
-        for block in blocks
-        if (found := re.match(_SA, block)) and int(found["spi"], 16)
+        for sa, offload in found
+        if sa and int(sa["spi"], 16)
     )
 
 

@@ -15,7 +15,7 @@ settings.load_profile("cablectl")
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-CHANGERS = ("bridge", "ip", "ipsec", "modprobe", "nft", "pidof", "systemctl")
+CHANGERS = ("bridge", "ethtool", "ip", "ipsec", "modprobe", "nft", "pidof", "systemctl")
 
 
 @pytest.fixture(autouse=True)

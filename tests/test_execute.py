@@ -40,7 +40,7 @@ class Commands:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("sh", "ip", "bridge", "ipsec", "pidof", "rm", "systemctl"):
+        for name in ("sh", "ip", "bridge", "ipsec", "modprobe", "pidof", "rm", "systemctl"):
             (folder / name).write_text(STAND_IN.format(folder=folder))
             (folder / name).chmod(0o755)
         for name in ("log", "traffic", "told", "late"):

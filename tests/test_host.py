@@ -9,12 +9,13 @@ import pytest
 from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
-from cablectl import host, secret
+from cablectl import host, kernel, probe, secret
 from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts import Facts, Pluto, Secret, connected
 from cablectl.libreswan import LATEST, Version
 from cablectl.model import PskEnv, PskFile
+from cablectl.offload import Nic
 from cablectl.plan import connect
 from tests.documents import shaped
 from tests.test_pluto import blocks
@@ -63,7 +64,8 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """A gateway with root on which the cable is up."""
     fp.allow_unregistered(False)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(host, "_has_module", lambda name: name in ("xfrm_user", "esp4"))
+    monkeypatch.setattr(kernel, "has_module", lambda name: name in ("xfrm_user", "esp4"))
+    monkeypatch.setattr(kernel, "can_load", lambda name: False)
     monkeypatch.setattr(host, "_service_port", lambda: None)
     monkeypatch.setattr(host, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1")
     monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
@@ -78,13 +80,14 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "ipsec whack --status": blocks("4.10", "ipsec whack --status")[2],
         "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
         "ip xfrm policy": POLICY,
-        "ip xfrm state list nokeys": "",
+        "ip -d xfrm state list nokeys": "",
         "ip -N -d -j address": [{"ifname": "lo", "mtu": 65536}, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
         "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK],
+        "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }
     for command, answer in answers.items():
         fp.register(
@@ -110,9 +113,10 @@ class TestFacts:
         assert expected.overlay.link.addresses < seen.addresses
         assert expected.overlay.link.info.items() < seen.info.items()
         assert facts.policies.keys() == expected.policies.keys()
-        overlay = replace(facts.overlay, link=expected.overlay.link)
-        policies = expected.policies
-        assert replace(facts, overlay=overlay, policies=policies, service_port=4789) == expected
+        assert replace(facts.overlay, link=expected.overlay.link) == expected.overlay
+        expected = replace(expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic)
+        assert replace(facts, service_port=4789) == expected
+        assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
         assert connect.plan(here, facts).needed == ()
         assert tmp_path.is_dir()
 
@@ -149,7 +153,7 @@ class TestFacts:
     def test_no_esp(
         self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(host, "_has_esp", lambda module: False)
+        monkeypatch.setattr(kernel, "has_esp", lambda module: False)
         assert gateway
         with pytest.raises(HostNotReadyError, match="no ESP"):
             connect.plan(here, host.facts(here))
@@ -195,7 +199,7 @@ def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "ipsec").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "ipsec").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(host, "PROBE_LIMIT", 0.2)
+    monkeypatch.setattr(probe, "LIMIT", 0.2)
     with pytest.raises(TimeLimitError, match="no answer in"):
         host.established()
 
@@ -205,8 +209,16 @@ def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeP
     fp.register("ip -j route get 172.18.0.7 from 172.18.0.8".split(), stdout='[{"dev":"eth0"}]')
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":9000}]')
     fp.register("ip -j address show".split(), stdout="[]")
+    fp.register("ethtool --json -k eth0".split(), stdout='[{"esp-hw-offload":{"active":true}}]')
+    fp.register("modprobe -n -q esp4_offload".split(), returncode=1)
     facts = host.dry_facts(cable, None)
-    assert facts == Facts(libreswan=Version(5, 2), path_mtu=9000, assumed=("pluto is running",))
+    assert facts == Facts(
+        libreswan=Version(5, 2),
+        path_mtu=9000,
+        nic=Nic("eth0", {"esp-hw-offload": True}),
+        to_load=("xfrm_user", "esp4"),
+        assumed=("pluto is running",),
+    )
 
 
 def test_a_dry_run_elsewhere_says_what_it_assumes(cable: Cable, fp: FakeProcess) -> None:
@@ -226,7 +238,7 @@ def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> No
     command = "ip -j route get 172.18.0.7 from 172.18.0.8"
     fp.register(command.split(), stdout=json.dumps(route))
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":1500}]')
-    assert host.path_mtu(cable) == 1400
+    assert host._path(cable.local.address, cable.remote_host) == (1400, "eth0")
 
 
 class TestSource:

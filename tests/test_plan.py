@@ -41,10 +41,13 @@ def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
     assert all(step.not_needed for step in connect.plan(cable, made).steps)
 
 
-def test_modules_that_cannot_be_seen_are_no_reason_to_start_again(
-    cable: Cable, made: Facts
-) -> None:
-    assert needed(connect.plan(cable, replace(made, modules=False))) == []
+def test_only_the_modules_that_are_missing_are_loaded(cable: Cable, made: Facts) -> None:
+    facts = replace(made, to_load=("esp4_offload",))
+    assert needed(connect.plan(cable, facts)) == ["modprobe --all esp4_offload"]
+    newer = replace(made, to_load=("xfrm_user", "esp4_offload"), libreswan=Version(5, 3))
+    assert needed(connect.plan(cable, newer)) == ["modprobe --all xfrm_user esp4_offload"]
+    off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
+    assert needed(connect.plan(off, newer)) == []
 
 
 def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
@@ -114,7 +117,8 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
     gone = {network.set_setting(*each) for each in network.settings(cable, cable.overlay)}
     gone |= {network.address(cable, cable.overlay, "add")}
     gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
-    assert without - reads - gone == {libreswan.STACK_MANAGER, libreswan.LISTEN}
+    modules = ("modprobe", "--all", "esp4_offload")
+    assert without - reads - gone == {libreswan.STACK_MANAGER, modules, libreswan.LISTEN}
 
 
 @pytest.mark.parametrize("missing", range(1, 10))
@@ -130,7 +134,10 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
         6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
         7: (replace(made, overlay=replace(there, rule=False)), {Phase.UP}),
         8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.UP}),
-        9: (replace(made, modules=False, connections={}), {Phase.OFFLOAD, Phase.ADD, Phase.ROUTE}),
+        9: (
+            replace(made, to_load=("esp4",), connections={}),
+            {Phase.OFFLOAD, Phase.ADD, Phase.ROUTE},
+        ),
     }
     facts, expected = halves[missing]
     phases = {step.phase for step in connect.plan(cable, facts).needed}

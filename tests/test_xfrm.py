@@ -25,7 +25,7 @@ src 192.0.2.1 dst 192.0.2.2
 
 def test_the_policies_of_the_cable(cable: Cable) -> None:
     found = xfrm.parse_policies(POLICIES)
-    assert found.keys() == xfrm.policies_of(cable)
+    assert found.keys() == xfrm.policies_of(cable.connections)
     assert set(found.values()) == {16389, 16393}
     assert "src 0.0.0.0/0 dst 0.0.0.0/0" in POLICIES  # a socket's, left out
 
@@ -34,7 +34,7 @@ def test_the_sas_of_the_cable(cable: Cable) -> None:
     sas = xfrm.parse_sas(STATES + OTHER)
     other = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x00000100", 1)
     assert sas[-1] == other
-    ours = xfrm.sas_of(cable, xfrm.parse_policies(POLICIES), sas)
+    ours = xfrm.sas_of(cable.connections, xfrm.parse_policies(POLICIES), sas)
     assert [sa.spi for sa in ours] == ["0xcfb4d3a1", "0x987034d9", "0x7e8cad23", "0x16d7a708"]
     assert ours == sas[:-1]
 

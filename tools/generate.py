@@ -57,12 +57,14 @@ def flag_table() -> str:
         "`pfs_group`": lambda each: f"`{each.pfs.value}`",
         "`esn: yes`": lambda each: words(each.esn),
         "`dpd.action`": lambda each: "`--dpdaction ACTION`" if each.dpd_action else "nothing",
+        "`offload: auto`, NIC with ESP, no UDP": lambda each: words(each.offload_if_it_can),
+        "`offload: required`": lambda each: words(each.offload),
         "`offload: packet`": lambda each: (
             "`--nic-offload packet`" if each.packet_offload else "refused"
         ),
         "`offload: off`": lambda each: words(each.no_offload),
         "`ipsec _stackmanager start`": lambda each: (
-            "run" if each.stack_manager else "there is none"
+            "run" if each.stack_manager else "there is none; `modprobe`"
         ),
     }
     since = [f"{each.since} and later" for each in DIALECTS]

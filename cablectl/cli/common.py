@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -28,6 +29,16 @@ Local = Annotated[
     ),
 ]
 APIVERSION = "apiVersion"  # every object of Kubernetes has one, no file of cablectl does
+
+
+class ReportFormat(StrEnum):
+    """How a report is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Format = Annotated[ReportFormat, typer.Option(help="How to print it.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the whole sequence as a script; change nothing.")
 ]

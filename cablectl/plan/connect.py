@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl import libreswan, mtu, overlay, pluto, secret, xfrm
+from cablectl import libreswan, mtu, offload, overlay, pluto, secret, xfrm
 from cablectl.cable import Cable, Connection
-from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.errors import CablectlError, HostNotReadyError, UsageError
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.libreswan import Argv
 from cablectl.model import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
@@ -35,6 +35,7 @@ def plan(cable: Cable, facts: Facts, *, wait: bool = True, limit: float = WAIT_L
     wanted = cable.overlay
     if cable.connections:
         _refuse_a_pluto_that_is_not_ready(cable, facts)
+        _refuse_software(cable, facts)
         steps += [*_pluto(cable, facts), *_secret(cable, facts), *_connections(cable, facts)]
         steps += [*_initiate(cable, facts), *(_wait(cable, facts, limit) if wait else ())]
     if wanted:
@@ -111,6 +112,26 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
             )
 
 
+def _refuse_software(cable: Cable, facts: Facts) -> None:
+    """Hold a cable to the NIC that its file asks for, before it is there and once it is."""
+    asked = cable.ipsec.offload
+    if asked not in offload.NEEDED:
+        return
+    if facts.nic and facts.nic.can is False:
+        raise HostNotReadyError(
+            f"ipsec.offload: {asked}, and {facts.nic.device} has no {offload.HARDWARE}",
+            hint="see `ethtool -k`; offload: auto does without",
+        )
+    wanted = "packet" if asked is Offload.PACKET else "crypto"
+    for sa in xfrm.sas_of(cable.connections, facts.policies, facts.sas):
+        if sa.offload != wanted:
+            raise CablectlError(
+                f"ipsec.offload: {asked}, and the SA {sa.spi} to {sa.destination} is in"
+                f" {sa.offload or 'software'}",
+                hint="see `cablectl offload`; offload: auto does without",
+            )
+
+
 _AGAIN = "teardown with the file that it was made from, then connect"
 
 
@@ -134,8 +155,8 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
 
 
 def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
-    others = set(facts.sas) - set(xfrm.sas_of(cable, facts.policies, facts.sas))
-    return bool(others or facts.policies.keys() - xfrm.policies_of(cable))
+    others = set(facts.sas) - set(xfrm.sas_of(cable.connections, facts.policies, facts.sas))
+    return bool(others or facts.policies.keys() - xfrm.policies_of(cable.connections))
 
 
 def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
@@ -164,31 +185,38 @@ def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
         not_needed="pluto is running" if running else "",
         limit=DAEMON_LIMIT,
     )
-    not_needed = _no_modules_needed(cable, facts)
+    yield from _offload(cable, facts)
+
+
+def _offload(cable: Cable, facts: Facts) -> Iterator[Step]:
+    """Load the kernel's modules; Libreswan's own way, where there is one, leaves out offload's."""
+    names = offload.modules(cable.local.address.version)
+    off = "offload: off" if cable.ipsec.offload is Offload.OFF else ""
+    if libreswan.dialect(facts.libreswan).stack_manager:
+        *basic, last = names
+        loaded = "" if set(basic) & set(facts.to_load) else "the modules are loaded"
+        yield Step(
+            phase=Phase.OFFLOAD,
+            argv=("pidof", "pluto"),
+            why="the next command flushes all IPsec policies unless pluto is running",
+            not_needed=off or loaded,
+        )
+        yield Step(
+            phase=Phase.OFFLOAD,
+            argv=libreswan.STACK_MANAGER,
+            why="the kernel's IPsec; modules stay loaded afterwards",
+            not_needed=off or loaded,
+            limit=DAEMON_LIMIT,
+        )
+        names = (last,)
+    missing = tuple(name for name in names if name in facts.to_load)
     yield Step(
         phase=Phase.OFFLOAD,
-        argv=("pidof", "pluto"),
-        why="the next command flushes all IPsec policies unless pluto is running",
-        not_needed=not_needed,
-    )
-    yield Step(
-        phase=Phase.OFFLOAD,
-        argv=libreswan.STACK_MANAGER,
-        why="the kernel's IPsec, and with it what offload needs; modules stay loaded afterwards",
-        not_needed=not_needed,
+        argv=("modprobe", "--all", *(missing or names)),
+        why="the kernel's part of offload; modules stay loaded afterwards",
+        not_needed=off or ("" if missing else "nothing is missing that could be loaded"),
         limit=DAEMON_LIMIT,
     )
-
-
-def _no_modules_needed(cable: Cable, facts: Facts) -> str:
-    """Return why there is nothing to load; whether a module is built in can't be seen anywhere."""
-    if not libreswan.dialect(facts.libreswan).stack_manager:
-        return f"Libreswan {facts.libreswan} has none"
-    if cable.ipsec.offload is Offload.OFF:
-        return "offload: off"
-    if facts.modules:
-        return "the modules are loaded"
-    return "the connections are loaded" if _all_loaded(cable, facts) else ""
 
 
 def _all_loaded(cable: Cable, facts: Facts) -> bool:
@@ -217,7 +245,7 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
     for each in cable.connections:
         yield Step(
             phase=Phase.ADD,
-            argv=libreswan.add(cable, each, facts.libreswan),
+            argv=libreswan.add(cable, each, facts.libreswan, nic_can=_nic_can(facts)),
             why=_protects(each),
             undo=(libreswan.delete(each.name),),
             not_needed="loaded" if each.name in loaded else "",
@@ -242,6 +270,10 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
             why="whack's exit code proves nothing: see the policy in the kernel",
             not_needed="seen" if _routed(facts, each) else "",
         )
+
+
+def _nic_can(facts: Facts) -> bool:
+    return facts.nic is not None and facts.nic.can is True
 
 
 def _protects(connection: Connection) -> str:

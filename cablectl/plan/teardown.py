@@ -59,7 +59,7 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
             not_needed="" if each.name in loaded else missing,
         )
     orphans = "left in the kernel by a pluto that died"
-    for sa in () if loaded else xfrm.sas_of(cable, facts.policies, facts.sas):
+    for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
         yield Step(phase=Phase.DELETE, argv=xfrm.delete_sa(sa), why=orphans)
     for each in cable.connections:
         for policy in xfrm.policies(each):

@@ -21,6 +21,7 @@ from cablectl.model import (
     OverlayKind,
     Vxlan,
 )
+from cablectl.offload import NEEDED
 from cablectl.overlay.vxlan import port as vxlan_port
 from cablectl.spec.reader import Path, Problem, field
 from cablectl.spec.schema import Spec
@@ -159,10 +160,11 @@ def _roles(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> I
             f"both is not allowed with {field(servers[0])}: a server waits; allowed: auto",
         )
     in_udp = natted or ipsec.encapsulation is not Encapsulation.NO
-    if ipsec.offload is Offload.PACKET and spec.mode is Mode.TRANSPORT and in_udp:
+    told = ipsec.offload is Offload.PACKET and spec.mode is Mode.TUNNEL  # by _mode
+    if ipsec.offload in NEEDED and in_udp and not told:
         yield Problem(
             ("ipsec", "offload"),
-            "packet is not allowed with UDP encapsulation, which no NIC offloads whole;"
+            f"{ipsec.offload} is not allowed with UDP encapsulation, which no NIC offloads;"
             " allowed: auto, or encapsulation: no where there is no NAT",
         )
 

@@ -8,6 +8,7 @@ set -eu  # stop at the first failure
 # offload: load the kernel's IPsec modules
 pidof pluto
 ipsec _stackmanager start
+modprobe --all esp6_offload
 
 # secret: the pre-shared key of these two gateways
 sh -c 'key=$(cat -- "$3" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && umask 077 && printf "%s : PSK 0x%s\n" "$2" "$key" >"$1.new" && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }' sh /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets '2001:db8::7 2001:db8::8' /etc/cablectl/psk

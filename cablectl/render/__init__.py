@@ -72,7 +72,7 @@ def print_table(plan: Plan, stream: TextIO) -> None:
             table.add_row(label, Text(why))
             table.add_row("", Padding(Text(shlex.join(step.argv), style="dim"), (0, 0, 0, 2)))
             label = ""
-    _console(stream).print(table)
+    console(stream).print(table)
 
 
 class LineProgress:
@@ -114,7 +114,7 @@ class LiveProgress(LineProgress):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._console = _console(stream)
+        self._console = console(stream)
         self._status = self._console.status("reading this host")
         self._status.start()
 
@@ -209,7 +209,8 @@ def _script(plan: Plan) -> Iterator[str]:
             yield f"# not needed ({step.not_needed}): {command}" if step.not_needed else command
 
 
-def _console(stream: TextIO) -> "Console":
+def console(stream: TextIO) -> "Console":
+    """Return what draws on a stream: no colour where it is no terminal, no guesses at words."""
     from rich.console import Console
 
     return Console(file=stream, highlight=False)
@@ -219,5 +220,5 @@ def _has_colour(stream: TextIO) -> bool:
     """Tell whether colour is welcome: on a terminal, unless NO_COLOR is set (no-color.org)."""
     if not stream.isatty():
         return False
-    console = _console(stream)
-    return console.color_system is not None and not console.no_color
+    terminal = console(stream)
+    return terminal.color_system is not None and not terminal.no_color

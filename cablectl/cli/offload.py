@@ -1,0 +1,38 @@
+"""`cablectl offload`: what of ESP the NIC really does."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cablectl import host
+from cablectl.cli import common
+from cablectl.errors import UsageError
+from cablectl.render import offload as render
+
+
+def offload(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE...]",
+            help="The cable's file, or Submariner's documents. [default: every cable of this host]",
+        ),
+    ] = None,
+    local: common.Local = None,
+    format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
+) -> None:
+    """Show what of a cable's ESP the NIC does: asked for, what NIC and kernel can, and the SAs.
+
+    Only the SAs tell the truth. Nothing is changed.
+    """
+    if files:
+        reports = [host.offload_of(common.cable(files, local))]
+    elif local:
+        raise UsageError("--local goes with a FILE")
+    else:
+        reports = host.offload_of_all()
+    if format is common.ReportFormat.JSON:
+        print(render.as_json(reports))
+    else:
+        render.print_table(reports, sys.stdout)
