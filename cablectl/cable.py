@@ -86,7 +86,13 @@ class Cable(Struct, frozen=True, kw_only=True):
     mode: Mode
     ipsec: Ipsec
     overlay: Overlay | None
+    guard: bool
     vtep_network: AnyNetwork
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a guard keeps clear text out and in: not where nothing else is sent."""
+        return self.guard and self.mode is not Mode.NONE
 
     @property
     def id(self) -> str:
@@ -241,6 +247,7 @@ class Network(Struct, frozen=True, kw_only=True):
     mode: Mode
     ipsec: Ipsec
     overlay: Overlay | None
+    guard: bool
     vtep_network: AnyNetwork
 
     def named(self, name: str) -> Endpoint:
@@ -273,6 +280,7 @@ class Network(Struct, frozen=True, kw_only=True):
             mode=self.mode,
             ipsec=self.ipsec,
             overlay=self.overlay,
+            guard=self.guard,
             vtep_network=self.vtep_network,
         )
 

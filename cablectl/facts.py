@@ -5,8 +5,9 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl import overlay, xfrm
+from cablectl import guard, overlay, xfrm
 from cablectl.cable import Cable
+from cablectl.guard import Guard
 from cablectl.libreswan import Version
 from cablectl.model import IANA_VXLAN_PORT, Overlay
 from cablectl.offload import MODULES, Nic
@@ -81,10 +82,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     its offload that are missing and can be loaded; `source` is the address that speaks for the host
     in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
     leaves; `policies` (each with its reqid) and `sas` are all that the kernel has, ours or not;
-    `service_port` is what the name vxlan stands for here; `unknown_algorithms` is what Libreswan
-    says against those of the file; `not_ready` says what keeps a cable from coming up here, each
-    with what to do about it; `warnings` and `assumed` (what a dry run did not read) are for a
-    person to judge.
+    `guard` is the cable's nftables table; `service_port` is what the name vxlan stands for here;
+    `unknown_algorithms` is what Libreswan says against those of the file; `not_ready` says what
+    keeps a cable from coming up here, each with what to do about it; `warnings` and `assumed` (what
+    a dry run did not read) are for a person to judge.
     """
 
     libreswan: Version
@@ -94,6 +95,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     pluto: Pluto = Pluto.RUNNING
     nic: Nic | None = None
     to_load: tuple[str, ...] = MODULES
+    guard: Guard | None = None
     service_port: int | None = IANA_VXLAN_PORT
     unknown_algorithms: str = ""
     secret: Secret = Secret.ABSENT
@@ -129,6 +131,7 @@ def connected(cable: Cable, before: Facts, mtu: int, *, up: bool = True) -> Fact
             each.name: LoadedConnection(each.routed, up, selectors(each))
             for each in cable.connections
         },
+        guard=guard.made(cable) if cable.guarded else None,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
         overlay=_made(cable, cable.overlay, before, mtu) if cable.overlay else OverlayFacts(),
     )

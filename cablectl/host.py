@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from cablectl import kernel, libreswan, offload, pluto, probe, secret, xfrm
+from cablectl import guard, kernel, libreswan, offload, pluto, probe, secret, xfrm
 from cablectl.cable import Cable, Connection
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
@@ -198,6 +198,11 @@ def _offload(
     )
 
 
+def _guard(cable: Cable) -> guard.Guard | None:
+    listing = probe.if_any("nft", "-j", "list", "table", *guard.name(cable).split())
+    return guard.parse(probe.decoded(listing)) if listing else None
+
+
 def _xfrm() -> tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]:
     policies = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
     # -d: with what a NIC does of it; nokeys: without what nobody may see.
@@ -212,6 +217,9 @@ def _refuse_others_than_root() -> None:
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
     warnings: list[str] = []
     not_ready = [*plain.not_ready, *_not_ready(cable)]
+    if cable.guarded and not shutil.which("nft"):
+        hint = "on Debian: apt install nftables; guard: false in the file does without"
+        not_ready.append(("nft is not installed, and the guard needs it", hint))
     held, problem, warning = _secret(cable)
     if problem:
         not_ready.append(problem)
@@ -223,6 +231,7 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         plain,
         pluto=_startable() if connections is None else Pluto.RUNNING,
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
+        guard=_guard(cable),
         service_port=_service_port(),
         unknown_algorithms=_unknown_algorithms(cable),
         secret=held,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cablectl import execute, host, libreswan
+from cablectl import execute, guard, host, libreswan
 from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts import Facts, connected
@@ -40,7 +40,7 @@ class Commands:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("sh", "ip", "bridge", "ipsec", "modprobe", "pidof", "rm", "systemctl"):
+        for name in ("sh", "ip", "bridge", "ipsec", "modprobe", "nft", "pidof", "rm", "systemctl"):
             (folder / name).write_text(STAND_IN.format(folder=folder))
             (folder / name).chmod(0o755)
         for name in ("log", "traffic", "told", "late"):
@@ -183,7 +183,8 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     with pytest.raises(CablectlError, match="overlay: the command failed"):
         execute.apply(lambda: connect.plan(cable, BLANK), told)
     assert told.failed == ["add: the command failed with exit code 9"] * 2
-    assert words(told.undone[-1]) == "ipsec whack --rereadsecrets"
+    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
+    assert told.undone[-1] == guard.remove(cable)
 
 
 def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is_there(
@@ -203,10 +204,12 @@ def test_teardown_tells_the_first_failure_of_its_last_phase(
     cable: Cable, commands: Commands
 ) -> None:
     plan = teardown.plan(cable, made(cable))
-    commands.fail_at(len(plan.needed) - 1)
+    *forgotten, unguard = plan.needed
+    commands.fail_at(len(forgotten) - 1)
     with pytest.raises(CablectlError, match="forget: the command failed"):
         execute.apply(in_turn(plan, teardown.plan(cable, BLANK)), Told())
-    assert commands.log == [words(step.argv) for step in plan.needed]
+    assert commands.log == [words(step.argv) for step in forgotten]
+    assert unguard.argv == guard.remove(cable)
 
 
 class TestWaiting:
@@ -284,7 +287,8 @@ def test_a_signal_is_undone_like_a_failure(
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         execute.apply(lambda: connect.plan(cable, BLANK, limit=30), told)
     assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
-    assert words(told.undone[-1]) == "ipsec whack --rereadsecrets"
+    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
+    assert told.undone[-1] == guard.remove(cable)
     assert signal.getsignal(number) == before
 
 

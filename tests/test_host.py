@@ -18,6 +18,7 @@ from cablectl.model import PskEnv, PskFile
 from cablectl.offload import Nic
 from cablectl.plan import connect
 from tests.documents import shaped
+from tests.test_guard import LISTING
 from tests.test_pluto import blocks
 
 # What iproute2 6.1 prints, cut to what matters and one thing more each.
@@ -87,6 +88,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK],
+        "nft -j list table inet cablectl_cluster2-172-18-0-7": LISTING,
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }
     for command, answer in answers.items():

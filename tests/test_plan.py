@@ -187,7 +187,7 @@ def test_offload_off_loads_nothing(cable: Cable) -> None:
 
 
 def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Cable) -> None:
-    first = connect.plan(cable, replace(BLANK, pluto=Pluto.STARTABLE)).needed[0]
+    _, first, *_ = connect.plan(cable, replace(BLANK, pluto=Pluto.STARTABLE)).needed
     assert first.argv == ("systemctl", "start", "ipsec")
     assert first.undo == (("systemctl", "stop", "ipsec"),)
 

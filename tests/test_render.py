@@ -22,7 +22,7 @@ def tell(progress: render.LineProgress, cable: Cable) -> None:
     """Have everything happen once."""
     plan = connect.plan(cable, replace(BLANK, warnings=("look out",)))
     progress.begin(plan)
-    step = plan.needed[5]
+    step = plan.needed[6]
     progress.step(5, 20, step)
     progress.waiting(cable.connections[0].name, 3.2)
     progress.undo(step.undo[0])

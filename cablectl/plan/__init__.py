@@ -1,7 +1,8 @@
 """A plan is a value: the ordered commands of an action on a cable, each with its undo and its why.
 
-The order is what keeps the overlay from ever sending in clear text: the trap policies stand, and
-are looked up in the kernel, before the device is there; they go only after the device is gone.
+The order is what keeps the overlay from ever sending in clear text: the guard stands first and goes
+last; the trap policies stand, and are looked up in the kernel, before the device is there; they go
+only after the device is gone.
 The device is made last, when the SAs stand: what meets a trap without an SA has pluto initiate from
 this end too, which leaves two Child SAs instead of one (docs/adr/0001-overlay-last.md).
 """
@@ -27,6 +28,7 @@ class Action(StrEnum):
 class Phase(StrEnum):
     """A stage of a plan; the text is the comment that a script has before it."""
 
+    GUARD = "guard: nothing of the cable passes without IPsec, in or out"
     PLUTO = "pluto: the daemon runs"
     OFFLOAD = "offload: load the kernel's IPsec modules"
     SECRET = "secret: the pre-shared key of these two gateways"  # noqa: S105 - a word, no key
@@ -39,6 +41,7 @@ class Phase(StrEnum):
     UNLINK = "unlink: routes and device, while what they send is still encrypted"
     DELETE = "delete: unload the connections"
     FORGET = "forget: the pre-shared key"
+    UNGUARD = "unguard: at the very last"
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl import libreswan, mtu, offload, overlay, pluto, secret, xfrm
+from cablectl import guard, libreswan, mtu, offload, overlay, pluto, secret, xfrm
 from cablectl.cable import Cable, Connection
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
 from cablectl.facts import Facts, Pluto, Secret
@@ -36,7 +36,12 @@ def plan(cable: Cable, facts: Facts, *, wait: bool = True, limit: float = WAIT_L
     if cable.connections:
         _refuse_a_pluto_that_is_not_ready(cable, facts)
         _refuse_software(cable, facts)
-        steps += [*_pluto(cable, facts), *_secret(cable, facts), *_connections(cable, facts)]
+        steps += [
+            *_guard(cable, facts),
+            *_pluto(cable, facts),
+            *_secret(cable, facts),
+            *_connections(cable, facts),
+        ]
         steps += [*_initiate(cable, facts), *(_wait(cable, facts, limit) if wait else ())]
     if wanted:
         _refuse_a_device_that_is_not_ours(cable, facts, wanted)
@@ -161,6 +166,9 @@ def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
 
 def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
     yield from facts.warnings
+    if cable.guarded and facts.loaded(cable) and not guard.stands(cable, facts.guard):
+        what = "changed" if facts.guard else "gone"
+        yield f"somebody flushed the guard: table {guard.name(cable)} is {what}; it is loaded anew"
     if cable.mode is Mode.NONE:
         yield "mode: none: everything on the overlay travels in clear text"
     elif cable.ipsec.dpd is None and libreswan.dialect(facts.libreswan).dpd_action:
@@ -168,11 +176,31 @@ def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
             f"dpd: off on Libreswan {facts.libreswan}: pluto can abort when an IKE SA gets no"
             " answer; leave dpd out for the safe default"
         )
-    if any(not each.routed for each in cable.connections):
+    if not cable.guarded and any(not each.routed for each in cable.connections):
         yield (
             f"as server this end catches nothing before {cable.remote.cluster} connects: until"
             " then packets between the subnets go wherever the routes lead them"
         )
+
+
+def _guard(cable: Cable, facts: Facts) -> Iterator[Step]:
+    there = facts.guard
+    if not cable.guarded:
+        yield Step(
+            phase=Phase.GUARD,
+            argv=guard.remove(cable),
+            why="guard: false",
+            undo=(guard.load(cable),),
+            not_needed="" if there else "guard: false",
+        )
+        return
+    yield Step(
+        phase=Phase.GUARD,
+        argv=guard.load(cable),
+        why=f"nftables drops what has no IPsec (table {guard.name(cable)})",
+        undo=() if there else (guard.remove(cable),),
+        not_needed="there" if guard.stands(cable, there) else "",
+    )
 
 
 def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:

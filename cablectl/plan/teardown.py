@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cablectl import libreswan, secret, xfrm
+from cablectl import guard, libreswan, secret, xfrm
 from cablectl.cable import Cable
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Overlay
@@ -16,7 +16,7 @@ def plan(cable: Cable, facts: Facts) -> Plan:
     if cable.overlay:
         steps += _unlink(cable, facts, cable.overlay)
     if cable.connections:
-        steps += [*_delete(cable, facts), *_forget(cable, facts)]
+        steps += [*_delete(cable, facts), *_forget(cable, facts), _unguard(cable, facts)]
     return Plan(action=Action.TEARDOWN, cable=cable, facts=facts, steps=tuple(steps))
 
 
@@ -65,6 +65,15 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
         for policy in xfrm.policies(each):
             if each.name not in loaded and policy in facts.policies:
                 yield Step(phase=Phase.DELETE, argv=xfrm.delete_policy(policy), why=orphans)
+
+
+def _unguard(cable: Cable, facts: Facts) -> Step:
+    return Step(
+        phase=Phase.UNGUARD,
+        argv=guard.remove(cable),
+        why="nothing is left that it could let through",
+        not_needed="" if facts.guard else "missing already",
+    )
 
 
 def _forget(cable: Cable, facts: Facts) -> Iterator[Step]:

@@ -31,6 +31,7 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
         mode=spec.mode,
         ipsec=spec.ipsec or Ipsec(),
         overlay=spec.device,
+        guard=spec.guard,
         vtep_network=spec.vtep_network(spec.endpoints[0].address.version),
     )
 

@@ -32,6 +32,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.TUNNEL
     overlay: OverlayKind | None = None
     allow_cleartext: bool = False
+    guard: bool = True
     endpoints: Annotated[tuple[Endpoint, ...], Meta(description="a list of two endpoints")]
     ipsec: Ipsec | None = None
     vtep: Vtep | None = None

@@ -2,6 +2,9 @@
 # cablectl: connect cluster2 to cluster1, for Libreswan 4.10. Run as root.
 set -eu  # stop at the first failure
 
+# guard: nothing of the cable passes without IPsec, in or out
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { chain in { type filter hook input priority -10; ip saddr 172.18.0.8 ip daddr 172.18.0.7 meta l4proto gre @th,32,32 1000 meta secpath missing counter drop comment "cablectl 31df4b27 in"; }; chain out { type filter hook output priority -10; ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto gre @th,32,32 1000 rt ipsec missing counter drop comment "cablectl 31df4b27 out"; }; }'
+
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
 

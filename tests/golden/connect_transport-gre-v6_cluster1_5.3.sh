@@ -2,6 +2,9 @@
 # cablectl: connect cluster1 to cluster2, for Libreswan 5.3. Run as root.
 set -eu  # stop at the first failure
 
+# guard: nothing of the cable passes without IPsec, in or out
+nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { chain in { type filter hook input priority -10; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto gre @th,32,32 1000 meta secpath missing counter drop comment "cablectl 2b73801c in"; }; chain out { type filter hook output priority -10; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto gre @th,32,32 1000 rt ipsec missing counter drop comment "cablectl 2b73801c out"; }; }'
+
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
 

@@ -2,6 +2,9 @@
 # cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
 set -eu  # stop at the first failure
 
+# guard: nothing of the cable passes without IPsec, in or out
+nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { chain in { type filter hook input priority -10; ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto esp accept comment "cablectl d17d8ae8 accept"; ip saddr 172.18.0.7 ip daddr 172.18.0.8 udp dport { 500, 4500 } accept comment "cablectl d17d8ae8 accept"; ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta secpath missing counter drop comment "cablectl d17d8ae8 in"; }; chain out { type filter hook output priority -10; ip saddr 172.18.0.8 ip daddr 172.18.0.7 meta l4proto esp accept comment "cablectl d17d8ae8 accept"; ip saddr 172.18.0.8 ip daddr 172.18.0.7 udp dport { 500, 4500 } accept comment "cablectl d17d8ae8 accept"; ip saddr 172.18.0.8 ip daddr 172.18.0.7 rt ipsec missing counter drop comment "cablectl d17d8ae8 out"; }; }'
+
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
 

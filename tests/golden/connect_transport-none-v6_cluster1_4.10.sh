@@ -2,6 +2,9 @@
 # cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
 set -eu  # stop at the first failure
 
+# guard: nothing of the cable passes without IPsec, in or out
+nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { chain in { type filter hook input priority -10; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto esp accept comment "cablectl 686ca64e accept"; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 udp dport { 500, 4500 } accept comment "cablectl 686ca64e accept"; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 icmpv6 type 133-137 accept comment "cablectl 686ca64e accept"; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta secpath missing counter drop comment "cablectl 686ca64e in"; }; chain out { type filter hook output priority -10; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto esp accept comment "cablectl 686ca64e accept"; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 udp dport { 500, 4500 } accept comment "cablectl 686ca64e accept"; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 icmpv6 type 133-137 accept comment "cablectl 686ca64e accept"; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 rt ipsec missing counter drop comment "cablectl 686ca64e out"; }; }'
+
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
 

@@ -1,7 +1,9 @@
 #!/bin/sh
 # cablectl: connect cluster2 to cluster1, for Libreswan 4.10. Run as root.
-# warning: as server this end catches nothing before cluster1 connects: until then packets between the subnets go wherever the routes lead them
 set -eu  # stop at the first failure
+
+# guard: nothing of the cable passes without IPsec, in or out
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { chain in { type filter hook input priority -10; ip saddr { 10.44.0.0/16, 100.44.0.0/16 } ip daddr { 10.45.0.0/16 } meta secpath missing counter drop comment "cablectl 5f3900fd in"; }; chain out { type filter hook output priority -10; ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } rt ipsec missing counter drop comment "cablectl 5f3900fd out"; }; chain forward { type filter hook forward priority -10; ip saddr { 10.44.0.0/16, 100.44.0.0/16 } ip daddr { 10.45.0.0/16 } meta secpath missing counter drop comment "cablectl 5f3900fd in"; ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } rt ipsec missing counter drop comment "cablectl 5f3900fd out"; }; }'
 
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec

@@ -1,7 +1,9 @@
 #!/bin/sh
 # cablectl: connect cluster2 to cluster1, for Libreswan 4.10. Run as root.
-# warning: as server this end catches nothing before cluster1 connects: until then packets between the subnets go wherever the routes lead them
 set -eu  # stop at the first failure
+
+# guard: nothing of the cable passes without IPsec, in or out
+nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { chain in { type filter hook input priority -10; ip6 saddr { 2001:db8:44::/48, 2001:db8:144::/48 } ip6 daddr { 2001:db8:45::/48 } meta secpath missing counter drop comment "cablectl a9fefb6b in"; }; chain out { type filter hook output priority -10; ip6 saddr { 2001:db8:45::/48 } ip6 daddr { 2001:db8:44::/48, 2001:db8:144::/48 } rt ipsec missing counter drop comment "cablectl a9fefb6b out"; }; chain forward { type filter hook forward priority -10; ip6 saddr { 2001:db8:44::/48, 2001:db8:144::/48 } ip6 daddr { 2001:db8:45::/48 } meta secpath missing counter drop comment "cablectl a9fefb6b in"; ip6 saddr { 2001:db8:45::/48 } ip6 daddr { 2001:db8:44::/48, 2001:db8:144::/48 } rt ipsec missing counter drop comment "cablectl a9fefb6b out"; }; }'
 
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec

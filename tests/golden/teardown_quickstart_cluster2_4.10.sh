@@ -14,3 +14,6 @@ ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-1
 # forget: the pre-shared key
 rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets
 ipsec whack --rereadsecrets
+
+# unguard: at the very last
+nft 'delete table inet cablectl_cluster1-172-18-0-8'

@@ -13,3 +13,6 @@ ipsec whack --delete --name submariner-cable-cluster2-2001-db8--7-0
 # forget: the pre-shared key
 rm -f /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets
 ipsec whack --rereadsecrets
+
+# unguard: at the very last
+nft 'delete table inet cablectl_cluster2-2001-db8--7'

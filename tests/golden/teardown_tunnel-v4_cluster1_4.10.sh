@@ -9,3 +9,6 @@ ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-1-0
 # forget: the pre-shared key
 rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets
 ipsec whack --rereadsecrets
+
+# unguard: at the very last
+nft 'delete table inet cablectl_cluster2-172-18-0-7'
