@@ -18,7 +18,9 @@ from typing import NoReturn, Protocol
 import sh
 
 from cablectl import host, libreswan, pluto
+from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.journal import Entry, Journal, held
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
 from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step
@@ -29,6 +31,9 @@ MAX_OUTPUT = 20  # lines of a failed command that an error repeats, the last one
 
 class Progress(Protocol):
     """Who is told what happens, as it happens."""
+
+    def note(self, text: str) -> None:
+        """Tell what a person should know of earlier or other runs."""
 
     def begin(self, plan: Plan) -> None:
         """Tell what a person should know before anything happens."""
@@ -46,66 +51,115 @@ class Progress(Protocol):
         """Tell what could not be undone: a person has to look."""
 
 
-def apply(make_plan: Callable[[], Plan], progress: Progress) -> Plan:
+def apply(cable: Cable, make_plan: Callable[[], Plan], progress: Progress, wait: float) -> Plan:
     """Read the host, run what is needed, and see that nothing is left to do; return the plan.
 
     connect undoes everything at the first failure. teardown finishes the phase and begins no other:
-    while the device is there, its policies stay. CablectlError, with the command and its output.
+    while the device is there, its policies stay. CablectlError, with the command and its output;
+    TimeLimitError if somebody else is at work on the cable for longer than `wait` seconds.
     """
-    plan = make_plan()
-    progress.begin(plan)
-    if not plan.needed:
-        return plan
-    with _signals(_leave):
-        if plan.action is Action.TEARDOWN:
-            _run_phases(plan, progress)
-            _prove(make_plan)
-            return plan
-        done: list[Step] = []
-        try:
-            _run_or_stop(plan, progress, done)
-            _prove(make_plan)
-        except BaseException:
-            _undo(done, progress)
-            raise
+    with _signals(_leave), held(cable.id, wait, progress.note) as journal:
+        if journal.left:
+            progress.note(_cut_off(journal.left))
+        plan = make_plan()
+        progress.begin(plan)
+        if plan.needed:
+            run = _Runner(plan, progress, journal)
+            if plan.action is Action.TEARDOWN:
+                run.phases()
+                _prove(make_plan)
+            else:
+                run.all_or_nothing(partial(_prove, make_plan))
+        journal.end()
     return plan
 
 
-def _run_or_stop(plan: Plan, progress: Progress, done: list[Step]) -> None:
-    """Run the needed steps; `done` holds those to undo, also when this ends in an exception."""
-    waiting_since = None
-    log = PlutoLog()
-    for number, step in enumerate(plan.needed, start=1):
-        progress.step(number, len(plan.needed), step)
-        if step.waits_for:
-            waiting_since = waiting_since or time.monotonic()
-            _await(step, waiting_since, progress, partial(log.about, step.waits_for, plan.peer))
-            continue
+def _cut_off(left: Entry) -> str:
+    return (
+        f"an earlier {left.action} was cut off at step {left.number} of {left.total}"
+        f" ({left.phase}); going on from what is there"
+    )
+
+
+class _Runner:
+    """Runs the needed steps of a plan, each noted in the journal beforehand."""
+
+    def __init__(self, plan: Plan, progress: Progress, journal: Journal) -> None:
+        self._plan, self._progress, self._journal = plan, progress, journal
+
+    def all_or_nothing(self, prove: Callable[[], None]) -> None:
+        """Run all, or undo all that was begun."""
+        done: list[Step] = []
         try:
-            run(step.argv, step.limit, step.phase.label)
-        except CablectlError as error:
-            if isinstance(error, TimeLimitError):  # it may have been done all the same
-                done.append(step)
-            raise
+            self._all(done)
+            prove()
         except BaseException:
-            done.append(step)
+            self._undo(done)
             raise
-        done.append(step)
 
+    def phases(self) -> None:
+        """Run the needed steps, also after a failure, to the end of its phase."""
+        failure, failed_in = None, None
+        for number, step in enumerate(self._plan.needed, start=1):
+            if failed_in not in (None, step.phase):
+                break
+            self._begin(number, step)
+            try:
+                self._run(step.argv, step)
+            except CablectlError as error:
+                failure, failed_in = failure or error, step.phase
+        if failure:
+            raise failure
 
-def _run_phases(plan: Plan, progress: Progress) -> None:
-    """Run the needed steps, also after a failure, to the end of its phase."""
-    failure, failed_in = None, None
-    for number, step in enumerate(plan.needed, start=1):
-        if failed_in not in (None, step.phase):
-            break
-        progress.step(number, len(plan.needed), step)
-        try:
-            run(step.argv, step.limit, step.phase.label)
-        except CablectlError as error:
-            failure, failed_in = failure or error, step.phase
-    if failure:
-        raise failure
+    def _all(self, done: list[Step]) -> None:
+        """Run the needed steps; `done` holds those to undo, also when this ends in an exception."""
+        waiting_since = None
+        log = PlutoLog()
+        for number, step in enumerate(self._plan.needed, start=1):
+            self._begin(number, step)
+            if step.waits_for:
+                waiting_since = waiting_since or time.monotonic()
+                logged = partial(log.about, step.waits_for, self._plan.peer)
+                _await(step, waiting_since, self._progress, logged)
+                continue
+            try:
+                self._run(step.argv, step)
+            except CablectlError as error:
+                if isinstance(error, TimeLimitError):  # it may have been done all the same
+                    done.append(step)
+                raise
+            except BaseException:
+                done.append(step)
+                raise
+            done.append(step)
+
+    def _begin(self, number: int, step: Step) -> None:
+        total = len(self._plan.needed)
+        self._journal.write(
+            Entry(self._plan.action, number, total, step.phase.label, step.argv, step.undo)
+        )
+        self._progress.step(number, total, step)
+
+    def _run(self, argv: Argv, step: Step) -> None:
+        run(argv, step.limit, step.phase.label, self._journal.lock)
+
+    def _undo(self, done: list[Step]) -> None:
+        """Undo in reverse order; what can't be undone is told and hides neither error nor the rest.
+
+        Another Ctrl-C doesn't leave it half done: every command has its time limit.
+        """
+        whole = True
+        with _signals(signal.SIG_IGN):
+            for step in reversed(done):
+                for argv in step.undo:
+                    self._progress.undo(argv)
+                    try:
+                        self._run(argv, step)
+                    except CablectlError as error:
+                        whole = False
+                        self._progress.undo_failed(argv, error)
+            if whole:
+                self._journal.end()
 
 
 def _prove(make_plan: Callable[[], Plan]) -> None:
@@ -116,21 +170,6 @@ def _prove(make_plan: Callable[[], Plan]) -> None:
             "every command succeeded, and yet this is still to do",
             details=[f"{step.phase.label}: {shlex.join(step.argv)}" for step in left],
         )
-
-
-def _undo(done: list[Step], progress: Progress) -> None:
-    """Undo in reverse order; what can't be undone is told and hides neither error nor the rest.
-
-    Another Ctrl-C doesn't leave it half done: every command has its time limit.
-    """
-    with _signals(signal.SIG_IGN):
-        for step in reversed(done):
-            for argv in step.undo:
-                progress.undo(argv)
-                try:
-                    run(argv, step.limit, step.phase.label)
-                except CablectlError as error:
-                    progress.undo_failed(argv, error)
 
 
 def _await(step: Step, since: float, progress: Progress, logged: Callable[[], str]) -> None:
@@ -178,9 +217,10 @@ def _asked_once_more(name: str) -> str:
         return "\n".join(error.details)
 
 
-def run(argv: Argv, limit: float, what: str) -> str:
+def run(argv: Argv, limit: float, what: str, lock: int | None = None) -> str:
     """Run one command for at most `limit` seconds; return what it printed.
 
+    It keeps `lock` open: should this program be killed, the next one waits until the command ends.
     HostNotReadyError if it is not installed, TimeLimitError, or CablectlError with its output.
     """
     output = io.BytesIO()
@@ -206,6 +246,7 @@ def run(argv: Argv, limit: float, what: str) -> str:
             _bg=True,
             _bg_exc=False,
             _new_session=True,  # Ctrl-C is for this program, which then undoes
+            _pass_fds=set() if lock is None else {lock},
         )
         timer = threading.Timer(limit, expire)
         timer.daemon = True

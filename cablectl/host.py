@@ -130,7 +130,7 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
 
 def facts(cable: Cable) -> Facts:
     """Return what this host has of the cable; HostNotReadyError where that can't be read."""
-    _refuse_others_than_root()
+    refuse_others_than_root()
     version = libreswan_version() if cable.connections else libreswan.LATEST
     path, not_ready = _path(cable.local.address, cable.remote_host), []
     if path is None:
@@ -150,7 +150,7 @@ def facts(cable: Cable) -> Facts:
 
 def offload_of(cable: Cable) -> offload.Report:
     """Return what of the cable's ESP the NIC does."""
-    _refuse_others_than_root()
+    refuse_others_than_root()
     return _offload(
         cable.remote.cable_name,
         cable.connections,
@@ -162,7 +162,7 @@ def offload_of(cable: Cable) -> offload.Report:
 
 def offload_of_all() -> list[offload.Report]:
     """Return the same of every cable that pluto has; HostNotReadyError without pluto."""
-    _refuse_others_than_root()
+    refuse_others_than_root()
     loaded = _connections()
     if loaded is None:
         raise HostNotReadyError(
@@ -209,7 +209,8 @@ def _xfrm() -> tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]:
     return policies, xfrm.parse_sas(probe.output("ip", "-d", "xfrm", "state", "list", "nokeys"))
 
 
-def _refuse_others_than_root() -> None:
+def refuse_others_than_root() -> None:
+    """Raise HostNotReadyError for whoever isn't root."""
     if os.geteuid() != 0:
         raise HostNotReadyError("only root may see and change a cable", hint="the same with sudo")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from cablectl import spec
+from cablectl import journal, spec
 from cablectl.cable import Cable
 
 # How long an example takes is the machine's business.
@@ -33,6 +33,7 @@ def no_real_commands(
         fake.write_text(f'#!/bin/sh\necho "a unit test ran the real {name} $*" >&2\nexit 99\n')
         fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(journal, "DIRECTORY", folder / "run")
 
 
 def load(name: str, local: str = "cluster1") -> Cable:

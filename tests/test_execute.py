@@ -74,6 +74,11 @@ class Told:
         self.undone: list[Argv] = []
         self.failed: list[str] = []
 
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
     def begin(self, plan: Plan) -> None:
         self.warnings = plan.warnings
 
@@ -89,6 +94,10 @@ class Told:
 
     def undo_failed(self, argv: Argv, error: CablectlError) -> None:
         self.failed.append(error.message)
+
+
+def apply(cable: Cable, make_plan: Callable[[], Plan], told: Told) -> Plan:
+    return execute.apply(cable, make_plan, told, wait=1)
 
 
 def in_turn(*plans: Plan) -> Callable[[], Plan]:
@@ -114,7 +123,7 @@ def words(argv: Argv) -> str:
 def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands) -> None:
     commands.established(*(each.name for each in cable.connections))
     plan, told = connect.plan(cable, BLANK), Told()
-    execute.apply(in_turn(plan, connect.plan(cable, made(cable))), told)
+    apply(cable, in_turn(plan, connect.plan(cable, made(cable))), told)
     assert commands.log == [words(step.argv) for step in plan.needed if not step.waits_for]
     assert told.warnings == ()
     assert told.steps == [(i, len(plan.needed)) for i in range(1, len(plan.needed) + 1)]
@@ -122,7 +131,7 @@ def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands)
 
 
 def test_nothing_to_do_runs_nothing(cable: Cable, commands: Commands) -> None:
-    execute.apply(lambda: connect.plan(cable, made(cable)), Told())
+    apply(cable, lambda: connect.plan(cable, made(cable)), Told())
     assert commands.log == []
 
 
@@ -130,7 +139,7 @@ def test_not_waiting_asks_for_no_sas(commands: Commands) -> None:
     cable, told = load("quickstart", "cluster2"), Told()
     loaded = connected(cable, BLANK, 1408, up=False)
     plans = (connect.plan(cable, facts, wait=False) for facts in (BLANK, loaded))
-    execute.apply(in_turn(*plans), told)
+    apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert any("--initiate" in line for line in commands.log)
 
@@ -147,7 +156,7 @@ def test_a_failure_at_any_step_is_undone_exactly(commands: Commands, number: int
     commands.fail_at(number)
     steps = [step for step in connect.plan(cable, BLANK).needed if not step.waits_for]
     with pytest.raises(CablectlError) as caught:
-        execute.apply(lambda: connect.plan(cable, BLANK), told)
+        apply(cable, lambda: connect.plan(cable, BLANK), told)
     assert caught.value.exit_code == 1
     assert caught.value.message.endswith("failed with exit code 7")
     assert caught.value.details == (f"$ {shlex.join(steps[number - 1].argv)}", "it broke")
@@ -162,7 +171,7 @@ def test_commands_that_succeed_and_do_nothing_are_found_out(
     commands.established(*(each.name for each in cable.connections))
     told = Told()
     with pytest.raises(CablectlError, match="still to do") as caught:
-        execute.apply(lambda: connect.plan(cable, BLANK), told)
+        apply(cable, lambda: connect.plan(cable, BLANK), told)
     assert any("ip link add" in line for line in caught.value.details)
     assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
 
@@ -181,7 +190,7 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     )
     commands.fail_at(link)
     with pytest.raises(CablectlError, match="overlay: the command failed"):
-        execute.apply(lambda: connect.plan(cable, BLANK), told)
+        apply(cable, lambda: connect.plan(cable, BLANK), told)
     assert told.failed == ["add: the command failed with exit code 9"] * 2
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
@@ -193,7 +202,7 @@ def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is
     plan = teardown.plan(cable, made(cable))
     commands.fail_at(1)
     with pytest.raises(CablectlError) as caught:
-        execute.apply(in_turn(plan, teardown.plan(cable, BLANK)), Told())
+        apply(cable, in_turn(plan, teardown.plan(cable, BLANK)), Told())
     assert caught.value.details[0] == f"$ {shlex.join(plan.needed[0].argv)}"
     unlink = [words(step.argv) for step in plan.needed if step.phase is Phase.UNLINK]
     assert len(unlink) == 3
@@ -207,7 +216,7 @@ def test_teardown_tells_the_first_failure_of_its_last_phase(
     *forgotten, unguard = plan.needed
     commands.fail_at(len(forgotten) - 1)
     with pytest.raises(CablectlError, match="forget: the command failed"):
-        execute.apply(in_turn(plan, teardown.plan(cable, BLANK)), Told())
+        apply(cable, in_turn(plan, teardown.plan(cable, BLANK)), Told())
     assert commands.log == [words(step.argv) for step in forgotten]
     assert unguard.argv == guard.remove(cable)
 
@@ -220,7 +229,7 @@ class TestWaiting:
         commands.established(cable.connections[0].name)
         told = Told()
         with pytest.raises(TimeLimitError, match="no answer from the peer") as caught:
-            execute.apply(lambda: self.plan(cable), told)
+            apply(cable, lambda: self.plan(cable), told)
         assert cable.connections[1].name in caught.value.message
         assert caught.value.exit_code == 4
         assert told.undone
@@ -232,14 +241,14 @@ class TestWaiting:
         (commands.folder / "late").write_text("".join(lines))
         told = Told()
         plans = (self.plan(cable), connect.plan(cable, made(cable)))
-        execute.apply(in_turn(*plans), told)
+        apply(cable, in_turn(*plans), told)
         assert told.undone == []
 
     def test_a_refusal_is_a_failure_with_its_reason(self, cable: Cable, commands: Commands) -> None:
         line = '002 "x" #2: IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED'
         (commands.folder / "told").write_text(f"002 something else\n{line}\n")
         with pytest.raises(CablectlError, match="authentication failed") as caught:
-            execute.apply(lambda: self.plan(cable), Told())
+            apply(cable, lambda: self.plan(cable), Told())
         assert caught.value.exit_code == 1
         assert caught.value.details == (line,)
 
@@ -285,7 +294,7 @@ def test_a_signal_is_undone_like_a_failure(
     before = signal.getsignal(number)
     kill.start()
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        execute.apply(lambda: connect.plan(cable, BLANK, limit=30), told)
+        apply(cable, lambda: connect.plan(cable, BLANK, limit=30), told)
     assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
@@ -301,7 +310,7 @@ def test_ctrl_c_does_not_stop_the_undo(cable: Cable, commands: Commands) -> None
     for delay in (0.5, 1.0):
         threading.Timer(delay, signal.pthread_kill, (main, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
-        execute.apply(lambda: plan, Told())
+        apply(cable, lambda: plan, Told())
     assert commands.log == ["rm one", "rm two"]
 
 
@@ -313,7 +322,7 @@ def test_ctrl_c_kills_the_running_command_and_undoes_it(cable: Cable, commands: 
     threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT)).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        execute.apply(lambda: plan, Told())
+        apply(cable, lambda: plan, Told())
     assert commands.log == ["rm it"]
     assert time.monotonic() - began < 30
 
@@ -330,7 +339,7 @@ def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Co
     plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
     began = time.monotonic()
     with pytest.raises(TimeLimitError):
-        execute.apply(lambda: plan, Told())
+        apply(cable, lambda: plan, Told())
     assert commands.log == ["rm what it made"]
     assert time.monotonic() - began < 30
 

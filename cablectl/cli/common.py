@@ -98,13 +98,17 @@ def warn(plan: Plan) -> None:
         print(line, file=sys.stderr)
 
 
-def apply(make_plan: Callable[[], Plan]) -> None:
-    """Run a plan, with progress on stderr and the outcome on stdout."""
+def apply(cable: Cable, make_plan: Callable[[], Plan], wait: float) -> None:
+    """Run a plan, with progress on stderr and the outcome on stdout.
+
+    `wait` is how many seconds another cablectl at work on the cable has to end.
+    """
+    host.refuse_others_than_root()
     from cablectl import execute  # its library, sh, costs 35 ms that no dry run needs
 
     progress = render.progress(sys.stderr)
     try:
-        plan = execute.apply(make_plan, progress)
+        plan = execute.apply(cable, make_plan, progress, wait)
     finally:
         progress.close()
     print(render.as_summary(plan))

@@ -7,7 +7,7 @@ import typer
 
 from cablectl import host
 from cablectl.cli import common
-from cablectl.plan import Action
+from cablectl.plan import WAIT_LIMIT, Action
 from cablectl.plan import connect as planning
 
 
@@ -15,8 +15,13 @@ def connect(
     files: common.Files,
     local: common.Local = None,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="S", help="Seconds to wait for the Child SAs.")
-    ] = planning.WAIT_LIMIT,
+        float,
+        typer.Option(
+            min=1,
+            metavar="S",
+            help="Seconds to wait for the Child SAs, and for another cablectl to end.",
+        ),
+    ] = WAIT_LIMIT,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.")
     ] = False,
@@ -31,4 +36,4 @@ def connect(
     if dry_run:
         common.show(plan(common.dry_facts(cable, Action.CONNECT)))
     else:
-        common.apply(lambda: plan(host.facts(cable)))
+        common.apply(cable, lambda: plan(host.facts(cable)), timeout)

@@ -16,6 +16,7 @@ from cablectl.facts import Facts
 from cablectl.libreswan import Argv
 
 COMMAND_LIMIT = 5  # seconds, as in Submariner's driver
+WAIT_LIMIT = 60  # seconds for the Child SAs, unless the user says otherwise
 
 
 class Action(StrEnum):

@@ -10,10 +10,9 @@ from cablectl.facts import Facts, Pluto, Secret
 from cablectl.libreswan import Argv
 from cablectl.model import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
 from cablectl.overlay import network, vxlan
-from cablectl.plan import Action, Phase, Plan, Step
+from cablectl.plan import WAIT_LIMIT, Action, Phase, Plan, Step
 
 DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
-WAIT_LIMIT = 60  # seconds for the Child SAs, unless the user says otherwise
 
 # $1 is the connection's name, $2 the limit in seconds.
 _AWAIT = (

@@ -81,6 +81,10 @@ class LineProgress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
+    def note(self, text: str) -> None:
+        """Show what concerns other runs."""
+        self._say(f"cablectl: note: {text}")
+
     def begin(self, plan: Plan) -> None:
         """Show the warnings."""
         for line in as_warnings(plan):
