@@ -1,0 +1,148 @@
+"""Fail closed: no packet of the overlay in clear text, neither out nor in, whatever happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address
+from itertools import pairwise
+
+import pytest
+
+from cablectl import guard
+from cablectl.cable import Cable
+from tests.conftest import load
+
+from .cable import FILE, VTEP, child_sas, connected, connections, ping, prepare, run, torn_down
+from .gateways import Gateway, Lab
+from .inject import send, vxlan
+from .rooms import until
+
+pytestmark = pytest.mark.lab
+
+COUNT = 20  # packets of an attacker
+PEER = IPv4Address("172.18.0.7")
+OUTSIDER = IPv4Address("172.18.0.66")
+
+
+@pytest.fixture
+def pair(lab: Lab) -> Iterator[Lab]:
+    """Gateways with the file in place, and no cable afterwards, whatever the test did."""
+    for gateway in lab.gateways[:2]:
+        prepare(gateway)
+    yield lab
+    for gateway in lab.gateways[:2]:
+        prepare(gateway)
+        if gateway.run("ipsec", "whack", "--status", check=False).returncode:
+            gateway.start_pluto()
+    torn_down(*lab.gateways[:2])
+
+
+def dropped(gateway: Gateway, cable: Cable) -> tuple[int, int]:
+    """Return how many packets the guard dropped, in and out."""
+    listing = gateway.run("nft", "-j", "list", "table", *guard.name(cable).split()).stdout
+    there = guard.parse(json.loads(listing))
+    assert guard.stands(cable, there)
+    return there.dropped_in, there.dropped_out
+
+
+def received(gateway: Gateway) -> int:
+    """Return how many packets reached the overlay's device."""
+    (link,) = json.loads(gateway.run("ip", "-s", "-j", "link", "show", "vxlan-tunnel").stdout)
+    return int(link["stats64"]["rx"]["packets"])
+
+
+def test_nobody_gets_clear_text_in(pair: Lab) -> None:
+    """An outsider under its own address and the peer's, and the peer itself."""
+    c1, c2 = pair.gateways[:2]
+    outsider = pair.gateway("outsider", f"{OUTSIDER}/16", "2001:db8::66/64")
+    cable = load("quickstart")
+    connected(c1, c2)
+    assert ping(c1).returncode == 0
+    before = received(c1)
+    for sender, source in ((outsider, OUTSIDER), (outsider, PEER), (c2, PEER)):
+        seen = dropped(c1, cable)[0]
+        send(sender, c1, vxlan(cable, source), COUNT)
+        until(lambda: dropped(c1, cable)[0] == seen + COUNT, f"{COUNT} dropped packets")  # noqa: B023
+    assert received(c1) == before
+    # Without a guard they get in: that is what the test would see.
+    c1.run("nft", "delete", "table", *guard.name(cable).split())
+    send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
+    until(lambda: received(c1) == before + COUNT, f"{COUNT} packets of an outsider")
+    mended = run(c1, "connect", FILE)
+    assert mended.returncode == 0, mended.stderr
+    assert "warning: somebody flushed the guard: table inet cablectl_" in mended.stderr
+    send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
+    until(lambda: dropped(c1, cable)[0] == COUNT, f"{COUNT} dropped packets")
+    assert received(c1) == before + COUNT
+
+
+def test_nothing_leaves_in_clear_text_whatever_happens(pair: Lab) -> None:
+    """Traffic runs all the time, both ways; each thing that happens is survived or mended."""
+    c1, c2 = pair.gateways[:2]
+    cable = load("quickstart")
+    with pair.capture() as wire:
+        with traffic(c1), traffic(c2):
+            connected(c1, c2)
+            flows(c1)
+
+            spis = sas(c1)
+            for name in connections(c1):
+                c1.whack("--rekey-ipsec", "--name", name)
+            until(lambda: not sas(c1) & spis, "new SAs for both connections", 30)
+            flows(c1)
+
+            c1.run("ip", "xfrm", "policy", "flush")
+            seen = dropped(c1, cable)[1]
+            until(lambda: dropped(c1, cable)[1] > seen, "packets that the guard kept in", 30)
+            mend(c1)
+
+            c1.stop_pluto()
+            c1.start_pluto()
+            mend(c1)
+
+            c1.kill_pluto()
+            c1.start_pluto()
+            mend(c1)
+
+            c2.ip("link set eth0 down")
+            seen = dropped(c1, cable)[1]
+            c2.ip("link set eth0 up", "route replace default via 172.18.255.254")
+            flows(c1)
+
+            torn_down(c1, c2)
+        summary = wire.summary()
+    assert summary["overlay"].frames == 0
+    assert summary["esp-in-udp"].frames > 100
+
+
+def sas(gateway: Gateway) -> set[str]:
+    """Return the SPIs of all SAs."""
+    words = gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout.split()
+    return {spi for word, spi in pairwise(words) if word == "spi"} - {"0x00000000"}
+
+
+def flows(gateway: Gateway) -> None:
+    """Packets come back over the overlay."""
+    until(lambda: ping(gateway).returncode == 0, "an answer over the overlay", 60)
+
+
+def mend(gateway: Gateway) -> None:
+    """Connect again, as a person would, and see packets flow."""
+    done = run(gateway, "connect", FILE)
+    assert done.returncode == 0, done.stderr
+    assert set(child_sas(gateway)) == set(connections(gateway))
+    flows(gateway)
+
+
+@contextmanager
+def traffic(gateway: Gateway) -> Iterator[None]:
+    """Ping the other VTEP for as long as this lasts, also while there is no way there."""
+    peer = {"c1": "c2", "c2": "c1"}[gateway.name]
+    script = f"while :; do ping -c 1000 -i 0.05 -W 1 {VTEP[peer]}; sleep 0.05; done"
+    with gateway.popen("sh", "-c", f"{script} >/dev/null 2>&1") as process:
+        try:
+            yield
+        finally:
+            process.kill()
