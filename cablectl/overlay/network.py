@@ -46,7 +46,7 @@ def address(cable: Cable, overlay: Overlay, verb: str) -> Argv:
 
 
 def neighbour(cable: Cable, overlay: Overlay, verb: str) -> Argv:
-    """Add or delete the entry that spares the remote VTEP an ARP request, or a solicitation."""
+    """Replace or delete the entry that spares the remote VTEP an ARP request, or a solicitation."""
     entry = (str(cable.remote_vtep.ip), "lladdr", cable.remote.mac)
     return ("ip", "neigh", verb, *entry, "dev", overlay.device, "nud", "permanent")
 

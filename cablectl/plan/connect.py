@@ -365,7 +365,8 @@ def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     )
     if overlay.has_macs(wanted):
         yield step(
-            network.neighbour(cable, wanted, "add"),
+            # Not add: traffic that waits for the device has the kernel make an incomplete one.
+            network.neighbour(cable, wanted, "replace"),
             "the peer's VTEP needs no ARP",
             network.neighbour(cable, wanted, "delete"),
             done=(str(cable.remote_vtep.ip), cable.remote.mac) in there.neighbours,
