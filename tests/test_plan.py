@@ -32,6 +32,12 @@ def made(cable: Cable) -> Facts:
     return facts_module.connected(cable, BLANK, 1408)
 
 
+def unrouted(made: Facts) -> Facts:
+    """Return the facts of a host whose connections are loaded, and no more."""
+    loaded = {name: replace(c, routed=False, up=False) for name, c in made.connections.items()}
+    return replace(made, connections=loaded, policies={})
+
+
 def needed(plan: Plan) -> list[str]:
     return [shlex.join(step.argv) for step in plan.needed]
 
@@ -90,8 +96,9 @@ def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
     cable: Cable, made: Facts
 ) -> None:
     """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
-    facts = replace(made, policies={})
-    for step in connect.plan(cable, facts).needed:
+    steps = connect.plan(cable, unrouted(made)).needed
+    assert [step.argv[2] for step in steps][:2] == ["--route"] * 2
+    for step in steps:
         if step.argv[2] == "--route":
             assert [argv[2] for argv in step.undo] == ["--terminate", "--unroute"]
     for step in connect.plan(cable, BLANK).needed:
@@ -128,7 +135,7 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
     halves = {
         1: (replace(made, secret=Secret.ABSENT), {Phase.SECRET}),
         2: (replace(made, connections={}, policies={}), {Phase.ADD, Phase.ROUTE}),
-        3: (replace(made, policies={}), {Phase.ROUTE}),
+        3: (unrouted(made), {Phase.ROUTE}),
         4: (replace(made, overlay=OverlayFacts()), {Phase.OVERLAY, Phase.UP}),
         5: (replace(made, overlay=replace(there, fdb=frozenset())), {Phase.OVERLAY}),
         6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
@@ -190,6 +197,29 @@ def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Ca
     _, first, *_ = connect.plan(cable, replace(BLANK, pluto=Pluto.STARTABLE)).needed
     assert first.argv == ("systemctl", "start", "ipsec")
     assert first.undo == (("systemctl", "stop", "ipsec"),)
+
+
+def test_connections_whose_policies_somebody_flushed_are_loaded_anew(
+    cable: Cable, made: Facts
+) -> None:
+    """pluto believes them routed and up; routing them again does nothing (seen on 4.10)."""
+    plan = connect.plan(cable, replace(made, policies={}))
+    names = [each.name for each in cable.connections]
+    assert [step.argv for step in plan.needed][:2] == [libreswan.delete(name) for name in names]
+    phases = [step.phase for step in plan.needed]
+    assert phases[2:] == sorted(
+        [Phase.ADD, Phase.ROUTE, Phase.ROUTE, Phase.WAIT] * 2 + [Phase.INITIATE] * 2,
+        key=list(Phase).index,
+    )
+
+
+def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
+    """Its peer may believe that the cable is up, and wait in vain."""
+    waits = load("quickstart", "cluster1")
+    assert not waits.initiates
+    for secret, initiates in ((Secret.SAME, True), (Secret.ABSENT, False)):
+        plan = connect.plan(waits, replace(made, secret=secret, connections={}, policies={}))
+        assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
 
 
 FOREIGN = Policy("10.0.0.0/8", "10.1.0.0/16", None, None, None, "out")

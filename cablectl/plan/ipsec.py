@@ -1,0 +1,215 @@
+"""Cable and facts → the steps that bring IPsec up: guard, daemon, secret, connections, SAs."""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from cablectl import guard, libreswan, offload, secret, xfrm
+from cablectl.cable import Cable, Connection
+from cablectl.facts import Facts, Pluto, Secret
+from cablectl.model import Offload
+from cablectl.plan import Phase, Step
+
+DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
+
+# $1 is the connection's name, $2 the limit in seconds.
+_AWAIT = (
+    'i=0; until ipsec whack --trafficstatus | grep -F "\\"$1\\"" | grep -qF "type=ESP";'
+    " do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done"
+)
+
+
+def steps(cable: Cable, facts: Facts, *, wait: bool, limit: float) -> Iterator[Step]:
+    """Yield the steps, in order; the last ones wait for the Child SAs, for `limit` seconds."""
+    yield from _guard(cable, facts)
+    yield from _pluto(cable, facts)
+    yield from _secret(cable, facts)
+    if _flushed(cable, facts):
+        yield from _unload(cable, facts)
+        facts = replace(facts, connections={})
+    yield from _connections(cable, facts)
+    yield from _initiate(cable, facts)
+    if wait:
+        yield from _wait(cable, facts, limit)
+
+
+def _guard(cable: Cable, facts: Facts) -> Iterator[Step]:
+    there = facts.guard
+    if not cable.guarded:
+        yield Step(
+            phase=Phase.GUARD,
+            argv=guard.remove(cable),
+            why="guard: false",
+            undo=(guard.load(cable),),
+            not_needed="" if there else "guard: false",
+        )
+        return
+    yield Step(
+        phase=Phase.GUARD,
+        argv=guard.load(cable),
+        why=f"nftables drops what has no IPsec (table {guard.name(cable)})",
+        undo=() if there else (guard.remove(cable),),
+        not_needed="there" if guard.stands(cable, there) else "",
+    )
+
+
+def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
+    running = facts.pluto is Pluto.RUNNING
+    yield Step(
+        phase=Phase.PLUTO,
+        argv=("systemctl", "start", "ipsec"),
+        why="start the daemon the host's own way",
+        undo=(("systemctl", "stop", "ipsec"),),
+        not_needed="pluto is running" if running else "",
+        limit=DAEMON_LIMIT,
+    )
+    yield from _offload(cable, facts)
+
+
+def _offload(cable: Cable, facts: Facts) -> Iterator[Step]:
+    """Load the kernel's modules; Libreswan's own way, where there is one, leaves out offload's."""
+    names = offload.modules(cable.local.address.version)
+    off = "offload: off" if cable.ipsec.offload is Offload.OFF else ""
+    if libreswan.dialect(facts.libreswan).stack_manager:
+        *basic, last = names
+        loaded = "" if set(basic) & set(facts.to_load) else "the modules are loaded"
+        yield Step(
+            phase=Phase.OFFLOAD,
+            argv=("pidof", "pluto"),
+            why="the next command flushes all IPsec policies unless pluto is running",
+            not_needed=off or loaded,
+        )
+        yield Step(
+            phase=Phase.OFFLOAD,
+            argv=libreswan.STACK_MANAGER,
+            why="the kernel's IPsec; modules stay loaded afterwards",
+            not_needed=off or loaded,
+            limit=DAEMON_LIMIT,
+        )
+        names = (last,)
+    missing = tuple(name for name in names if name in facts.to_load)
+    yield Step(
+        phase=Phase.OFFLOAD,
+        argv=("modprobe", "--all", *(missing or names)),
+        why="the kernel's part of offload; modules stay loaded afterwards",
+        not_needed=off or ("" if missing else "nothing is missing that could be loaded"),
+        limit=DAEMON_LIMIT,
+    )
+
+
+def _all_loaded(cable: Cable, facts: Facts) -> bool:
+    return len(facts.loaded(cable)) == len(cable.connections)
+
+
+def _secret(cable: Cable, facts: Facts) -> Iterator[Step]:
+    there = f"{secret.path(cable)} is there" if facts.secret is Secret.SAME else ""
+    yield Step(
+        phase=Phase.SECRET,
+        argv=secret.write(cable),
+        why=f"{secret.path(cable)}, mode 0600",
+        undo=secret.remove(cable),
+        not_needed=there,
+    )
+    yield Step(
+        phase=Phase.SECRET,
+        argv=libreswan.LISTEN,
+        why="pluto reads the secrets and its addresses again",
+        not_needed=there if _all_loaded(cable, facts) else "",
+    )
+
+
+def _flushed(cable: Cable, facts: Facts) -> bool:
+    """Tell whether pluto believes in policies that the kernel doesn't have."""
+    return any(
+        loaded.routed and each.routed and xfrm.policies(each)[0] not in facts.policies
+        for each in cable.connections
+        if (loaded := facts.connections.get(each.name))
+    )
+
+
+def _unload(cable: Cable, facts: Facts) -> Iterator[Step]:
+    """Have pluto forget all connections: they share an IKE SA, and so what befalls one."""
+    for each in cable.connections:
+        if each.name in facts.connections:
+            yield Step(
+                phase=Phase.ADD,
+                argv=libreswan.delete(each.name),
+                why="somebody flushed the kernel's policies, and pluto doesn't know: load it anew",
+            )
+
+
+def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
+    loaded = facts.loaded(cable)
+    for each in cable.connections:
+        yield Step(
+            phase=Phase.ADD,
+            argv=libreswan.add(cable, each, facts.libreswan, nic_can=_nic_can(facts)),
+            why=_protects(each),
+            undo=(libreswan.delete(each.name),),
+            not_needed="loaded" if each.name in loaded else "",
+        )
+    routed = [each for each in cable.connections if each.routed]
+    for each in routed:
+        yield Step(
+            phase=Phase.ROUTE,
+            argv=libreswan.route(each.name),
+            why="have the kernel ask for SAs, or drop",
+            # Deleting a connection that is new is enough. One that was there stays, and on 4.10 an
+            # --unroute while a Child SA is up kills pluto: see docs/libreswan.md.
+            undo=(libreswan.terminate(each.name), libreswan.unroute(each.name))
+            if each.name in loaded
+            else (),
+            not_needed="routed" if _routed(facts, each) else "",
+        )
+    for each in routed:
+        yield Step(
+            phase=Phase.ROUTE,
+            argv=xfrm.get_policy(xfrm.policies(each)[0]),
+            why="whack's exit code proves nothing: see the policy in the kernel",
+            not_needed="seen" if _routed(facts, each) else "",
+        )
+
+
+def _nic_can(facts: Facts) -> bool:
+    return facts.nic is not None and facts.nic.can is True
+
+
+def _protects(connection: Connection) -> str:
+    if connection.local.port:
+        return "what the local VTEP receives"
+    if connection.remote.port:
+        return "what the local VTEP sends"
+    return f"{connection.local.network} and {connection.remote.network}"
+
+
+def _routed(facts: Facts, connection: Connection) -> bool:
+    loaded = facts.connections.get(connection.name)
+    return loaded is not None and loaded.routed and xfrm.policies(connection)[0] in facts.policies
+
+
+def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
+    for each in cable.connections:
+        # A peer that believes that the cable is up doesn't initiate.
+        ours = cable.initiates or (facts.secret is Secret.SAME and each.routed)
+        elsewhere = "" if ours else f"{cable.remote.cluster} initiates"
+        there = each.name in facts.connections  # one that is new is deleted, which is enough
+        yield Step(
+            phase=Phase.INITIATE,
+            argv=libreswan.initiate(each.name),
+            why="negotiate",
+            undo=(libreswan.terminate(each.name),) if there else (),
+            not_needed="up" if facts.is_up(each.name) else elsewhere,
+        )
+
+
+def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
+    for each in cable.connections:
+        yield Step(
+            phase=Phase.WAIT,
+            argv=("sh", "-c", _AWAIT, "sh", each.name, f"{limit:.0f}"),
+            why="only a Child SA carries anything",
+            not_needed="up" if facts.is_up(each.name) else "",
+            limit=limit,
+            waits_for=each.name,
+            can_ask=each.routed,
+        )
