@@ -7,7 +7,7 @@ SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
 # What the program uses, what the lab boots where the kernel has no ESP, what the tests read with.
-PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping iptables kmod nftables procps sysvinit-utils util-linux \
+PACKAGES := debootstrap ethtool faketime libreswan iproute2 iputils-ping iptables kmod nftables procps sysvinit-utils util-linux \
 	user-mode-linux man-db python3 python3-venv
 
 help: ## show this

@@ -23,9 +23,10 @@ from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.journal import Entry, Journal, held
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
-from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step
+from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step, teardown
 
 POLL = 0.5  # seconds between two looks at the Child SAs
+WHACK_TRIES = 3  # as many as Submariner's driver makes
 MAX_OUTPUT = 20  # lines of a failed command that an error repeats, the last ones
 
 
@@ -141,25 +142,47 @@ class _Runner:
         self._progress.step(number, total, step)
 
     def _run(self, argv: Argv, step: Step) -> None:
-        run(argv, step.limit, step.phase.label, self._journal.lock)
+        """Run one command; whack is asked again when pluto is too busy to answer in time."""
+        for left in reversed(range(WHACK_TRIES if argv[:2] == libreswan.WHACK else 1)):
+            try:
+                run(argv, step.limit, step.phase.label, self._journal.lock)
+            except TimeLimitError:
+                if not left:
+                    raise
+            else:
+                return
 
     def _undo(self, done: list[Step]) -> None:
         """Undo in reverse order; what can't be undone is told and hides neither error nor the rest.
 
-        Another Ctrl-C doesn't leave it half done: every command has its time limit.
+        Another Ctrl-C doesn't leave it half done: every command has its time limit. What a pluto
+        that died didn't take back goes the way that a teardown finds.
         """
-        whole = True
         with _signals(signal.SIG_IGN):
-            for step in reversed(done):
-                for argv in step.undo:
-                    self._progress.undo(argv)
-                    try:
-                        self._run(argv, step)
-                    except CablectlError as error:
-                        whole = False
-                        self._progress.undo_failed(argv, error)
-            if whole:
+            tried = [self._taken_back(argv, step) for step in reversed(done) for argv in step.undo]
+            if all(tried) or self._swept():
                 self._journal.end()
+
+    def _taken_back(self, argv: Argv, step: Step) -> bool:
+        self._progress.undo(argv)
+        try:
+            run(argv, step.limit, step.phase.label, self._journal.lock)
+        except CablectlError as error:
+            self._progress.undo_failed(argv, error)
+            return False
+        return True
+
+    def _swept(self) -> bool:
+        """Tear down what is left of a cable that was not there before; tell if all went."""
+        if self._plan.facts.loaded(self._plan.cable):
+            return False
+        try:
+            left = teardown.plan(self._plan.cable, host.facts(self._plan.cable))
+        except CablectlError as error:
+            self._progress.note(f"what is left can't be seen: {error.message}")
+            return False
+        tried = [self._taken_back(step.argv, step) for step in left.needed]
+        return all(tried)
 
 
 def _prove(make_plan: Callable[[], Plan]) -> None:

@@ -30,7 +30,9 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
     except FileNotFoundError:
         raise _not_installed(argv) from None
     except subprocess.TimeoutExpired:
-        raise TimeLimitError(f"no answer in {LIMIT} s from: {' '.join(argv)}") from None
+        hint = "is pluto stopped, or too busy?" if argv[0] == "ipsec" else ""
+        command = " ".join(argv)
+        raise TimeLimitError(f"no answer in {LIMIT} s from: {command}", hint=hint) from None
 
 
 def output(*argv: str) -> str:

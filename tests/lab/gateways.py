@@ -29,6 +29,7 @@ SNAPSHOT = {
     "policies": "ip xfrm policy list nosock",  # those of sockets are pluto's own
     "states": "ip xfrm state list nokeys",
     "fdb": "bridge -j fdb",
+    "nftables": "nft -s list ruleset",  # without counters
     "neighbours": "ip neigh show nud permanent",
     "connections": "ipsec whack --status",
 }
