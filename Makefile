@@ -42,7 +42,7 @@ fast: setup ## pass the tests that need neither root nor ESP
 lab: setup roots ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python
 
-roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan
+roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan, and strongSwan
 	@$(SUDO) tests/lab/root $(BIN)/python .lab/trixie
 
 demo: setup ## show the main job on two real gateways, from plan to ping to teardown
@@ -53,7 +53,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck tests/lab/boot tests/lab/root tests/lab/run .ci/run
+	$(BIN)/shellcheck tests/lab/boot tests/lab/root tests/lab/run .ci/run examples/strongswan/overlay.sh
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py

@@ -45,8 +45,9 @@ table ip lab {
 END
     iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE --random
 """
-# Where which Libreswan is installed: this machine, and what tests/lab/root makes.
-ROOTS = {"4.10": "/", "5.2": str(CHECKOUT / ".lab" / "trixie")}
+# Where which Libreswan, or strongSwan, is installed: this machine, and what tests/lab/root makes.
+TRIXIE = str(CHECKOUT / ".lab" / "trixie")
+ROOTS = {"4.10": "/", "5.2": TRIXIE, "strongSwan": TRIXIE}
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first `gre` link, loads a module, which puts its fallback
 # device into every namespace: no teardown can take that away.
