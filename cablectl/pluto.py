@@ -96,8 +96,8 @@ _REFUSALS = (
     (
         r"NO_PROPOSAL_CHOSEN",
         "the peer accepts none of our proposals, or has no such connection",
-        "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5?"
-        " Then the file needs esn and pfs_group (docs/libreswan.md)",
+        "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5"
+        " or strongSwan? Then the file needs esn, maybe pfs_group (docs/libreswan.md)",
     ),
     (
         r"TS_UNACCEPTABLE|compatible Traffic Selectors",

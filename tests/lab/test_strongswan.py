@@ -1,0 +1,117 @@
+"""strongSwan at the other end, configured by nothing but what the README shows of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cablectl import spec
+
+from .cable import EXAMPLES, FILE, PSK, PSK_FILE, child_sas, connections, ping, torn_down
+from .gateways import Gateway, Lab
+from .rooms import CHECKOUT, PROGRAM, until
+from .traffic import PATTERN, changes, hosts, talks
+
+pytestmark = pytest.mark.lab
+
+EXAMPLE = EXAMPLES / "strongswan"
+CONF = "/etc/swanctl/conf.d/cluster1.conf"
+CHILDREN = ("vxlan-in", "vxlan-out")
+SERVER = "    preferred_server: true   # strongSwan waits, cablectl asks\n"
+CHARON_LOG = "/run/charon.log"
+LOGGED = f"charon-systemd {{\nfilelog {{\nlab {{\npath = {CHARON_LOG}\n}}\n}}\n}}\n"
+
+
+@contextmanager
+def pair(release: str) -> Iterator[tuple[Lab, Gateway, Gateway]]:
+    """A gateway with pluto, and one with charon that has its connection loaded."""
+    with Lab() as lab:
+        c1 = lab.gateway("c1", "172.18.0.8/16", "2001:db8::8/64", release)
+        c1.start_pluto()
+        c2 = lab.gateway("c2", "172.18.0.7/16", "2001:db8::7/64", "strongSwan")
+        start_charon(c2)
+        for gateway in (c1, c2):
+            gateway.write(PSK_FILE, f"{PSK}\n")
+        c2.write(CONF, (EXAMPLE / "swanctl.conf").read_text())
+        c2.run(*key_command())
+        c2.run("swanctl", "--load-all")
+        yield lab, c1, c2
+
+
+def start_charon(gateway: Gateway) -> None:
+    """Start strongSwan's daemon, as its systemd unit does, and wait until it answers."""
+    gateway.write("/etc/strongswan.d/lab.conf", LOGGED)
+    gateway.run("sh", "-c", "charon-systemd >/dev/null 2>&1 &")
+    until(lambda: gateway.run("swanctl", "--stats", check=False).returncode == 0, "charon")
+
+
+def key_command() -> list[str]:
+    """Return the README's command that writes the key in strongSwan's form; root needs no sudo."""
+    lines = (CHECKOUT / "README.md").read_text().splitlines()
+    (line,) = (line for line in lines if line.endswith("cluster1.secret'"))
+    sudo, *argv = shlex.split(line)
+    assert sudo == "sudo"
+    return argv
+
+
+def connect(c1: Gateway, c2: Gateway, by_hand: bool) -> None:
+    """Bring cablectl's end up; `by_hand` strongSwan is told to ask while it waits."""
+    with c1.popen(PROGRAM, "connect", FILE) as process:
+        if by_hand:
+            names = connections(c1)
+            until(lambda: all(f'"{name}"' in c1.whack("--status") for name in names), "connections")
+            for child in CHILDREN:
+                c2.run("swanctl", "--initiate", "--child", child)
+        out, err = process.communicate(timeout=150)
+    assert process.returncode == 0, err + c2.read(CHARON_LOG)
+    assert " is up, encrypted by ESP in transport mode" in out
+
+
+def rekeyed(c2: Gateway) -> None:
+    """Have strongSwan renew all three SAs, and wait for the new ones; old ones linger for 5 s."""
+    old = spis(c2)
+    assert len(old) == 5
+    for child in CHILDREN:
+        c2.run("swanctl", "--rekey", "--child", child)
+    c2.run("swanctl", "--rekey", "--ike", "cluster1")
+    until(lambda: len(spis(c2) - old) == 5, "new SAs")
+
+
+def spis(c2: Gateway) -> set[str]:
+    """Return the SPIs of the IKE SA, and of the Child SAs in both directions."""
+    sas = c2.run("swanctl", "--list-sas").stdout
+    return set(re.findall(r"[0-9a-f]{16}_i|(?:in|out) +[0-9a-f]{8},", sas))
+
+
+@pytest.mark.parametrize(("release", "asks"), [("4.10", "cablectl"), ("5.2", "strongSwan")])
+def test_up_and_away(release: str, asks: str) -> None:
+    text = (EXAMPLE / "cable.yaml").read_text()
+    assert SERVER in text
+    network = spec.parse(text, FILE)
+    with pair(release) as (lab, c1, c2):
+        c1.write(FILE, text if asks == "cablectl" else text.replace(SERVER, ""))
+        cables = map(network.cable, network.endpoints)
+        sides = tuple(zip((c1, c2), cables, strict=True))
+        before = c1.snapshot()
+        with lab.capture() as wire, hosts(sides):
+            try:
+                connect(c1, c2, by_hand=asks == "strongSwan")
+                c2.run("sh", str(EXAMPLE / "overlay.sh"))
+                assert child_sas(c1) == connections(c1)
+                assert c2.run("swanctl", "--list-sas").stdout.count("TRANSPORT-in-UDP") == 2
+                for side in sides:
+                    talks(*side)
+                rekeyed(c2)
+                assert ping(c1).returncode == ping(c2).returncode == 0
+            finally:
+                torn_down(c1)
+            assert ping(c2, "-c", "1", "-W", "1").returncode != 0  # and its packets stay at home
+        assert changes(before, c1.snapshot()) == ""
+        summary = wire.summary()
+    assert summary["overlay"].frames == summary["esp"].frames == 0
+    assert summary["esp-in-udp"].largest == 1500
+    assert not any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames)

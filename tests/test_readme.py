@@ -1,0 +1,11 @@
+"""What the README shows is what the lab runs."""
+
+import pytest
+
+from tests.conftest import EXAMPLES, ROOT
+
+
+@pytest.mark.parametrize("name", ["swanctl.conf", "overlay.sh"])
+def test_the_readme_shows_the_strongswan_end_word_for_word(name: str) -> None:
+    text = (EXAMPLES / "strongswan" / name).read_text()
+    assert f"\n{text}```\n" in (ROOT / "README.md").read_text()
