@@ -7,8 +7,8 @@ SHELL := /bin/bash
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
 # What the program uses, and what the tests read with. tests/lab/modules installs what it alone needs.
-PACKAGES := debootstrap libreswan iproute2 iputils-ping iptables kmod nftables procps sysvinit-utils util-linux \
-	man-db python3 python3-venv
+PACKAGES := debootstrap libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux man-db \
+	python3 python3-venv
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
