@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots demo lint bench docs clean
+.PHONY: help system setup test fast lab roots modules demo lint bench docs clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
-# What the program uses, what the lab boots where the kernel has no ESP, what the tests read with.
-PACKAGES := debootstrap ethtool faketime libreswan iproute2 iputils-ping iptables kmod nftables procps sysvinit-utils util-linux \
-	user-mode-linux man-db python3 python3-venv
+# What the program uses, and what the tests read with. tests/lab/modules installs what it alone needs.
+PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
+	man-db python3 python3-venv
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,20 +32,23 @@ setup: .venv/done ## make the virtual environment .venv, with cablectl and what 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-test: setup roots ## pass all tests: the fast ones, then those of the lab
+test: setup roots modules ## pass all tests: the fast ones, then those of the lab
 	$(BIN)/python -m pytest -m 'not lab'
 	tests/lab/run $(BIN)/python
 
 fast: setup ## pass the tests that need neither root nor ESP
 	$(BIN)/python -m pytest -m 'not lab'
 
-lab: setup roots ## pass the tests on two real gateways
+lab: setup roots modules ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python
 
 roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan, and strongSwan
 	@$(SUDO) tests/lab/root $(BIN)/python .lab/trixie
 
-demo: setup ## show the main job on two real gateways, from plan to ping to teardown
+modules: system ## make what the lab boots where this machine's kernel has no ESP
+	@$(SUDO) tests/lab/modules .lab/modules
+
+demo: setup modules ## show the main job on two real gateways, from plan to ping to teardown
 	tests/lab/boot $(BIN)/python -m tests.lab.demo
 
 lint: setup ## look for mistakes in style, types, imports and shell
@@ -53,7 +56,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck tests/lab/boot tests/lab/root tests/lab/run .ci/run examples/strongswan/overlay.sh
+	$(BIN)/shellcheck tests/lab/{boot,esp,modules,root,run} .ci/run examples/strongswan/overlay.sh
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py

@@ -34,16 +34,12 @@ SNAPSHOT = {
     "connections": "ipsec whack --status",
 }
 MASQUERADE = """
-echo 1 >/proc/sys/net/ipv4/ip_forward
-nft -f - 2>/dev/null <<'END' ||
 table ip lab {
     chain out {
         type nat hook postrouting priority srcnat;
         oifname "eth0" masquerade random
     }
 }
-END
-    iptables-legacy -t nat -A POSTROUTING -o eth0 -j MASQUERADE --random
 """
 # Where which Libreswan, or strongSwan, is installed: this machine, and what tests/lab/root makes.
 TRIXIE = str(CHECKOUT / ".lab" / "trixie")
@@ -190,8 +186,7 @@ class Lab:
     def hidden(self, name: str, address: str, box: Gateway) -> Gateway:
         """Add a gateway with an address like 192.168.1.2/24 that sees the switch through NAT only.
 
-        The box masquerades: by nftables where the kernel has it for IP, which user-mode-linux
-        hasn't, else by iptables.
+        The box masquerades, by nftables.
         """
         interface = ipaddress.ip_interface(address)
         router = f"{interface.network[1]}"
@@ -207,7 +202,8 @@ class Lab:
             f"address add {interface} dev eth0",
             f"route add default via {router}",
         )
-        box.run("sh", "-c", MASQUERADE)
+        box.run("sysctl", "--quiet", "net.ipv4.ip_forward=1")
+        box.run("nft", "--file", "-", input=MASQUERADE)
         return gateway
 
     def capture(self, overlay_port: int = 4789) -> Capture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,24 @@ OVERLAY = {"c1": "10.10.0.1", "c2": "10.10.0.2"}
 PEER = {"c1": "c2", "c2": "c1"}
 DPD = ("--dpdaction", "hold", "--dpddelay", "30")
 SECRETS = "/etc/ipsec.d/lab.secrets"
+# Drops what goes in or out in clear text, and counts what else of it comes in.
+FIREWALL = """
+table inet lab {
+    chain in {
+        type filter hook input priority -10
+        udp dport 4789 meta secpath missing counter drop
+    }
+    chain out {
+        type filter hook output priority -10
+        udp dport 4789 rt ipsec missing counter drop
+    }
+    chain passed {
+        type filter hook input priority 0
+        udp dport 4789 counter
+        udp dport 4790 counter
+    }
+}
+"""
 
 
 def connection(gateway: Gateway, number: int) -> str:
@@ -68,6 +87,29 @@ def overlay(lab: Lab) -> Iterator[None]:
         gateway.ip("link delete vxlan0")
 
 
+@contextmanager
+def firewall(gateway: Gateway) -> Iterator[None]:
+    gateway.run("nft", "--file", "-", input=FIREWALL)
+    try:
+        yield
+    finally:
+        gateway.run("nft", "delete", "table", "inet", "lab")
+
+
+def counted(gateway: Gateway) -> list[int]:
+    """Return the packets that the firewall counted, one number for each of its rules."""
+    listing = gateway.run("nft", "--json", "list", "table", "inet", "lab").stdout
+    rules = (each["rule"] for each in json.loads(listing)["nftables"] if "rule" in each)
+    statements = (statement for rule in rules for statement in rule["expr"])
+    return [each["counter"]["packets"] for each in statements if "counter" in each]
+
+
+def send(gateway: Gateway, port: int) -> str:
+    """Send one packet to the peer in clear text, and return what the kernel says against it."""
+    to = f"/dev/udp/{ADDRESSES[PEER[gateway.name]]}/{port}"
+    return gateway.run("bash", "-c", f"echo >{to}", check=False).stderr
+
+
 def ping(gateway: Gateway, *options: str) -> None:
     gateway.run("ping", "-c", "3", "-i", "0.1", *options, OVERLAY[PEER[gateway.name]])
 
@@ -80,6 +122,16 @@ def test_clear_text_is_seen(lab: Lab) -> None:
     assert summary["esp-in-udp"].frames == summary["esp"].frames == 0
 
 
+def test_a_firewall_drops_and_counts_clear_text(lab: Lab) -> None:
+    c1, c2 = lab.gateways
+    with firewall(c2):
+        assert send(c1, 4789) == send(c1, 4790) == ""
+        until(lambda: counted(c2) == [1, 0, 0, 1], "one packet dropped, the other one not")
+        assert "Operation not permitted" in send(c2, 4789)
+        assert send(c2, 4790) == ""
+        assert counted(c2) == [1, 1, 0, 1]
+
+
 def test_an_encrypted_cable_shows_esp_only_and_leaves_nothing_behind(lab: Lab) -> None:
     before = [gateway.snapshot() for gateway in lab.gateways]
     c1, c2 = lab.gateways
@@ -89,9 +141,13 @@ def test_an_encrypted_cable_shows_esp_only_and_leaves_nothing_behind(lab: Lab) -
         for number in (0, 1):
             c1.whack("--initiate", "--asynchronous", "--name", connection(c1, number))
         until(lambda: child_sas(c1) == child_sas(c2) == 2, "two Child SAs on each end")
-        with overlay(lab):
+        with firewall(c1), firewall(c2), overlay(lab):
             ping(c1)
             ping(c2, "-M", "do", "-s", "1380")
+            for gateway in lab.gateways:
+                dropped_in, dropped_out, passed, _ = counted(gateway)
+                assert dropped_in == dropped_out == 0
+                assert passed >= 6
     summary = wire.summary()
     assert summary["overlay"].frames == summary["esp"].frames == 0
     assert summary["esp-in-udp"].frames >= 12
