@@ -145,6 +145,11 @@ class Cable(Struct, frozen=True, kw_only=True):
             return ()
         return self._tunnels() if self.mode is Mode.TUNNEL else self._transports()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of these connections."""
+        return frozenset(each.name for each in self.connections)
+
     def _tunnels(self) -> tuple[Connection, ...]:
         """One connection for each pair of subnets, the way Submariner's driver has them."""
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl import guard, overlay, xfrm
+from cablectl import guard, overlay, pluto, xfrm
 from cablectl.cable import Cable
 from cablectl.guard import Guard
 from cablectl.libreswan import Version
@@ -109,8 +109,23 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     def loaded(self, cable: Cable) -> dict[str, LoadedConnection]:
         """Return those of the cable's connections that pluto has."""
-        names = {connection.name for connection in cable.connections}
-        return {name: self.connections[name] for name in names & self.connections.keys()}
+        names = (connection.name for connection in cable.connections)
+        return {name: self.connections[name] for name in names if name in self.connections}
+
+    def outdated(self, cable: Cable) -> tuple[str, ...]:
+        """Return the names of connections of an earlier file that the cable has no more, or else.
+
+        Only where cablectl's secret is there: the names alone are Submariner's as well.
+        """
+        if self.secret is Secret.ABSENT:
+            return ()
+        wanted = {each.name: pluto.selectors(each) for each in cable.connections}
+        return tuple(
+            name
+            for name, loaded in self.connections.items()
+            if pluto.cable_of(name, loaded) == cable.remote.cable_name
+            and (name not in wanted or not loaded.joins(wanted[name]))
+        )
 
     def is_up(self, name: str) -> bool:
         """Tell whether pluto has that connection with a Child SA."""

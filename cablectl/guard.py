@@ -19,6 +19,7 @@ from cablectl.model import PLUTO_PORTS, Geneve, Gre, Mode, Vxlan
 from cablectl.overlay.vxlan import port as vxlan_port
 
 PRIORITY = -10  # before the filters of others, so that theirs never see such a packet
+MARK = "cablectl "  # begins each rule's comment
 _HOOKS = {"in": "input", "out": "output", "forward": "forward"}
 _MISSING = {"in": "meta secpath missing", "out": "rt ipsec missing"}
 
@@ -88,6 +89,14 @@ def stands(cable: Cable, there: Guard | None) -> bool:
     return there is not None and there.comments == made(cable).comments
 
 
+def broken(cable: Cable, there: Guard | None) -> bool:
+    """Tell whether somebody else had a hand in it: it is neither whole nor that of another file."""
+    if there is None or stands(cable, there):
+        return there is None
+    marks = {comment.rpartition(" ")[0] for comment in there.comments}
+    return len(marks) != 1 or marks == {_mark(cable)} or not marks.pop().startswith(MARK)
+
+
 def parse(listing: dict[str, Any]) -> Guard:
     """Return what `nft -j list table` says."""
     objects = [item for each in listing["nftables"] for item in each.items()]
@@ -108,7 +117,7 @@ def parse(listing: dict[str, Any]) -> Guard:
 
 def _mark(cable: Cable) -> str:
     """Return what tells these rules from those of a file that said something else."""
-    return f"cablectl {zlib.crc32(repr(_rules(cable)).encode()):08x}"
+    return f"{MARK}{zlib.crc32(repr(_rules(cable)).encode()):08x}"
 
 
 def _rules(cable: Cable) -> tuple[Rule, ...]:

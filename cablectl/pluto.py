@@ -33,6 +33,10 @@ class LoadedConnection(Struct, frozen=True):
     up: bool
     selectors: Selectors | None
 
+    def joins(self, wanted: Selectors) -> bool:
+        """Tell whether it joins these, as far as its line could be read."""
+        return self.selectors is None or same(self.selectors, wanted)
+
 
 # Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
 _CONNECTION = (
@@ -156,15 +160,25 @@ def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, .
     """
     found: dict[str, tuple[Connection, ...]] = {}
     for name, each in loaded.items():
-        if not name.startswith(CABLE) or each.selectors is None:
-            continue
-        local, remote = (_end(side) for side in (each.selectors.local, each.selectors.remote))
-        alone = (each.selectors.local, each.selectors.remote)
-        transport = all(side.network == _alone(side.host) for side in alone)
-        cable = name.rsplit("-", 1 if transport else 2)[0]
-        mode = Mode.TRANSPORT if transport else Mode.TUNNEL
-        found[cable] = (*found.get(cable, ()), Connection(name, mode, local, remote))
+        cable = cable_of(name, each)
+        if cable and each.selectors:
+            ends = (_end(each.selectors.local), _end(each.selectors.remote))
+            found[cable] = (*found.get(cable, ()), Connection(name, _mode(each.selectors), *ends))
     return found
+
+
+def cable_of(name: str, loaded: LoadedConnection) -> str:
+    """Return what the names of a cable's connections share; empty if it isn't a cable's."""
+    if not name.startswith(CABLE) or loaded.selectors is None:
+        return ""
+    return name.rsplit("-", 1 if _mode(loaded.selectors) is Mode.TRANSPORT else 2)[0]
+
+
+def _mode(selectors: Selectors) -> Mode:
+    """Tell the mode from what is joined: the hosts themselves, or networks behind them."""
+    ends = (selectors.local, selectors.remote)
+    alone = all(side.network == _alone(side.host) for side in ends)
+    return Mode.TRANSPORT if alone else Mode.TUNNEL
 
 
 def _end(side: Side) -> End:

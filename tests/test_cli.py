@@ -93,7 +93,9 @@ def test_json() -> None:
     plan = json.loads(done.stdout)
     assert (plan["version"], plan["action"], plan["libreswan"]) == (1, "connect", "4.10")
     assert (plan["mode"], plan["overlay"]) == ("transport", "vxlan")
-    assert set(plan["steps"][0]) == {"phase", "argv", "why", "undo", "needed", "reason"}
+    assert set(plan["steps"][0]) == {
+        *("phase", "argv", "why", "undo", "needed", "reason", "change"),
+    }
     needed = [step for step in plan["steps"] if step["needed"]]
     assert ["pidof", "pluto"] in [step["argv"] for step in needed]
 

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
 from cablectl.libreswan import Version
 from cablectl.model import Encapsulation, Offload, Vxlan
 from cablectl.overlay import network
-from cablectl.plan import Phase, Plan, connect, teardown
+from cablectl.plan import Change, Phase, Plan, connect, teardown
 from cablectl.xfrm import Policy, SecurityAssociation
 from tests.conftest import load
 from tests.documents import SHAPES, shaped
@@ -254,9 +255,71 @@ def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> 
 
 def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(port=8472))
-    facts = replace(made, overlay=OverlayFacts())
+    facts = replace(made, overlay=OverlayFacts(), secret=Secret.ABSENT)
     with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
         connect.plan(this, facts)
+
+
+def signs(plan: Plan) -> list[str]:
+    return [f"{step.change} {shlex.join(step.argv)}" for step in plan.needed]
+
+
+class TestAChangedFile:
+    """What is not said otherwise stays as it is."""
+
+    def test_another_mtu(self, cable: Cable, made: Facts) -> None:
+        this = replace(cable, overlay=Vxlan(mtu=1300))
+        assert signs(connect.plan(this, made)) == ["~ ip link set dev vxlan-tunnel mtu 1300"]
+
+    def test_another_subnet(self, cable: Cable, made: Facts) -> None:
+        remote = replace(cable.remote, subnets=(ip_network("10.46.0.0/16"),))
+        added, removed = signs(connect.plan(replace(cable, remote=remote), made))
+        assert added.startswith("+ ip route add 10.46.0.0/16 via 241.18.0.7 dev vxlan-tunnel")
+        assert removed.startswith("- ip route delete 10.45.0.0/16 via 241.18.0.7")
+
+    def test_routes_by_another_peer_stay(self, cable: Cable, made: Facts) -> None:
+        theirs = ("10.99.0.0/16", "241.18.0.99", "")
+        there = replace(made.overlay, routes=made.overlay.routes | {theirs})
+        assert connect.plan(cable, replace(made, overlay=there)).needed == ()
+
+    def test_other_subnets_in_tunnel_mode(self) -> None:
+        """The first pair of subnets becomes another, the second is no more."""
+        cable = shaped("tunnel v4")
+        made = facts_module.connected(cable, BLANK, 0)
+        local = replace(cable.local, subnets=(ip_network("10.47.0.0/16"),))
+        changed = connect.plan(replace(cable, local=local), made)
+        name = cable.remote.cable_name
+        deleted = [f"- ipsec whack --delete --name {name}-{i}-0" for i in (0, 1)]
+        assert sorted(line for line in signs(changed) if line[0] == "-") == deleted
+        assert [line[:21] for line in signs(changed) if "--psk" in line] == [
+            "+ ipsec whack --psk -"
+        ]
+        gone = needed(teardown.plan(replace(cable, local=local), made))
+        assert [line for line in gone if "--delete" in line] == [line[2:] for line in deleted]
+
+    def test_what_cablectl_did_not_make_stays(self) -> None:
+        cable = shaped("tunnel v4")
+        made = replace(facts_module.connected(cable, BLANK, 0), secret=Secret.ABSENT)
+        one = replace(cable, local=replace(cable.local, subnets=cable.local.subnets[:1]))
+        assert not any("--delete" in line for line in needed(connect.plan(one, made)))
+
+    def test_another_file_is_no_reason_to_say_that_the_guard_was_flushed(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        this = replace(cable, overlay=Vxlan(vni=7), guard=True)
+        facts = replace(made, overlay=OverlayFacts())
+        plan = connect.plan(this, facts)
+        assert plan.warnings == ()
+        assert plan.needed[0].change is Change.ALTER
+
+
+def test_a_difference_is_a_line_for_each_step(cable: Cable, made: Facts) -> None:
+    this = replace(cable, overlay=Vxlan(mtu=1300))
+    lines = render.as_difference(connect.plan(this, made)).splitlines()
+    assert lines[0].startswith("# connect cluster1 to cluster2")
+    changed = lines.index("~ overlay   the device's MTU in bytes; it was 1408")
+    assert lines[changed + 1] == "    $ ip link set dev vxlan-tunnel mtu 1300"
+    assert {line[0] for line in lines[1:changed] + lines[changed + 2 :]} == {"="}
 
 
 def test_a_service_name_must_resolve() -> None:

@@ -16,6 +16,7 @@ from cablectl.plan import Action, connect, teardown
 class Format(StrEnum):
     """How a plan is printed."""
 
+    DIFF = "diff"
     SH = "sh"
     JSON = "json"
     TABLE = "table"
@@ -37,13 +38,18 @@ def plan(
             metavar="VERSION", help="Which Libreswan, such as 4.10. [default: this host's]"
         ),
     ] = None,
-    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.SH,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        Format | None, typer.Option(help="How to print it. [default: diff; sh with --dry-run]")
+    ] = None,
     action: Annotated[Action, typer.Option(help="What to plan.")] = Action.CONNECT,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 if there is something to do.")
+    ] = False,
 ) -> None:
-    """Show the commands of connect or teardown, in order.
+    """Show what connect or teardown would do, in order; change nothing.
 
-    With --dry-run the whole sequence; without it this host is read, and what is there already is
-    marked as not needed. Nothing is run that changes anything.
+    This host is read, and each step is + added, ~ altered, - removed, or = there already. With
+    --dry-run the whole sequence is shown, whatever this host has.
     """
     if libreswan and not dry_run:
         raise UsageError("--libreswan goes with --dry-run: else it is this host's")
@@ -51,11 +57,15 @@ def plan(
     cable = common.cable(files, local)
     facts = common.dry_facts(cable, action, release) if dry_run else host.facts(cable)
     plan = connect.plan(cable, facts) if action is Action.CONNECT else teardown.plan(cable, facts)
-    if format is Format.SH:
-        common.show(plan)
-        return
     common.warn(plan)
-    if format is Format.JSON:
-        print(render.as_json(plan))
-    else:
-        render.print_table(plan, sys.stdout)
+    match format or (Format.SH if dry_run else Format.DIFF):
+        case Format.SH:
+            sys.stdout.write(render.as_script(plan))
+        case Format.DIFF:
+            sys.stdout.write(render.as_difference(plan))
+        case Format.JSON:
+            print(render.as_json(plan))
+        case Format.TABLE:
+            render.print_table(plan, sys.stdout)
+    if exit_code and plan.needed:
+        raise typer.Exit(1)

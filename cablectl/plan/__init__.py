@@ -50,6 +50,15 @@ class Phase(StrEnum):
         return self.value.partition(":")[0]
 
 
+class Change(StrEnum):
+    """What a step does to the host, as a difference is written."""
+
+    ADD = "+"
+    ALTER = "~"
+    REMOVE = "-"
+    NONE = "="
+
+
 class Step(Struct, frozen=True, kw_only=True):
     """One command: why it is there, how it is undone, and if not needed, why not.
 
@@ -65,6 +74,12 @@ class Step(Struct, frozen=True, kw_only=True):
     limit: float = COMMAND_LIMIT
     waits_for: str = ""
     can_ask: bool = True
+    kind: Change = Change.ADD
+
+    @property
+    def change(self) -> Change:
+        """What it does to the host: nothing, if it isn't needed."""
+        return Change.NONE if self.not_needed else self.kind
 
 
 class Plan(Struct, frozen=True, kw_only=True):

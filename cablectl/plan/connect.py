@@ -93,7 +93,8 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
     for connection in cable.connections:
         loaded = facts.connections.get(connection.name)
         expected = pluto.selectors(connection)
-        if loaded and loaded.selectors and not pluto.same(loaded.selectors, expected):
+        ours = facts.secret is Secret.SAME
+        if loaded and not ours and not loaded.joins(expected):
             raise HostNotReadyError(
                 f"pluto has {connection.name} with other addresses or ports", hint=_AGAIN
             )
@@ -148,7 +149,7 @@ def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
 
 def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
     yield from facts.warnings
-    if cable.guarded and facts.loaded(cable) and not guard.stands(cable, facts.guard):
+    if cable.guarded and facts.loaded(cable) and guard.broken(cable, facts.guard):
         what = "changed" if facts.guard else "gone"
         yield f"somebody flushed the guard: table {guard.name(cable)} is {what}; it is loaded anew"
     if cable.mode is Mode.NONE:

@@ -9,7 +9,7 @@ from cablectl.facts import Facts
 from cablectl.libreswan import Argv
 from cablectl.model import Overlay, Vxlan
 from cablectl.overlay import network, vxlan
-from cablectl.plan import Phase, Step
+from cablectl.plan import Change, Phase, Step
 
 
 def steps(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
@@ -30,7 +30,8 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator
     )
     if link and link.mtu != size:
         undo = network.set_mtu(wanted, link.mtu)
-        yield step(network.set_mtu(wanted, size), f"was {link.mtu}", undo, done=False)
+        why = f"the device's MTU in bytes; it was {link.mtu}"
+        yield step(network.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)
     yield step(
         network.address(cable, wanted, "add"),
         "the VTEP's address",
@@ -73,7 +74,7 @@ def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
             network.neighbour(cable, wanted, "delete"),
             done=(str(cable.remote_vtep.ip), cable.remote.mac) in there.neighbours,
         )
-    old = {route[:2]: route for route in there.routes}
+    old = {route[:2]: route for route in there.routes if route[1] == str(cable.remote_vtep.ip)}
     for route in network.routes(cable, facts.source):
         before = old.get(route[:2])
         yield step(
@@ -81,7 +82,17 @@ def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
             f"a subnet of {cable.remote.cluster}",
             network.route(wanted, *("replace", before) if before else ("delete", route)),
             done=before == route,
+            kind=Change.ALTER if before else Change.ADD,
         )
+    for route in sorted(set(old.values())):
+        if route[:2] not in {each[:2] for each in network.routes(cable, facts.source)}:
+            yield step(
+                network.route(wanted, "delete", route),
+                f"no subnet of {cable.remote.cluster} any more",
+                network.route(wanted, "add", route),
+                done=False,
+                kind=Change.REMOVE,
+            )
     yield step(
         network.rule(cable, "add"),
         f"look table {network.TABLE} up",
@@ -90,11 +101,20 @@ def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     )
 
 
-def _made(phase: Phase, argv: Argv, why: str, undo: Argv | None, *, done: bool) -> Step:
+def _made(
+    phase: Phase,
+    argv: Argv,
+    why: str,
+    undo: Argv | None,
+    *,
+    done: bool,
+    kind: Change = Change.ADD,
+) -> Step:
     return Step(
         phase=phase,
         argv=argv,
         why=why,
         undo=(undo,) if undo else (),
         not_needed="there" if done else "",
+        kind=kind,
     )

@@ -8,7 +8,7 @@ from cablectl import guard, libreswan, offload, secret, xfrm
 from cablectl.cable import Cable, Connection
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Offload
-from cablectl.plan import Phase, Step
+from cablectl.plan import Change, Phase, Step
 
 DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
 
@@ -24,9 +24,19 @@ def steps(cable: Cable, facts: Facts, *, wait: bool, limit: float) -> Iterator[S
     yield from _guard(cable, facts)
     yield from _pluto(cable, facts)
     yield from _secret(cable, facts)
+    names, why = facts.outdated(cable), "the file says something else of it now"
     if _flushed(cable, facts):
-        yield from _unload(cable, facts)
-        facts = replace(facts, connections={})
+        names = (*facts.loaded(cable), *(name for name in names if name not in cable.names))
+        why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
+    for name in names:
+        yield Step(
+            phase=Phase.ADD,
+            argv=libreswan.delete(name),
+            why=why if name in cable.names else "the file has no such connection any more",
+            kind=Change.REMOVE,
+        )
+    kept = {name: each for name, each in facts.connections.items() if name not in names}
+    facts = replace(facts, connections=kept)
     yield from _connections(cable, facts)
     yield from _initiate(cable, facts)
     if wait:
@@ -41,6 +51,7 @@ def _guard(cable: Cable, facts: Facts) -> Iterator[Step]:
             argv=guard.remove(cable),
             why="guard: false",
             undo=(guard.load(cable),),
+            kind=Change.REMOVE,
             not_needed="" if there else "guard: false",
         )
         return
@@ -49,6 +60,7 @@ def _guard(cable: Cable, facts: Facts) -> Iterator[Step]:
         argv=guard.load(cable),
         why=f"nftables drops what has no IPsec (table {guard.name(cable)})",
         undo=() if there else (guard.remove(cable),),
+        kind=Change.ALTER if there else Change.ADD,
         not_needed="there" if guard.stands(cable, there) else "",
     )
 
@@ -119,23 +131,15 @@ def _secret(cable: Cable, facts: Facts) -> Iterator[Step]:
 
 
 def _flushed(cable: Cable, facts: Facts) -> bool:
-    """Tell whether pluto believes in policies that the kernel doesn't have."""
+    """Tell whether pluto believes in policies that the kernel doesn't have.
+
+    Then all connections are loaded anew: they share an IKE SA, and so what befalls one.
+    """
     return any(
         loaded.routed and each.routed and xfrm.policies(each)[0] not in facts.policies
         for each in cable.connections
         if (loaded := facts.connections.get(each.name))
     )
-
-
-def _unload(cable: Cable, facts: Facts) -> Iterator[Step]:
-    """Have pluto forget all connections: they share an IKE SA, and so what befalls one."""
-    for each in cable.connections:
-        if each.name in facts.connections:
-            yield Step(
-                phase=Phase.ADD,
-                argv=libreswan.delete(each.name),
-                why="somebody flushed the kernel's policies, and pluto doesn't know: load it anew",
-            )
 
 
 def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:

@@ -1,13 +1,16 @@
 """Cable and facts → the plan that removes what connect made and is still there."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from cablectl import guard, libreswan, secret, xfrm
 from cablectl.cable import Cable
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Overlay
 from cablectl.overlay import network
-from cablectl.plan import Action, Phase, Plan, Step
+from cablectl.plan import Action, Change, Phase, Plan, Step
+
+_gone = partial(Step, kind=Change.REMOVE)
 
 
 def plan(cable: Cable, facts: Facts) -> Plan:
@@ -24,19 +27,19 @@ def _unlink(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     there = facts.overlay
     old = {route[:2] for route in there.routes}  # whatever its source
     for route in network.routes(cable, facts.source):
-        yield Step(
+        yield _gone(
             phase=Phase.UNLINK,
             argv=network.route(wanted, "delete", route),
             why=f"a subnet of {cable.remote.cluster}",
             not_needed="" if route[:2] in old else "missing already",
         )
-    yield Step(
+    yield _gone(
         phase=Phase.UNLINK,
         argv=network.rule(cable, "delete"),
         why=f"nothing of ours is left in table {network.TABLE}",
         not_needed="" if there.rule else "missing already",
     )
-    yield Step(
+    yield _gone(
         phase=Phase.UNLINK,
         argv=network.delete_link(wanted),
         why="the device, and with it its addresses, settings and forwarding entries",
@@ -52,23 +55,27 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
     missing = "missing already" if facts.pluto is Pluto.RUNNING else "pluto isn't running"
     for each in cable.connections:
-        yield Step(
+        yield _gone(
             phase=Phase.DELETE,
             argv=libreswan.delete(each.name),
             why="its SAs and policies go with it",
             not_needed="" if each.name in loaded else missing,
         )
+    for name in facts.outdated(cable):
+        if name not in cable.names:
+            why = "of an earlier file of this cable"
+            yield _gone(phase=Phase.DELETE, argv=libreswan.delete(name), why=why)
     orphans = "left in the kernel by a pluto that died"
     for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
-        yield Step(phase=Phase.DELETE, argv=xfrm.delete_sa(sa), why=orphans)
+        yield _gone(phase=Phase.DELETE, argv=xfrm.delete_sa(sa), why=orphans)
     for each in cable.connections:
         for policy in xfrm.policies(each):
             if each.name not in loaded and policy in facts.policies:
-                yield Step(phase=Phase.DELETE, argv=xfrm.delete_policy(policy), why=orphans)
+                yield _gone(phase=Phase.DELETE, argv=xfrm.delete_policy(policy), why=orphans)
 
 
 def _unguard(cable: Cable, facts: Facts) -> Step:
-    return Step(
+    return _gone(
         phase=Phase.UNGUARD,
         argv=guard.remove(cable),
         why="nothing is left that it could let through",
@@ -79,8 +86,8 @@ def _unguard(cable: Cable, facts: Facts) -> Step:
 def _forget(cable: Cable, facts: Facts) -> Iterator[Step]:
     missing = "missing already" if facts.secret is Secret.ABSENT else ""
     remove, reread = secret.remove(cable)
-    yield Step(phase=Phase.FORGET, argv=remove, why=secret.path(cable), not_needed=missing)
-    yield Step(
+    yield _gone(phase=Phase.FORGET, argv=remove, why=secret.path(cable), not_needed=missing)
+    yield _gone(
         phase=Phase.FORGET,
         argv=reread,
         why="pluto forgets the key as well",

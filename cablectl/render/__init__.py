@@ -44,6 +44,7 @@ def as_json(plan: Plan) -> str:
                 {
                     "phase": step.phase.label,
                     "argv": step.argv,
+                    "change": step.change,
                     "why": step.why,
                     "undo": step.undo,
                     "needed": not step.not_needed,
@@ -54,6 +55,21 @@ def as_json(plan: Plan) -> str:
         },
         indent=2,
     )
+
+
+def as_difference(plan: Plan) -> str:
+    """Return what the plan would change, a line each: + added, ~ altered, - removed, = there.
+
+    Below what changes stands its command.
+    """
+    lines = [f"# {_title(plan)}"]
+    for step in plan.steps:
+        sign, label = step.change, step.phase.label
+        lines.append(
+            f"{sign} {label:9} {step.why}" + (f": {step.not_needed}" if step.not_needed else "")
+        )
+        lines += [] if step.not_needed else [f"    $ {shlex.join(step.argv)}"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def print_table(plan: Plan, stream: TextIO) -> None:

@@ -43,7 +43,7 @@ def test_up_and_away(lane: tuple[Lab, tuple[str, str]], shape: str) -> None:
     up_and_away(lab, tuple(zip(lab.gateways, cables, strict=True)), text)
     for gateway, release in zip(lab.gateways, releases, strict=True):
         assert gateway.run("ipsec", "--version").stdout.split()[-1] == release
-        planned = run(gateway, "plan", FILE).stdout
+        planned = run(gateway, "plan", FILE, "--format", "sh").stdout
         assert (" --forceencaps " in planned) == (release == "4.10")
         assert (" --encaps yes " in planned) == (release == "5.2")
         assert (f" --{shape.split()[0]} " in planned) == (release == "5.2")
