@@ -12,7 +12,7 @@ from cablectl.libreswan import Version
 from cablectl.model import IANA_VXLAN_PORT, Overlay
 from cablectl.offload import MODULES, Nic
 from cablectl.overlay import network
-from cablectl.pluto import LoadedConnection, selectors
+from cablectl.pluto import LoadedConnection, Shunt, selectors
 from cablectl.xfrm import Policy, SecurityAssociation
 
 
@@ -81,11 +81,11 @@ class Facts(Struct, frozen=True, kw_only=True):
     `path_mtu` is in bytes; `nic` leads to the peer; `to_load` are the kernel's modules of IPsec and
     its offload that are missing and can be loaded; `source` is the address that speaks for the host
     in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
-    leaves; `policies` (each with its reqid) and `sas` are all that the kernel has, ours or not;
-    `guard` is the cable's nftables table; `service_port` is what the name vxlan stands for here;
-    `unknown_algorithms` is what Libreswan says against those of the file; `not_ready` says what
-    keeps a cable from coming up here, each with what to do about it; `warnings` and `assumed` (what
-    a dry run did not read) are for a person to judge.
+    leaves; `shunts` are pluto's bare ones; `policies` (each with its reqid) and `sas` are all that
+    the kernel has, ours or not; `guard` is the cable's nftables table; `service_port` is what the
+    name vxlan stands for here; `unknown_algorithms` is what Libreswan says against those of the
+    file; `not_ready` says what keeps a cable from coming up here, each with what to do about it;
+    `warnings` and `assumed` (what a dry run did not read) are for a person to judge.
     """
 
     libreswan: Version
@@ -100,6 +100,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     unknown_algorithms: str = ""
     secret: Secret = Secret.ABSENT
     connections: dict[str, LoadedConnection] = {}
+    shunts: tuple[Shunt, ...] = ()
     policies: dict[Policy, int] = {}
     sas: tuple[SecurityAssociation, ...] = ()
     overlay: OverlayFacts = OverlayFacts()

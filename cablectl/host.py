@@ -19,7 +19,6 @@ from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
 from cablectl.libreswan import Version
 from cablectl.model import AnyAddress, Encapsulation, Geneve, Offload, Overlay, PskFile
 from cablectl.overlay import network
-from cablectl.pluto import LoadedConnection
 from cablectl.xfrm import Policy, SecurityAssociation
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
@@ -163,14 +162,14 @@ def offload_of(cable: Cable) -> offload.Report:
 def offload_of_all() -> list[offload.Report]:
     """Return the same of every cable that pluto has; HostNotReadyError without pluto."""
     refuse_others_than_root()
-    loaded = _connections()
-    if loaded is None:
+    status = pluto_status()
+    if status is None:
         raise HostNotReadyError(
             "pluto isn't running, so this host's cables can't be told",
             hint="start it, or name the cable's file",
         )
     reports = []
-    for name, connections in pluto.cables(loaded).items():
+    for name, connections in pluto.cables(status.connections).items():
         local, remote = connections[0].local.host, connections[0].remote.host
         path = _path(local, remote) if local and remote else None
         reports.append(_offload(name, connections, path))
@@ -226,17 +225,18 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         not_ready.append(problem)
     if warning:
         warnings.append(warning)
-    connections = _connections()
+    status = pluto_status()
     policies, sas = _xfrm()
     return replace(
         plain,
-        pluto=_startable() if connections is None else Pluto.RUNNING,
+        pluto=Pluto.RUNNING if status else _startable(),
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
         guard=_guard(cable),
         service_port=_service_port(),
         unknown_algorithms=_unknown_algorithms(cable),
         secret=held,
-        connections=connections or {},
+        connections=status.connections if status else {},
+        shunts=status.shunts if status else (),
         policies=policies,
         sas=sas,
         not_ready=tuple(not_ready),
@@ -256,12 +256,12 @@ def _unknown_algorithms(cable: Cable) -> str:
     return errors[0].partition("ERROR: ")[2] if told.returncode and errors else ""
 
 
-def _connections() -> dict[str, LoadedConnection] | None:
-    """Return what pluto has loaded; None if it isn't running."""
+def pluto_status() -> pluto.Status | None:
+    """Return what pluto has; None if it isn't running."""
     status = probe.run(*libreswan.STATUS)
     if status.returncode != 0:
         return None
-    return pluto.parse_connections(status.stdout, probe.output(*libreswan.TRAFFIC_STATUS))
+    return pluto.parse(status.stdout, probe.output(*libreswan.TRAFFIC_STATUS))
 
 
 def _startable() -> Pluto:

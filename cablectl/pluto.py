@@ -1,6 +1,8 @@
 """What pluto prints, as values: which connections it has, which are up, why one is not."""
 
 import re
+from collections.abc import Iterator
+from enum import StrEnum
 from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
@@ -26,28 +28,90 @@ class Selectors(Struct, frozen=True):
     remote: Side
 
 
+class Ike(StrEnum):
+    """How far a connection's IKE SA is; of those that share one, one alone has it."""
+
+    NONE = "none"
+    NEGOTIATING = "negotiating"
+    ESTABLISHED = "established"
+
+
+class ChildSa(Struct, frozen=True):
+    """A pair of SAs of a connection, in and out.
+
+    `serial` is pluto's own number; an SPI is written as the kernel does, and is empty where pluto
+    didn't tell; `added` is when, in seconds since 1970; `rekey_in` is in seconds.
+    """
+
+    serial: int
+    added: int
+    bytes_in: int
+    bytes_out: int
+    spi_in: str = ""
+    spi_out: str = ""
+    rekey_in: int | None = None
+
+
 class LoadedConnection(Struct, frozen=True):
     """A connection that pluto has; `selectors` is None where its line has a form unknown here."""
 
     routed: bool
     up: bool
     selectors: Selectors | None
+    child_sas: tuple[ChildSa, ...] = ()
+    ike: Ike = Ike.NONE
 
     def joins(self, wanted: Selectors) -> bool:
         """Tell whether it joins these, as far as its line could be read."""
         return self.selectors is None or same(self.selectors, wanted)
 
 
-# Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
+class Shunt(Struct, frozen=True):
+    """What pluto has the kernel do with packets for which no connection stands: hold, pass, drop.
+
+    Source and destination are networks.
+    """
+
+    source: str
+    destination: str
+    policy: str
+
+
+class Status(Struct, frozen=True):
+    """What pluto has: the connections by name, and the bare shunts."""
+
+    connections: dict[str, LoadedConnection]
+    shunts: tuple[Shunt, ...] = ()
+
+
+# Compiled at first use: a dry run needs none of them, and each costs it a millisecond. A number is
+# only taken whole, with what stands behind it.
 _CONNECTION = (
     r'^(?:\d{3} )?"(?P<name>[^"]+)"(?P<instance>\[\d+\])?: '
     r"(?P<selectors>[^; ]+\.\.\.[^; ]+); (?P<routing>[^;]+);"
 )
-_NETWORK = r"(?P<network>[^/\[=]+/\d+)(?:[:/](?P<protocol>[A-Z]+)(?:/(?P<port>[\d-]+))?)?"
-_HOST = r"(?P<host>\[[^]]+\]|[^:\[=]+)(?::(?P<ike>\d+))?(?:\[[^]]*\])?"
+_NETWORK = r"(?P<network>[^/\[=]+/\d{1,3})(?:[:/](?P<protocol>[A-Z]+)(?:/(?P<port>[\d-]{1,11}))?)?"
+_HOST = r"(?P<host>\[[^]]+\]|[^:\[=]+)(?::(?P<ike>\d{1,5}))?(?:\[[^]]*\])?"
 _LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
 _REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
-_CHILD_SA = r'^(?:\d{3} )?#\d+: "(?P<name>[^"]+)"(?:\[\d+\][^,]*)?, type=ESP,'
+# An instance has the peer's address behind its number.
+_STATE = r'^(?:\d{3} )?#(?P<serial>\d{1,19}): "(?P<name>[^"]+)"(?:\[\d+\] [^ ",#]+)?'
+_TRAFFIC = (
+    rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
+    r" inBytes=(?P<in>\d{1,20}), outBytes=(?P<out>\d{1,20}),"
+)
+_STORY = rf"{_STATE}:\d+ \w+ \((?P<story>[^()]+)\);(?P<timers>.*)"
+_REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
+_SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
+_SHUNT = (
+    r"^(?:\d{3} )?(?P<source>[\da-fA-F.:]+/\d{1,3})\S* -\w+->"
+    r" (?P<destination>[\da-fA-F.:]+/\d{1,3})\S* => %(?P<policy>\w+)\s"
+)
+
+
+def parse(status: str, traffic_status: str) -> Status:
+    """Return what `--status` and `--trafficstatus` print."""
+    return Status(parse_connections(status, traffic_status), parse_shunts(status))
 
 
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
@@ -56,26 +120,80 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     A connection is up only if it has a Child SA: an IKE SA alone carries nothing. Instances of a
     connection to any host count as the connection itself, which stays unrouted.
     """
-    up = parse_established(traffic_status)
-    found = (re.match(_CONNECTION, line) for line in status.splitlines())
+    sas = parse_child_sas(status, traffic_status)
+    ike = parse_ike(status)
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
-            up=line["name"] in up,
+            up=line["name"] in sas,
             selectors=_parse_selectors(line["selectors"]),
+            child_sas=sas.get(line["name"], ()),
+            ike=ike.get(line["name"], Ike.NONE),
         )
-        for line in found
-        if line and not line["instance"]
+        for line in _lines(_CONNECTION, status)
+        if not line["instance"]
     }
+
+
+def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa, ...]]:
+    """Return the Child SAs by the name of their connection, the newest last.
+
+    `--trafficstatus` has the SAs and what they carried; `--status`, or `--showstates`, their SPIs
+    and when they are replaced.
+    """
+    rekeys = {
+        (line["name"], line["serial"]): min(map(int, told))
+        for line in _lines(_STORY, status)
+        if (told := re.findall(_REKEY, line["timers"]))
+    }
+    spis = {(line["name"], line["serial"]): line for line in _lines(_SPIS, status)}
+    found: dict[str, tuple[ChildSa, ...]] = {}
+    for line in _lines(_TRAFFIC, traffic_status):
+        name, which = line["name"], (line["name"], line["serial"])
+        sa = ChildSa(
+            serial=int(line["serial"]),
+            added=int(line["added"]),
+            bytes_in=int(line["in"]),
+            bytes_out=int(line["out"]),
+            spi_in=_spi(spis[which]["in"]) if which in spis else "",
+            spi_out=_spi(spis[which]["out"]) if which in spis else "",
+            rekey_in=rekeys.get(which),
+        )
+        others = (each for each in found.get(name, ()) if each.serial != sa.serial)
+        found[name] = tuple(sorted((*others, sa), key=lambda each: each.serial))
+    return found
+
+
+def parse_ike(status: str) -> dict[str, Ike]:
+    """Return how far the IKE SAs are, by the names of the connections that have one."""
+    found: dict[str, Ike] = {}
+    for line in _lines(_STORY, status):
+        name, story = line["name"], line["story"]
+        if story == "established IKE SA":
+            found[name] = Ike.ESTABLISHED
+        elif not story.startswith("established "):
+            found.setdefault(name, Ike.NEGOTIATING)
+    return found
 
 
 def parse_established(traffic_status: str) -> frozenset[str]:
     """Return the names of the connections that have a Child SA."""
-    return frozenset(
-        found["name"]
-        for line in traffic_status.splitlines()
-        if (found := re.match(_CHILD_SA, line))
-    )
+    return frozenset(parse_child_sas("", traffic_status))
+
+
+def parse_shunts(status: str) -> tuple[Shunt, ...]:
+    """Return the bare shunts from what `--shuntstatus`, or `--status`, prints."""
+    lines = _lines(_SHUNT, status)
+    found = ((_network(each["source"]), _network(each["destination"]), each) for each in lines)
+    return tuple(Shunt(one, other, each["policy"]) for one, other, each in found if one and other)
+
+
+def _lines(pattern: str, text: str) -> Iterator[re.Match[str]]:
+    return (found for line in text.split("\n") if (found := re.match(pattern, line)))
+
+
+def _spi(digits: str) -> str:
+    return f"0x{digits:>08}"
 
 
 class Refusal(Struct, frozen=True):
@@ -197,20 +315,36 @@ def _alone(host: str | None) -> str:
 
 def _parse_selectors(text: str) -> Selectors | None:
     local, _, remote = text.partition("...")
-    ends = (re.match(_LOCAL, local), re.match(_REMOTE, remote))
-    if not (ends[0] and ends[1]):
+    ours, theirs = _side(re.match(_LOCAL, local)), _side(re.match(_REMOTE, remote))
+    return Selectors(ours, theirs) if ours and theirs else None
+
+
+def _side(found: re.Match[str] | None) -> Side | None:
+    if not found:
         return None
-    return Selectors(_side(ends[0]), _side(ends[1]))
-
-
-def _side(found: re.Match[str]) -> Side:
-    host = found["host"].strip("[]")
+    host: str | None = found["host"].strip("[]")
     port = found["port"]
+    if host == "%any":
+        host = None
+    elif not _network(_alone(host)):
+        return None
+    network = _network(found["network"] or _alone(host))  # the host itself
+    if not network:
+        return None
     return Side(
-        None if host == "%any" else host,
+        host,
         int(found["ike"]) if found["ike"] else None,
-        found["network"] or _alone(host),  # the host itself
+        network,
         found["protocol"],
         # 4.10 prints any as 0-65535, and 5.2 those of a protocol without ports as 0.
         (int(port) or None) if port and port.isdecimal() else None,
     )
+
+
+def _network(text: str) -> str:
+    """Return the network if it is one; else nothing."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return ""
+    return text

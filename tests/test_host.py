@@ -17,6 +17,7 @@ from cablectl.libreswan import LATEST, Version
 from cablectl.model import PskEnv, PskFile
 from cablectl.offload import Nic
 from cablectl.plan import connect
+from cablectl.pluto import Ike
 from tests.documents import shaped
 from tests.test_guard import LISTING
 from tests.test_pluto import blocks
@@ -117,7 +118,11 @@ class TestFacts:
         assert facts.policies.keys() == expected.policies.keys()
         assert replace(facts.overlay, link=expected.overlay.link) == expected.overlay
         expected = replace(expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic)
-        assert replace(facts, service_port=4789) == expected
+        loaded = {
+            name: replace(each, child_sas=(), ike=Ike.NONE)
+            for name, each in facts.connections.items()
+        }
+        assert replace(facts, service_port=4789, connections=loaded) == expected
         assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
         assert connect.plan(here, facts).needed == ()
         assert tmp_path.is_dir()
@@ -171,7 +176,7 @@ def test_not_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dead_pluto_and_no_systemd(
     here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "_connections", lambda: None)
+    monkeypatch.setattr(host, "pluto_status", lambda: None)
     monkeypatch.setattr(host, "_startable", lambda: Pluto.DOWN)
     assert gateway
     facts = host.facts(here)
