@@ -34,6 +34,9 @@ printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
 [ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ echo "it broke"; exit 7; }}
 """
 
+# As --trafficstatus prints a Child SA.
+TRAFFIC = '006 #{}: "{}", type=ESP, add_time=1795489788, inBytes=0, outBytes=0, maxBytes=2^63B\n'
+
 
 class Commands:
     """The stand-ins: what they ran, and which one is to fail."""
@@ -51,7 +54,7 @@ class Commands:
         (self.folder / "fail_at").write_text(str(number))
 
     def established(self, *names: str) -> None:
-        lines = [f'006 #{i}: "{name}", type=ESP, inBytes=0\n' for i, name in enumerate(names)]
+        lines = [TRAFFIC.format(i, name) for i, name in enumerate(names)]
         (self.folder / "traffic").write_text("".join(lines))
 
     @property
@@ -237,7 +240,7 @@ class TestWaiting:
     def test_a_peer_that_answers_at_the_last_moment_is_up(
         self, cable: Cable, commands: Commands
     ) -> None:
-        lines = (f'006 #1: "{each.name}", type=ESP, x\n' for each in cable.connections)
+        lines = (TRAFFIC.format(1, each.name) for each in cable.connections)
         (commands.folder / "late").write_text("".join(lines))
         told = Told()
         plans = (self.plan(cable), connect.plan(cable, made(cable)))
