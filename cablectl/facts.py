@@ -83,9 +83,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
     leaves; `shunts` are pluto's bare ones; `policies` (each with its reqid) and `sas` are all that
     the kernel has, ours or not; `guard` is the cable's nftables table; `service_port` is what the
-    name vxlan stands for here; `unknown_algorithms` is what Libreswan says against those of the
-    file; `not_ready` says what keeps a cable from coming up here, each with what to do about it;
-    `warnings` and `assumed` (what a dry run did not read) are for a person to judge.
+    name vxlan stands for here; `algorithms` are those of the file in pluto's words, None if not
+    known; `unknown_algorithms` is what Libreswan says against them; `not_ready` says what keeps a
+    cable from coming up here, each with what to do about it; `warnings` and `assumed` (what a dry
+    run did not read) are for a person to judge.
     """
 
     libreswan: Version
@@ -97,6 +98,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     to_load: tuple[str, ...] = MODULES
     guard: Guard | None = None
     service_port: int | None = IANA_VXLAN_PORT
+    algorithms: tuple[str, ...] | None = None
     unknown_algorithms: str = ""
     secret: Secret = Secret.ABSENT
     connections: dict[str, LoadedConnection] = {}
@@ -114,18 +116,23 @@ class Facts(Struct, frozen=True, kw_only=True):
         return {name: self.connections[name] for name in names if name in self.connections}
 
     def outdated(self, cable: Cable) -> tuple[str, ...]:
-        """Return the names of connections of an earlier file that the cable has no more, or else.
+        """Return the names of connections that the file has no more, or says something else of.
 
         Only where cablectl's secret is there: the names alone are Submariner's as well.
         """
         if self.secret is Secret.ABSENT:
             return ()
         wanted = {each.name: pluto.selectors(each) for each in cable.connections}
+
+        def is_as_wanted(name: str, loaded: LoadedConnection) -> bool:
+            same = self.algorithms in (None, loaded.esp)
+            return name in wanted and loaded.joins(wanted[name]) and same
+
         return tuple(
             name
             for name, loaded in self.connections.items()
             if pluto.cable_of(name, loaded) == cable.remote.cable_name
-            and (name not in wanted or not loaded.joins(wanted[name]))
+            and not is_as_wanted(name, loaded)
         )
 
     def is_up(self, name: str) -> bool:
@@ -144,7 +151,9 @@ def connected(cable: Cable, before: Facts, mtu: int, *, up: bool = True) -> Fact
         to_load=(),
         secret=Secret.SAME if cable.connections else Secret.ABSENT,
         connections={
-            each.name: LoadedConnection(each.routed, up, selectors(each))
+            each.name: LoadedConnection(
+                each.routed, up, selectors(each), esp=before.algorithms or ()
+            )
             for each in cable.connections
         },
         guard=guard.made(cable) if cable.guarded else None,

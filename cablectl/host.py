@@ -103,7 +103,7 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
     if version is None:
         try:
             version = libreswan_version()
-            unknown = _unknown_algorithms(cable)
+            _, unknown = _algorithms(cable)
         except HostNotReadyError:
             version = libreswan.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
@@ -227,13 +227,15 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         warnings.append(warning)
     status = pluto_status()
     policies, sas = _xfrm()
+    algorithms, unknown = _algorithms(cable)
     return replace(
         plain,
         pluto=Pluto.RUNNING if status else _startable(),
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
         guard=_guard(cable),
         service_port=_service_port(),
-        unknown_algorithms=_unknown_algorithms(cable),
+        algorithms=algorithms,
+        unknown_algorithms=unknown,
         secret=held,
         connections=status.connections if status else {},
         shunts=status.shunts if status else (),
@@ -244,16 +246,17 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
     )
 
 
-def _unknown_algorithms(cable: Cable) -> str:
-    """Return what Libreswan's own parser says against the file's algorithms, if anything."""
+def _algorithms(cable: Cable) -> tuple[tuple[str, ...] | None, str]:
+    """Return the file's algorithms in Libreswan's own words, and what it says against them."""
     asked = libreswan.algorithms_to_parse(cable)
     if not asked:
-        return ""
+        return (), ""
     told = probe.run("ipsec", "algparse", "-v2", "-pfs", asked)
     errors = [
         line for line in told.stdout.splitlines() + told.stderr.splitlines() if "ERROR" in line
     ]
-    return errors[0].partition("ERROR: ")[2] if told.returncode and errors else ""
+    problem = errors[0].partition("ERROR: ")[2] if told.returncode and errors else ""
+    return pluto.parse_algorithms(told.stdout) or None, problem
 
 
 def pluto_status() -> pluto.Status | None:

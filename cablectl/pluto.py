@@ -53,13 +53,17 @@ class ChildSa(Struct, frozen=True):
 
 
 class LoadedConnection(Struct, frozen=True):
-    """A connection that pluto has; `selectors` is None where its line has a form unknown here."""
+    """A connection that pluto has; `selectors` is None where its line has a form unknown here.
+
+    `esp` are the algorithms that it was told, in its own words; none if it has its defaults.
+    """
 
     routed: bool
     up: bool
     selectors: Selectors | None
     child_sas: tuple[ChildSa, ...] = ()
     ike: Ike = Ike.NONE
+    esp: tuple[str, ...] = ()
 
     def joins(self, wanted: Selectors) -> bool:
         """Tell whether it joins these, as far as its line could be read."""
@@ -103,6 +107,8 @@ _TRAFFIC = (
 _STORY = rf"{_STATE}:\d+ \w+ \((?P<story>[^()]+)\);(?P<timers>.*)"
 _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
+_ESP = r'^(?:\d{3} )?"(?P<name>[^"]+)":   ESP algorithms: (?P<esp>[^\n]+)$'
+_ALGORITHM = r"^\t(?P<algorithm>\S+)$"
 _SHUNT = (
     r"^(?:\d{3} )?(?P<source>[\da-fA-F.:]+/\d{1,3})\S* -\w+->"
     r" (?P<destination>[\da-fA-F.:]+/\d{1,3})\S* => %(?P<policy>\w+)\s"
@@ -122,6 +128,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     """
     sas = parse_child_sas(status, traffic_status)
     ike = parse_ike(status)
+    esp = {line["name"]: tuple(line["esp"].split(", ")) for line in _lines(_ESP, status)}
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
@@ -129,6 +136,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             selectors=_parse_selectors(line["selectors"]),
             child_sas=sas.get(line["name"], ()),
             ike=ike.get(line["name"], Ike.NONE),
+            esp=esp.get(line["name"], ()),
         )
         for line in _lines(_CONNECTION, status)
         if not line["instance"]
@@ -186,6 +194,11 @@ def parse_shunts(status: str) -> tuple[Shunt, ...]:
     lines = _lines(_SHUNT, status)
     found = ((_network(each["source"]), _network(each["destination"]), each) for each in lines)
     return tuple(Shunt(one, other, each["policy"]) for one, other, each in found if one and other)
+
+
+def parse_algorithms(told: str) -> tuple[str, ...]:
+    """Return the algorithms that `ipsec algparse` made out, in pluto's own words."""
+    return tuple(line["algorithm"] for line in _lines(_ALGORITHM, told))
 
 
 def _lines(pattern: str, text: str) -> Iterator[re.Match[str]]:

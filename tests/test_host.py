@@ -117,7 +117,9 @@ class TestFacts:
         assert expected.overlay.link.info.items() < seen.info.items()
         assert facts.policies.keys() == expected.policies.keys()
         assert replace(facts.overlay, link=expected.overlay.link) == expected.overlay
-        expected = replace(expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic)
+        expected = replace(
+            expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic, algorithms=()
+        )
         loaded = {
             name: replace(each, child_sas=(), ike=Ike.NONE)
             for name, each in facts.connections.items()
@@ -282,7 +284,8 @@ def test_what_libreswan_says_against_an_algorithm(cable: Cable, fp: FakeProcess)
     )
     command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
     fp.register(command, stdout=told, returncode=1)
-    unknown = host._unknown_algorithms(this)
+    algorithms, unknown = host._algorithms(this)
+    assert algorithms is None
     assert unknown == "ESP encryption algorithm 'aes_foo' is not recognized"
     with pytest.raises(UsageError, match="aes_foo"):
         connect.plan(this, Facts(libreswan=Version(4, 10), unknown_algorithms=unknown))
@@ -292,4 +295,4 @@ def test_without_algparse_nothing_is_said(cable: Cable, fp: FakeProcess) -> None
     this = replace(cable, ipsec=replace(cable.ipsec, esp=("aes_foo-null",)))
     command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
     fp.register(command, stderr="ipsec: unknown command: algparse\n", returncode=1)
-    assert host._unknown_algorithms(this) == ""
+    assert host._algorithms(this) == (None, "")

@@ -282,6 +282,15 @@ class TestAChangedFile:
         there = replace(made.overlay, routes=made.overlay.routes | {theirs})
         assert connect.plan(cable, replace(made, overlay=there)).needed == ()
 
+    def test_other_algorithms(self, cable: Cable, made: Facts) -> None:
+        """The facts have the new file's in pluto's words, the connections the old one's."""
+        plan = connect.plan(cable, replace(made, algorithms=("AES_GCM_16-NONE-MODP2048",)))
+        names = [each.name for each in cable.connections]
+        assert signs(plan)[:2] == [f"- ipsec whack --delete --name {name}" for name in names]
+        assert Phase.ADD in {step.phase for step in plan.needed[2:]}
+        assert connect.plan(cable, replace(made, algorithms=())).needed == ()
+        assert connect.plan(cable, replace(made, algorithms=None)).needed == ()
+
     def test_other_subnets_in_tunnel_mode(self) -> None:
         """The first pair of subnets becomes another, the second is no more."""
         cable = shaped("tunnel v4")

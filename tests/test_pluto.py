@@ -147,6 +147,18 @@ def test_bare_shunts(older: States) -> None:
     assert pluto.parse_shunts(line) == (Shunt("10.106.208.1/32", "10.106.208.2/32", "pass"),)
 
 
+def test_the_algorithms_of_a_connection_are_those_of_its_parser() -> None:
+    """As 4.10 and 5.2 print them of `esp: [aes256-sha2_256, aes_gcm]`; none are its defaults."""
+    told = "algparse -v2 -pfs 'esp=…'\n\tAES_CBC_256-HMAC_SHA2_256_128\n\tAES_GCM_16-NONE\n"
+    for number in ("000 ", ""):
+        line = f'{number}"x": 172.18.0.8...172.18.0.7; unrouted; eroute owner: #0'
+        algorithms = "AES_CBC_256-HMAC_SHA2_256_128, AES_GCM_16-NONE"
+        status = f'{line}\n{number}"x":   ESP algorithms: {algorithms}\n'
+        loaded = pluto.parse_connections(status, "")["x"]
+        assert loaded.esp == pluto.parse_algorithms(told) == tuple(algorithms.split(", "))
+        assert pluto.parse_connections(line, "")["x"].esp == ()
+
+
 def test_only_esp_counts() -> None:
     line = "006 #3: \"x\", type={}, add_time=1795438861, inBytes=0, outBytes=0, id='172.18.0.7'"
     assert pluto.parse_established(line.format("ESP")) == {"x"}
