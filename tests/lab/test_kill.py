@@ -5,35 +5,39 @@ SIGKILL comes when a step is announced: the one before is done, this one is or i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
-from .cable import FILE, child_sas, connected, connections, ping, prepare, run, torn_down
+from .cable import FILE, child_sas, connected, connections, ping, prepare, torn_down
 from .gateways import Gateway, Lab
-from .rooms import PROGRAM
 from .traffic import changes
+from .warm import Warm
 
 pytestmark = pytest.mark.lab
 
 
-def killed(gateway: Gateway, action: str, number: int) -> bool:
+def killed(program: Warm, action: str, number: int) -> bool:
     """Kill a run when it announces a step; tell whether it came that far."""
-    with gateway.popen(PROGRAM, action, FILE) as process:
-        assert process.stderr
-        for line in process.stderr:
-            if line.startswith(f"[{number}/"):
-                process.kill()
-                return True
-            assert not line.startswith("[undo]"), line
-    return False
+    code, said = program.run(action, FILE, kill_at=number)
+    assert "[undo]" not in said
+    assert code in (0, -signal.SIGKILL), said
+    return code != 0
 
 
-def done(gateway: Gateway, action: str) -> str:
-    """Run to the end what must succeed; return what it said beside the result."""
-    result = run(gateway, action, FILE)
-    assert result.returncode == 0, result.stderr
-    return result.stderr
+def done(program: Warm, action: str) -> str:
+    """Run to the end what must succeed; return what it said."""
+    code, said = program.run(action, FILE)
+    assert code == 0, said
+    return said
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
 
 
 def assert_up(gateway: Gateway) -> None:
@@ -42,36 +46,39 @@ def assert_up(gateway: Gateway) -> None:
     assert ping(gateway).returncode == 0
 
 
-def test_killed_at_every_step(lab: Lab, record_property: Callable[[str, object], None]) -> None:
+def test_killed_at_every_step(
+    lab: Lab, stack: ExitStack, record_property: Callable[[str, object], None]
+) -> None:
     """The gateway that initiates is killed; its peer stays connected all the time."""
     c1, c2 = lab.gateways
     for gateway in lab.gateways:
         prepare(gateway)
     before = c2.snapshot()
     connected(c1, c2)
-    done(c2, "teardown")
+    program = stack.enter_context(closing(Warm(c2)))
+    done(program, "teardown")
     assert changes(before, c2.snapshot()) == ""
     survived = dict.fromkeys(
         ("connect, connect", "teardown, connect", "teardown, teardown", "connect, teardown"), 0
     )
     number = 1
-    while killed(c2, "connect", number):
-        told = done(c2, "connect")
+    while killed(program, "connect", number):
+        told = done(program, "connect")
         assert number == 1 or f"an earlier connect was cut off at step {number} of" in told
         assert_up(c2)
         survived["connect, connect"] += 1
 
-        if killed(c2, "teardown", number):
-            done(c2, "connect")
+        if killed(program, "teardown", number):
+            done(program, "connect")
             assert_up(c2)
             survived["teardown, connect"] += 1
-            assert killed(c2, "teardown", number)
+            assert killed(program, "teardown", number)
             survived["teardown, teardown"] += 1
-        done(c2, "teardown")
+        done(program, "teardown")
         assert changes(before, c2.snapshot()) == ""
 
-        killed(c2, "connect", number)
-        done(c2, "teardown")
+        killed(program, "connect", number)
+        done(program, "teardown")
         assert changes(before, c2.snapshot()) == ""
         survived["connect, teardown"] += 1
         number += 1

@@ -1,0 +1,69 @@
+"""The program, imported once and forked for each run: of many runs each saves the time to start.
+
+Lines of standard input are a step's number and a command line; the run is killed by SIGKILL when it
+announces that step (0: never). The answer is a line of JSON: exit code, and all that was said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+from .gateways import Gateway
+from .rooms import CHECKOUT
+
+
+class Warm:
+    """The program on a gateway; to be closed."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._process = gateway.popen(
+            "env", f"PYTHONPATH={CHECKOUT}", sys.executable, "-m", __name__
+        )
+
+    def run(self, *args: str, kill_at: int = 0) -> tuple[int, str]:
+        """Return exit code (-9 if it was killed) and output of a run."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(kill_at, *args, file=self._process.stdin, flush=True)
+        code, said = json.loads(self._process.stdout.readline() or self._process.stderr.read())  # type: ignore[union-attr]
+        return int(code), str(said)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+def main() -> None:
+    """Serve standard input."""
+    from cablectl import cli, execute  # what takes the time
+
+    assert execute
+    for line in sys.stdin:
+        number, *args = line.split()
+        read, write = os.pipe()
+        pid = os.fork()
+        if not pid:
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            sys.argv = ["cablectl", *args]
+            try:
+                cli.main()
+            except SystemExit as end:
+                sys.stdout.flush()
+                os._exit(int(end.code or 0))
+        os.close(write)
+        said = ""
+        with os.fdopen(read) as stream:
+            for text in stream:
+                said += text
+                if text.startswith(f"[{number}/"):
+                    os.kill(pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(json.dumps([code, said]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
