@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from cablectl.errors import UsageError
 from cablectl.model import (
     IANA_VXLAN_PORT,
+    PLUTO_PORTS,
     AnyAddress,
     AnyNetwork,
     Encapsulation,
@@ -212,6 +213,12 @@ class Cable(Struct, frozen=True, kw_only=True):
 
     def _ike_port(self, endpoint: Endpoint) -> int:
         return endpoint.ike_port or self.ipsec.ike_port
+
+    @property
+    def ike_ports(self) -> tuple[int, ...]:
+        """The ports that IKE, and ESP in UDP, go to: pluto's own and those of the file."""
+        ends = (end for each in self.connections for end in (each.local, each.remote))
+        return tuple(sorted({*PLUTO_PORTS, *(end.ike_port for end in ends if end.ike_port)}))
 
     @property
     def identities(self) -> tuple[str, ...]:

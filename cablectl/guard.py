@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from cablectl.cable import Cable
 from cablectl.libreswan import Argv
-from cablectl.model import PLUTO_PORTS, Geneve, Gre, Mode, Vxlan
+from cablectl.model import Geneve, Gre, Mode, Vxlan
 from cablectl.overlay.vxlan import port as vxlan_port
 
 PRIORITY = -10  # before the filters of others, so that theirs never see such a packet
@@ -138,7 +138,8 @@ def _between_gateways(cable: Cable) -> Iterator[Rule]:
             case None:
                 hosts = _hosts(cable, chain)
                 yield Rule(chain, f"{hosts} meta l4proto esp")
-                yield Rule(chain, f"{hosts} udp dport {{ {_ike_ports(cable)} }}")
+                ports = ", ".join(map(str, cable.ike_ports))
+                yield Rule(chain, f"{hosts} udp dport {{ {ports} }}")
                 if cable.local.address.version == 6:
                     yield Rule(chain, f"{hosts} icmpv6 type 133-137")  # neighbour discovery
                 yield Rule(chain, hosts, chain)
@@ -154,11 +155,6 @@ def _hosts(cable: Cable, chain: str) -> str:
     source, target = ends if chain == "out" else ends[::-1]
     family = "ip" if source.version == 4 else "ip6"
     return f"{family} saddr {source} {family} daddr {target}"
-
-
-def _ike_ports(cable: Cable) -> str:
-    told = (end.ike_port for each in cable.connections for end in (each.local, each.remote))
-    return ", ".join(map(str, sorted({*PLUTO_PORTS, *(port for port in told if port)})))
 
 
 def _subnets(cable: Cable) -> Iterator[Rule]:

@@ -68,8 +68,6 @@ def _leaves_with(cable: Cable) -> str:
 
 def _source(cable: Cable) -> str:
     """Return the address that this host has in its own cluster's subnets, if it has one."""
-    if not cable.overlay:
-        return ""
     held = (ip_address(each) for each in addresses())
     ours = (each for each in held for subnet in cable.local.networks if each in subnet)
     return str(min(ours, key=int, default=""))
@@ -138,7 +136,7 @@ def facts(cable: Cable) -> Facts:
     plain = Facts(
         libreswan=version,
         path_mtu=path.mtu if path else ASSUMED_PATH_MTU,
-        nic=kernel.nic(path.device) if path and cable.connections else None,
+        nic=kernel.nic(path.device) if path else None,
         source=_source(cable),
         leaves_with=_leaves_with(cable) if path else "",
         overlay=_overlay(cable, cable.overlay) if cable.overlay else OverlayFacts(),
@@ -197,15 +195,22 @@ def _offload(
     )
 
 
-def _guard(cable: Cable) -> guard.Guard | None:
+def sas_of(cable: Cable) -> tuple[SecurityAssociation, ...]:
+    """Return the cable's SAs, with what they carried so far."""
+    return xfrm.sas_of(cable.connections, *_xfrm())
+
+
+def guard_of(cable: Cable) -> guard.Guard | None:
+    """Return the cable's nftables table, with what it dropped so far; None if there is none."""
     listing = probe.if_any("nft", "-j", "list", "table", *guard.name(cable).split())
     return guard.parse(probe.decoded(listing)) if listing else None
 
 
 def _xfrm() -> tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]:
     policies = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
-    # -d: with what a NIC does of it; nokeys: without what nobody may see.
-    return policies, xfrm.parse_sas(probe.output("ip", "-d", "xfrm", "state", "list", "nokeys"))
+    # -d: with what a NIC does of it; -s: what it carried; nokeys: without what nobody may see.
+    listed = probe.output("ip", "-s", "-d", "xfrm", "state", "list", "nokeys")
+    return policies, xfrm.parse_sas(listed)
 
 
 def refuse_others_than_root() -> None:
@@ -232,7 +237,7 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         plain,
         pluto=Pluto.RUNNING if status else _startable(),
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
-        guard=_guard(cable),
+        guard=guard_of(cable),
         service_port=_service_port(),
         algorithms=algorithms,
         unknown_algorithms=unknown,

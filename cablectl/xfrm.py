@@ -24,6 +24,7 @@ _SA = (
     r"src (?P<source>\S+) dst (?P<destination>\S+)\s+proto (?P<protocol>\S+)"
     r" spi (?P<spi>0x\w+)\S* reqid (?P<reqid>\d+)"
 )
+_CARRIED = r"lifetime current:\s+(?P<bytes>\d+)\(bytes\), (?P<packets>\d+)\(packets\)"
 _OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
 
 
@@ -41,7 +42,9 @@ class Policy(Struct, frozen=True):
 class SecurityAssociation(Struct, frozen=True):
     """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies.
 
-    `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all.
+    `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all. `encapsulated`
+    says whether its ESP is in UDP; `bytes` and `packets` are what it carried: of transport mode
+    without the IP header, of tunnel mode the whole inner packet.
     """
 
     source: str
@@ -51,6 +54,9 @@ class SecurityAssociation(Struct, frozen=True):
     reqid: int
     offload: str = ""
     device: str = ""
+    encapsulated: bool = False
+    bytes: int = 0
+    packets: int = 0
 
 
 def policies(connection: Connection) -> tuple[Policy, ...]:
@@ -128,13 +134,16 @@ def parse_policies(text: str) -> dict[Policy, int]:
 
 
 def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
-    """Return the SAs that `ip xfrm state nokeys` lists.
+    """Return the SAs that `ip -s xfrm state list nokeys` lists.
 
     Left out are those with SPI 0: the kernel's reminders that it asked for an SA. They can't be
     deleted and go by themselves after net.core.xfrm_acq_expires seconds.
     """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
-    found = ((re.match(_SA, block), re.search(_OFFLOAD, block)) for block in blocks)
+    found = (
+        (block, re.match(_SA, block), re.search(_OFFLOAD, block), re.search(_CARRIED, block))
+        for block in blocks
+    )
     return tuple(
         SecurityAssociation(
             source=sa["source"],
@@ -144,8 +153,11 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
             reqid=int(sa["reqid"]),
             offload=(offload["mode"] or "crypto") if offload else "",
             device=offload["device"] if offload else "",
+            encapsulated="\tencap type espinudp " in block,
+            bytes=int(carried["bytes"]) if carried else 0,
+            packets=int(carried["packets"]) if carried else 0,
         )
-        for sa, offload in found
+        for block, sa, offload, carried in found
         if sa and int(sa["spi"], 16)
     )
 
