@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots modules demo lint bench docs clean
+.PHONY: help system setup test fast lab roots modules demo pictures lint bench docs clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
@@ -50,6 +50,10 @@ modules: system ## make what the lab boots where this machine's kernel has no ES
 
 demo: setup modules ## show the main job on two real gateways, from plan to ping to teardown
 	tests/lab/boot $(BIN)/python -m tests.lab.demo
+
+pictures: setup modules ## draw what the README shows of the program, on two real gateways
+	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m tests.lab.pictures && \
+		mkdir -p docs/pictures && cp "$$LAB_RESULTS"/*.svg docs/pictures/ && rm -r "$$LAB_RESULTS"
 
 lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff format --check
