@@ -14,23 +14,18 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from cablectl import libreswan, pluto, secret, xfrm
+from cablectl import keys, libreswan, pluto, secret, xfrm
 from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
-from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
+from cablectl.facts import Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import Argv, Version
-from cablectl.model import Geneve, Overlay, PskFile
+from cablectl.model import Geneve, Overlay
 from cablectl.overlay import network
 from cablectl.pluto import LoadedConnection
 
 PROBE_LIMIT = 5  # seconds
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
 _PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2"}
-
-
-def put_into_environment(variable: str, key: str) -> None:
-    """Keep a key where the commands of a plan read it, and nobody but root can."""
-    os.environ[variable] = key
 
 
 def addresses() -> frozenset[str]:
@@ -142,13 +137,7 @@ def facts(cable: Cable) -> Facts:
 
 
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
-    warnings: list[str] = []
-    not_ready = [*plain.not_ready, *_not_ready(cable)]
-    held, problem, warning = _secret(cable)
-    if problem:
-        not_ready.append(problem)
-    if warning:
-        warnings.append(warning)
+    key = keys.find(cable)
     connections = _connections()
     return replace(
         plain,
@@ -156,12 +145,12 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         modules=_has_module("xfrm_user") and _has_module(_esp(cable)),
         service_port=_service_port(),
         unknown_algorithms=_unknown_algorithms(cable),
-        secret=held,
+        secret=key.held,
         connections=connections or {},
         policies=xfrm.parse_policies(_output("ip", "xfrm", "policy")),
         sas=xfrm.parse_sas(_output("ip", "xfrm", "state", "list", "nokeys")),
-        not_ready=tuple(not_ready),
-        warnings=tuple(warnings),
+        not_ready=(*plain.not_ready, *_not_ready(cable), *key.problems),
+        warnings=key.warnings,
     )
 
 
@@ -241,33 +230,6 @@ def _service_port() -> int | None:
         return socket.getservbyname("vxlan", "udp")
     except OSError:
         return None
-
-
-def _secret(cable: Cable) -> tuple[Secret, tuple[str, str] | None, str]:
-    """Return what the secrets file holds, why the key can't be had, and a warning."""
-    psk, warning = cable.ipsec.psk, ""
-    try:
-        there: bytes | None = Path(secret.path(cable)).read_bytes()
-    except OSError:
-        there = None
-    if isinstance(psk, PskFile):
-        make = f"umask 077; head -c 32 /dev/urandom | base64 >{psk.path}; copy it to the peer"
-        try:
-            raw = Path(psk.path).read_bytes()
-            if Path(psk.path).stat().st_mode & 0o077:
-                warning = f"{psk.path} can be read by others than root: chmod 600 {psk.path}"
-        except OSError as error:
-            held = Secret.ABSENT if there is None else Secret.OTHER
-            return held, (f"ipsec.psk.file: {psk.path}: {error.strerror}", make), ""
-    else:
-        make = f"export {psk.variable} before you connect"
-        raw = os.environb.get(psk.variable.encode(), b"")
-    key = secret.key(raw)
-    problem = None if key else ("ipsec.psk: the pre-shared key is empty", make)
-    if there is None:
-        return Secret.ABSENT, problem, warning
-    same = there == secret.line(cable, key)
-    return Secret.SAME if same else Secret.OTHER, problem, warning
 
 
 def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import connect, import_, plan, teardown
+from cablectl.cli import connect, import_, plan, secret, teardown
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(tea
 app.command(
     "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"
 )(import_.import_)
+app.add_typer(secret.app, name="secret")
 
 
 def _version(wanted: bool) -> None:
