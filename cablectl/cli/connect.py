@@ -10,12 +10,14 @@ from cablectl.cli import common
 from cablectl.plan import Action
 from cablectl.plan import connect as planning
 
+DAY = 24 * 60 * 60  # seconds
+
 
 def connect(
     files: common.Files,
     local: common.Local = None,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="S", help="Seconds to wait for the Child SAs.")
+        int, typer.Option(min=1, max=DAY, metavar="S", help="Seconds to wait for the Child SAs.")
     ] = planning.WAIT_LIMIT,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.")
