@@ -221,12 +221,14 @@ class Cable(Struct, frozen=True, kw_only=True):
         return tuple(sorted({*PLUTO_PORTS, *(end.ike_port for end in ends if end.ike_port)}))
 
     @property
-    def identities(self) -> tuple[str, ...]:
-        """Who the pre-shared key is for: both ends of every connection, each once."""
+    def identities(self) -> tuple[tuple[str, str], ...]:
+        """Who the pre-shared key is for: the two ends of every connection, each pair once."""
         named = (
-            each.identity or str(each.host)
-            for connection in self.connections
-            for each in (connection.local, connection.remote)
+            (
+                each.local.identity or str(each.local.host),
+                each.remote.identity or str(each.remote.host),
+            )
+            for each in self.connections
         )
         return tuple(dict.fromkeys(named))
 
@@ -268,7 +270,7 @@ class Network(Struct, frozen=True, kw_only=True):
             if name in (endpoint.cluster, endpoint.hostname, str(endpoint.address)):
                 return endpoint
         raise UsageError(
-            f"--local {name}: no endpoint has that cluster, hostname or address",
+            f"--local {name!r}: no endpoint has that cluster, hostname or address",
             hint=f"the endpoints are {self._listed}",
         )
 

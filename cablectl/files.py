@@ -4,8 +4,9 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
-from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.errors import UsageError
 
 MAX_FILE = 1 << 20  # bytes; 2,000 endpoints are a third of it
 
@@ -15,16 +16,27 @@ def read(name: str) -> str:
 
     UsageError if it is no readable, small, regular text file.
     """
-    if name == "-":
-        return _text(sys.stdin.buffer.read(MAX_FILE + 1), "standard input")
-    path = Path(name)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{name}: not a regular file", hint="give the path of a YAML file")
-        with path.open("rb") as file:
+        if name == "-":
+            given = sys.stdin.buffer.read(MAX_FILE + 1) if sys.stdin else b""  # None if closed
+            return _text(given, "standard input")
+        with opened(name) as file:
             return _text(file.read(MAX_FILE + 1), name)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None
+
+
+def opened(name: str, flags: int = 0) -> BinaryIO:
+    """Open a regular file to read it; UsageError if it is another kind of thing, or OSError.
+
+    Looked at when it is open, so that nothing else can take its place, and not waited for: a FIFO
+    has no writer.
+    """
+    number = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | flags)
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise UsageError(f"{name}: not a regular file", hint="give the path of a file")
+    return os.fdopen(number, "rb")
 
 
 def _text(content: bytes, name: str) -> str:
@@ -47,28 +59,3 @@ def write(name: str, text: str) -> None:
         raise UsageError(f"{name}: there is one already", hint="remove it first") from None
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None
-
-
-def write_key(name: str, key: str) -> bool:
-    """Write a key to a file of its own, readable by its owner alone; tell whether it was new.
-
-    HostNotReadyError if the file holds another key, or can't be written.
-    """
-    content = f"{key}\n".encode()
-    new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        Path(name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(name, new, 0o600), "wb") as file:
-            file.write(content)
-    except FileExistsError:
-        path = Path(name)
-        if path.is_file() and path.read_bytes().rstrip(b"\r\n") == content.rstrip(b"\n"):
-            return False
-        raise HostNotReadyError(
-            f"{name} is there and holds something else", hint="name another place with --psk-file"
-        ) from None
-    except OSError as error:
-        raise HostNotReadyError(
-            f"{name}: {error.strerror}", hint="the same with sudo, or another --psk-file"
-        ) from None
-    return True

@@ -12,21 +12,16 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from cablectl import guard, kernel, libreswan, offload, pluto, probe, secret, xfrm
+from cablectl import guard, kernel, keys, libreswan, offload, pluto, probe, secret, xfrm
 from cablectl.cable import Cable, Connection
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
+from cablectl.facts import Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import Version
-from cablectl.model import AnyAddress, Encapsulation, Geneve, Offload, Overlay, PskFile
+from cablectl.model import AnyAddress, Encapsulation, Geneve, Offload, Overlay
 from cablectl.overlay import network
 from cablectl.xfrm import Policy, SecurityAssociation
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
-
-
-def put_into_environment(variable: str, key: str) -> None:
-    """Keep a key where the commands of a plan read it, and nobody but root can."""
-    os.environ[variable] = key
 
 
 def addresses() -> frozenset[str]:
@@ -220,16 +215,11 @@ def refuse_others_than_root() -> None:
 
 
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
-    warnings: list[str] = []
-    not_ready = [*plain.not_ready, *_not_ready(cable)]
+    key = keys.find(cable)
+    not_ready = [*plain.not_ready, *_not_ready(cable), *key.problems]
     if cable.guarded and not shutil.which("nft"):
         hint = "on Debian: apt install nftables; guard: false in the file does without"
         not_ready.append(("nft is not installed, and the guard needs it", hint))
-    held, problem, warning = _secret(cable)
-    if problem:
-        not_ready.append(problem)
-    if warning:
-        warnings.append(warning)
     status = pluto_status()
     policies, sas = _xfrm()
     algorithms, unknown = _algorithms(cable)
@@ -241,13 +231,13 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         service_port=_service_port(),
         algorithms=algorithms,
         unknown_algorithms=unknown,
-        secret=held,
+        secret=key.held,
         connections=status.connections if status else {},
         shunts=status.shunts if status else (),
         policies=policies,
         sas=sas,
         not_ready=tuple(not_ready),
-        warnings=tuple(warnings),
+        warnings=key.warnings,
     )
 
 
@@ -300,33 +290,6 @@ def _service_port() -> int | None:
         return socket.getservbyname("vxlan", "udp")
     except OSError:
         return None
-
-
-def _secret(cable: Cable) -> tuple[Secret, tuple[str, str] | None, str]:
-    """Return what the secrets file holds, why the key can't be had, and a warning."""
-    psk, warning = cable.ipsec.psk, ""
-    try:
-        there: bytes | None = Path(secret.path(cable)).read_bytes()
-    except OSError:
-        there = None
-    if isinstance(psk, PskFile):
-        make = f"umask 077; head -c 32 /dev/urandom | base64 >{psk.path}; copy it to the peer"
-        try:
-            raw = Path(psk.path).read_bytes()
-            if Path(psk.path).stat().st_mode & 0o077:
-                warning = f"{psk.path} can be read by others than root: chmod 600 {psk.path}"
-        except OSError as error:
-            held = Secret.ABSENT if there is None else Secret.OTHER
-            return held, (f"ipsec.psk.file: {psk.path}: {error.strerror}", make), ""
-    else:
-        make = f"export {psk.variable} before you connect"
-        raw = os.environb.get(psk.variable.encode(), b"")
-    key = secret.key(raw)
-    problem = None if key else ("ipsec.psk: the pre-shared key is empty", make)
-    if there is None:
-        return Secret.ABSENT, problem, warning
-    same = there == secret.line(cable, key)
-    return Secret.SAME if same else Secret.OTHER, problem, warning
 
 
 def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:

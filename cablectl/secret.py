@@ -1,9 +1,13 @@
 """The cable's secrets file: where it is, what it holds, and the command that writes it.
 
 The pre-shared key never passes through an argv: the command reads it from its file or variable
-itself, with tools that POSIX names, and builds the line with the shell's own printf. Written in hex
-(ipsec.secrets(5)) no byte of the key can end the line or the quoting.
+itself, with tools that POSIX names, and `echo` is part of every shell. Written in hex
+(ipsec.secrets(5)) no byte of the key can end the line or the quoting. The file that is written is
+whole, new and of mode 0600: nothing that waits in its place is written to. What `keys` distrusts
+the command refuses as well, since the script of a plan runs without it.
 """
+
+from pathlib import PurePosixPath
 
 from cablectl.cable import Cable
 from cablectl.libreswan import REREAD_SECRETS, Argv
@@ -12,15 +16,26 @@ from cablectl.model import PskFile
 DIRECTORY = "/etc/ipsec.d"
 MAIN_FILE = "/etc/ipsec.secrets"
 LINE_ENDS = b"\r\n"  # an editor's, no part of the key
+MAX_KEY = 900  # bytes: pluto takes lines of up to 2047, and logs the rest (docs/libreswan.md)
 
-# In both, $1 is the secrets file, $2 whom the key is for, $3 the key's file or variable.
-_ENCODE = r'tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"'
-_WRITE = (
-    '[ "$key" ] && umask 077 && printf "%s : PSK 0x%s\\n" "$2" "$key" >"$1.new"'
-    ' && mv -f "$1.new" "$1" || { rm -f "$1.new"; exit 1; }'
+# $1 is the secrets file, $2 the key's file or variable, $3 the directory of the key's file, if it
+# is a file. Then come those whom the key is for, a pair a word, and a line for each.
+_FROM_FILE = "to=$1 from=$2 dir=$3; shift 3; "
+_FROM_VARIABLE = "to=$1 from=$2; shift 2; "
+_TRUST = (
+    'odd=$(find "${to%/*}" PLACES -prune "(" ! -type f ! -type d -o -perm -002'
+    ' -o ! -user 0 ! -user "$(id -u)" ")"); if [ -L "$to" ] || [ -d "$to" ]; then odd=$to; fi;'
+    ' [ ! "$odd" ] || { echo "a link, not of root, or writable by all: $odd" >&2; exit 3; }; '
 )
-_FROM_FILE = f'key=$(cat -- "$3" | {_ENCODE}); {_WRITE}'
-_FROM_VARIABLE = f'key=$(printenv "$3" | {_ENCODE}); {_WRITE}'
+_READ = (
+    'key=$(READ "$from" | tr -d "\\r\\n" | od -An -v -tx1 | tr -d " \\n"); [ "$key" ] &&'
+    f" [ ${{#key}} -le {2 * MAX_KEY} ] ||"
+    f' {{ echo "no key of 1 to {MAX_KEY} bytes" >&2; exit 3; }}; '
+)
+_WRITE = (
+    'set -eC; umask 077; trap "rm -f \\"\\$to.new\\"" EXIT; rm -f "$to.new";'
+    ' for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"'
+)
 
 
 def path(cable: Cable) -> str:
@@ -33,24 +48,28 @@ def key(raw: bytes) -> bytes:
     return raw.translate(None, LINE_ENDS)
 
 
-def line(cable: Cable, psk: bytes) -> bytes:
+def content(cable: Cable, psk: bytes) -> bytes:
     """Return the whole content of the secrets file: for these identities, no others."""
-    return f"{_identities(cable)} : PSK 0x{psk.hex()}\n".encode()
+    return "".join(f"{who} : PSK 0x{psk.hex()}\n" for who in _pairs(cable)).encode()
 
 
 def write(cable: Cable) -> Argv:
     """Write the file at once and readable by root alone."""
     psk = cable.ipsec.psk
-    script, source = (
-        (_FROM_FILE, psk.path) if isinstance(psk, PskFile) else (_FROM_VARIABLE, psk.variable)
-    )
-    return ("sh", "-c", script, "sh", path(cable), _identities(cable), source)
+    if isinstance(psk, PskFile):
+        source: Argv = (psk.path, str(PurePosixPath(psk.path).parent))
+        first, places, read = _FROM_FILE, '"$dir" "$from"', "cat --"
+    else:
+        source = (psk.variable,)
+        first, places, read = _FROM_VARIABLE, "", "printenv"
+    program = first + _TRUST.replace("PLACES ", f"{places} ".lstrip()) + _READ.replace("READ", read)
+    return ("sh", "-c", program + _WRITE, "sh", path(cable), *source, *_pairs(cable))
 
 
 def remove(cable: Cable) -> tuple[Argv, Argv]:
-    """Remove the file, and have pluto forget what it held."""
-    return (("rm", "-f", path(cable)), REREAD_SECRETS)
+    """Remove the file, also one that is half written, and have pluto forget what it held."""
+    return (("rm", "-f", path(cable), f"{path(cable)}.new"), REREAD_SECRETS)
 
 
-def _identities(cable: Cable) -> str:
-    return " ".join(cable.identities)
+def _pairs(cable: Cable) -> tuple[str, ...]:
+    return tuple(map(" ".join, cable.identities))

@@ -24,6 +24,7 @@ def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=30,
         env={**os.environ, "COLUMNS": "80", **environment},
     )
 
@@ -36,12 +37,14 @@ def test_version_and_module() -> None:
     assert done.stdout == f"cablectl {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["plan", "connect", "teardown"])
+@pytest.mark.parametrize("command", ["plan", "connect", "teardown", "import", "secret new"])
 def test_help_has_an_example(command: str) -> None:
-    done = run(command, "--help")
+    done = run(*command.split(), "--help")
     assert done.returncode == 0
-    assert f"cablectl {command} cable.yaml" in " ".join(done.stdout.split())
-    assert command in run("--help").stdout
+    words = done.stdout.split()
+    example = " ".join(words[words.index("Example:") :])
+    assert f"cablectl {command} " in example
+    assert command.split()[0] in run("--help").stdout
 
 
 def test_plan_prints_a_script_on_stdout_and_nothing_else() -> None:

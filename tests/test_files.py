@@ -2,14 +2,13 @@
 
 import io
 import os
-import stat
 import sys
 from pathlib import Path
 
 import pytest
 
 from cablectl import files
-from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.errors import UsageError
 
 
 class TestFiles:
@@ -29,6 +28,10 @@ class TestFiles:
         assert self.refused(tmp_path / "binary").endswith("not text in UTF-8")
         assert self.refused(tmp_path / "huge").endswith("larger than 1048576 bytes")
 
+    def test_standard_input_that_is_closed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stdin", None)
+        assert files.read("-") == ""
+
     def test_standard_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"version: 1\n")))
         assert files.read("-") == "version: 1\n"
@@ -41,27 +44,3 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "new").read_text() == "text"
     with pytest.raises(UsageError, match="No such file"):
         files.write(str(tmp_path / "no" / "new"), "text")
-
-
-class TestKeys:
-    def test_readable_by_its_owner_alone(self, tmp_path: Path) -> None:
-        os.umask(0o022)
-        path = tmp_path / "cablectl" / "psk"
-        assert files.write_key(str(path), "correct horse")
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        assert path.read_text() == "correct horse\n"
-        assert not files.write_key(str(path), "correct horse")
-
-    def test_another_key_stays(self, tmp_path: Path) -> None:
-        (tmp_path / "psk").write_text("another")
-        with pytest.raises(HostNotReadyError, match="holds something else") as caught:
-            files.write_key(str(tmp_path / "psk"), "correct horse")
-        assert "correct" not in str(caught.value) + caught.value.hint
-        assert (tmp_path / "psk").read_text() == "another"
-
-    def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
-        (tmp_path / "psk").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(HostNotReadyError):
-            files.write_key(str(tmp_path / "psk"), "correct horse")
-        assert not (tmp_path / "elsewhere").exists()

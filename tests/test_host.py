@@ -22,6 +22,7 @@ from tests.documents import shaped
 from tests.test_guard import LISTING
 from tests.test_pluto import blocks
 
+KEY = "correct horse battery staple, and more"
 # What iproute2 6.1 prints, cut to what matters and one thing more each.
 LINK = {
     "ifname": "vxlan-tunnel",
@@ -73,7 +74,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(secret, "MAIN_FILE", str(tmp_path / "main"))
     (tmp_path / "main").write_text(f"# a comment\ninclude  {tmp_path}/*.secrets\n")
-    (tmp_path / "psk").write_text("correct horse battery\n")
+    (tmp_path / "psk").write_text(f"{KEY}\n")
     (tmp_path / "psk").chmod(0o600)
     answers: dict[str, Any] = {
         "ipsec --version": "Libreswan 4.10\n",
@@ -107,7 +108,7 @@ def here(cable: Cable, tmp_path: Path) -> Cable:
 @pytest.mark.usefixtures("gateway")
 class TestFacts:
     def test_a_gateway_on_which_the_cable_is_up(self, here: Cable, tmp_path: Path) -> None:
-        Path(secret.path(here)).write_bytes(secret.line(here, b"correct horse battery"))
+        Path(secret.path(here)).write_bytes(secret.content(here, KEY.encode()))
         facts = host.facts(here)
         expected = connected(here, Facts(libreswan=Version(4, 10)), 1408)
         seen = facts.overlay.link
@@ -146,7 +147,7 @@ class TestFacts:
         facts = host.facts(here)
         with pytest.raises(HostNotReadyError, match="No such file or directory") as caught:
             connect.plan(here, facts)
-        assert "/dev/urandom" in caught.value.hint
+        assert f"cablectl secret new {tmp_path}/psk" in caught.value.hint
 
     def test_an_empty_variable(self, here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("CABLE_PSK", raising=False)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from cablectl import secret
 from cablectl.cable import Cable
 from cablectl.model import PskEnv, PskFile
+from tests.documents import SHAPES, shaped
 
 
 def write(cable: Cable, target: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -34,7 +35,7 @@ def test_the_shell_and_the_comparison_agree_on_every_key(
     source, target = tmp_path / "psk", tmp_path / "cable.secrets"
     source.write_bytes(key)
     assert write(from_file(cable, source), target).returncode == 0
-    assert target.read_bytes() == secret.line(cable, secret.key(key))
+    assert target.read_bytes() == secret.content(cable, secret.key(key))
 
 
 def test_the_file_is_whole_private_and_for_two_addresses(cable: Cable, tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_from_the_environment(cable: Cable, tmp_path: Path) -> None:
     this = replace(cable, ipsec=replace(cable.ipsec, psk=PskEnv("CABLE_PSK")))
     target = tmp_path / "cable.secrets"
     assert write(this, target, CABLE_PSK="correct horse").returncode == 0
-    assert target.read_bytes() == secret.line(this, b"correct horse")
+    assert target.read_bytes() == secret.content(this, b"correct horse")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\r\n"], ids=["missing", "empty", "blank"])
@@ -73,6 +74,15 @@ def test_a_directory_that_takes_no_file(cable: Cable, tmp_path: Path) -> None:
     assert b"636f7272656374" not in done.stdout + done.stderr  # "correct" in hex
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_line_is_longer_than_pluto_reads(shape: str) -> None:
+    """It would be in pluto's log, the key with it; a server's tunnels have ids of their own."""
+    cable = shaped(shape)
+    lines = secret.content(cable, b"k" * secret.MAX_KEY).splitlines(keepends=True)
+    assert len(lines) == len(cable.identities)
+    assert all(len(line) < 2048 for line in lines)
+
+
 def test_a_path_is_no_option(cable: Cable) -> None:
     odd = from_file(cable, Path("/-n; echo $(id)"))
-    assert secret.write(odd)[-1] == "/-n; echo $(id)"
+    assert secret.write(odd)[-3:-1] == ("/-n; echo $(id)", "/")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import connect, import_, offload, plan, teardown, verify
+from cablectl.cli import connect, import_, offload, plan, secret, teardown, verify
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("offload", epilog="Example: sudo cablectl offload cable.yaml")(offlo
 app.command(
     "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"
 )(import_.import_)
+app.add_typer(secret.app, name="secret")
 
 
 def _version(wanted: bool) -> None:

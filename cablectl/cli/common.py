@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cablectl import files, host, render, spec
+from cablectl import files, host, keys, render, spec
 from cablectl.cable import Cable, Network
 from cablectl.errors import UsageError
 from cablectl.facts import Facts, connected
@@ -68,7 +68,7 @@ def described(names: list[str]) -> Network:
     found = submariner.parse(texts)
     notes(found.notes)
     if found.key:
-        host.put_into_environment(submariner.VARIABLE, found.key)
+        keys.put_into_environment(submariner.VARIABLE, found.key)
     return found.network
 
 

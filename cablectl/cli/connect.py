@@ -10,14 +10,17 @@ from cablectl.cli import common
 from cablectl.plan import WAIT_LIMIT, Action
 from cablectl.plan import connect as planning
 
+DAY = 24 * 60 * 60  # seconds
+
 
 def connect(
     files: common.Files,
     local: common.Local = None,
     timeout: Annotated[
-        float,
+        int,
         typer.Option(
             min=1,
+            max=DAY,
             metavar="S",
             help="Seconds to wait for the Child SAs, and for another cablectl to end.",
         ),

@@ -1,11 +1,12 @@
 """`cablectl import`: Submariner's documents → our file."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cablectl import files, render
+from cablectl import files, keys, render
 from cablectl.cli import common
 from cablectl.model import DEFAULT_PSK
 
@@ -36,6 +37,7 @@ def import_(
     """
     from cablectl import submariner
 
+    psk_file = str(Path(psk_file).absolute())
     texts = {name: files.read(name) for name in names}
     found = submariner.parse(texts, psk_file)
     common.notes(found.notes)
@@ -44,5 +46,5 @@ def import_(
         sys.stdout.write(text)
     else:
         files.write(output, text)
-    if found.key and files.write_key(psk_file, found.key):
+    if found.key and keys.keep(psk_file, found.key):
         common.notes([f"the key is in {psk_file}, mode 0600"])

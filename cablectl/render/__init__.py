@@ -200,7 +200,8 @@ def as_file(value: dict[str, Any], sources: list[str]) -> str:
     import yaml
 
     text = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
-    return f"# Made from {', '.join(sources)}\n{text}"
+    names = (each if each.isprintable() else ascii(each) for each in sources)
+    return f"# Made from {', '.join(names)}\n{text}"
 
 
 def _title(plan: Plan) -> str:

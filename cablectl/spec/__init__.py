@@ -1,11 +1,15 @@
 """The file: what it describes; every problem of it in one go, with line and field."""
 
+from itertools import islice
+
 from cablectl.cable import Network
 from cablectl.errors import UsageError
 from cablectl.model import Ipsec
 from cablectl.spec.contradictions import contradictions
 from cablectl.spec.reader import Document, Place, Reader, documents
 from cablectl.spec.schema import Spec
+
+MAX_PROBLEMS = 100  # that are told of one file; there may be more than anybody can read
 
 
 def parse(text: str, filename: str) -> Network:
@@ -23,7 +27,8 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
     spec: Spec | None = reader.struct(Spec, document.value, ())
     if spec is not None:
         wrong = {each.path for each in reader.problems}  # None there, which says nothing
-        reader.problems += [each for each in contradictions(spec) if each.path not in wrong]
+        between = (each for each in contradictions(spec) if each.path not in wrong)
+        reader.problems += islice(between, MAX_PROBLEMS)
     refuse(known + reader.report())
     assert spec is not None  # noqa: S101 - without problems there is a spec
     return Network(
@@ -43,5 +48,6 @@ def refuse(problems: list[tuple[Place, str]]) -> None:
         for place, message in sorted(problems, key=lambda both: (both[0].file, both[0].line))
     ]
     if lines:
-        first, *others = lines
-        raise UsageError(first, details=others)
+        first, *others = lines[:MAX_PROBLEMS]
+        more = ["and more"] if len(lines) > MAX_PROBLEMS else []
+        raise UsageError(first, details=(*others, *more))

@@ -195,7 +195,8 @@ def _subnets_for_the_mode(
     """Find ends with nothing to tunnel, and subnets that nothing would carry."""
     if spec.mode is Mode.TUNNEL:
         for i, each in endpoints:
-            if each.subnets is not None and not each.networks:
+            known = each.subnets is not None and None not in each.subnets
+            if known and not each.networks:
                 yield Problem(
                     ("endpoints", i, "subnets"),
                     "mode tunnel carries nothing but subnets; allowed: at least one besides the"

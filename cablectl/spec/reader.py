@@ -6,6 +6,7 @@ constraint is what an error calls allowed. No value is repeated where it could b
 
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
+from pathlib import PurePosixPath
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
@@ -23,6 +24,8 @@ from cablectl.model import (
 )
 
 MAX_DEPTH = 24  # levels; what kubectl prints of an object's managed fields has 14
+MAX_ITEMS = 100  # of a list; subnets are compared, and joined, each with each
+MAX_SCALAR = 64  # characters of a number or date; YAML 1.1 has numbers that take minutes to read
 MAX_SHOWN = 40  # characters of a value that an error repeats
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -149,6 +152,9 @@ class Reader:
         if path[:2] == ("ipsec", "pfs_group") and isinstance(value, list) and len(value) == 1:
             (value,) = value  # Submariner's proposal has a list of one
         if get_origin(plain) is tuple and isinstance(value, list):
+            if len(value) > MAX_ITEMS:
+                self._problem(path, f"{len(value)} given; allowed: at most {MAX_ITEMS}")
+                return None
             (item,) = (each for each in get_args(plain) if each is not Ellipsis)
             return tuple(self._build(item, each, (*path, i)) for i, each in enumerate(value))
         if isinstance(plain, type) and issubclass(plain, Struct):
@@ -164,7 +170,7 @@ class Reader:
         match value:
             case {"file": str(name), **rest} if not rest and name.startswith("/"):
                 if name.isprintable():
-                    return PskFile(name)
+                    return PskFile(str(PurePosixPath(name)))
             case {"env": str(name), **rest} if not rest and name.isidentifier() and name.isascii():
                 return PskEnv(name)
         self._problem(path, f"allowed: {allowed(kind)}")
@@ -178,11 +184,13 @@ def scalar(node: yaml.Node) -> object:
     """Return what YAML makes of a scalar; its text if that is no value after all.
 
     Such as a date in the 13th month, or a tag, which might be a key that begins with an exclamation
-    mark and must not get into an error.
+    mark and must not get into an error. PyYAML has many errors for a tag that doesn't fit.
     """
+    if len(node.value) > MAX_SCALAR:
+        return str(node.value)
     try:
         return cast("object", yaml.constructor.SafeConstructor().construct_object(node))
-    except (ValueError, OverflowError, TypeError, yaml.YAMLError):
+    except Exception:
         return str(node.value)
 
 
@@ -216,7 +224,7 @@ def _refuse_bombs(text: str, *, several: bool) -> None:
 def leaf(plain: Any, kind: Any, value: object) -> object:  # noqa: ANN401
     """Return `value` as a scalar of the model; ValidationError or ValueError if it is none."""
     if plain == AnyNetwork:
-        return ip_network(convert(value, str))
+        return _network(convert(value, str))
     if plain == AnyAddress:
         return _host_address(convert(value, str))
     if isinstance(plain, type) and issubclass(plain, StrEnum):
@@ -226,6 +234,13 @@ def leaf(plain: Any, kind: Any, value: object) -> object:  # noqa: ANN401
     if get_origin(plain) is tuple:  # and the value is no list
         raise ValueError
     return convert(value, kind)
+
+
+def _network(text: str) -> AnyNetwork:
+    network = ip_network(text)
+    if getattr(network.network_address, "scope_id", None):  # any text at all
+        raise ValueError(text)
+    return network
 
 
 def _host_address(text: str) -> AnyAddress:
@@ -278,8 +293,14 @@ def allowed(kind: Any) -> str:  # noqa: ANN401
 
 def field(path: Path) -> str:
     """Write a path the way the documentation does: endpoints[1].address."""
-    text = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in path)
+    text = "".join(f"[{each}]" if isinstance(each, int) else f".{legible(each)}" for each in path)
     return text.lstrip(".")
+
+
+def legible(text: object) -> str:
+    """Return a text as it is, in one line and without what a terminal obeys; or as `shown`."""
+    name = str(text)
+    return name if name.isprintable() and len(name) <= MAX_SHOWN else shown(name)
 
 
 def shown(value: object) -> str:

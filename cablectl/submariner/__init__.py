@@ -12,8 +12,10 @@ from msgspec import Struct
 
 from cablectl import spec
 from cablectl.cable import Network
+from cablectl.errors import UsageError
 from cablectl.model import DEFAULT_PSK, Mode, OverlayKind
-from cablectl.spec.reader import Document, Path, Place, shown
+from cablectl.secret import MAX_KEY
+from cablectl.spec.reader import Document, Path, Place, legible, shown
 from cablectl.spec.schema import FIELDS
 from cablectl.submariner.objects import Field, Object, Problems, block, is_one, objects
 
@@ -21,6 +23,7 @@ __all__ = ["VARIABLE", "Imported", "is_one", "parse"]
 
 VARIABLE = "CE_IPSEC_PSK"  # of Submariner's driver: where a key that was found inline is put
 VXLAN_DRIVER_PORT = 4500  # the default of Submariner's VXLAN driver
+MAX_OBJECTS = 1000  # that matter here; endpoints and resources are looked up in each other
 
 
 class Imported(Struct, frozen=True):
@@ -43,6 +46,11 @@ def parse(texts: dict[str, str], psk_file: str = "") -> Imported:
     """
     problems: Problems = []
     found = [each for file, text in texts.items() for each in objects(file, text, problems)]
+    if len(found) > MAX_OBJECTS:
+        raise UsageError(
+            f"{len(found)} objects in the documents; allowed: at most {MAX_OBJECTS}",
+            hint="give those of the two clusters alone",
+        )
     build = _Build(found, texts, problems)
     build.settings()
     key = build.key(psk_file)
@@ -125,7 +133,7 @@ class _Build:
                 if found and name.startswith("ceIPSec"):
                     self._setting(name, found)
             config = each.spec("cableDriverCustomConfig", "configMapName")
-            named |= {config.value} if config else set()
+            named |= {str(config.value)} if config else set()
         custom = [each for each in self._of("ConfigMap") if not named or each.name in named]
         for each in custom:
             for name, found in block(self._text_of(each), each, self._problems).items():
@@ -156,7 +164,8 @@ class _Build:
             if value is not None:
                 self._put(path, value, found.place)
         elif name == "ceIPSecIKEPort" and str(found.value) != "500":
-            self.notes.append(f"{name}: {found.value} is not used: ceIPSecNATTPort is the IKE port")
+            what = legible(found.value)
+            self.notes.append(f"{name}: {what} is not used: ceIPSecNATTPort is the IKE port")
         elif name == "ceIPSecDebug" and found.value is True:
             self.notes.append(f"{name} is not used: pluto's own configuration says what it logs")
 
@@ -168,7 +177,7 @@ class _Build:
         for each in found[1:]:
             if each.value != found[0].value:
                 where = f"{found[0].place.file}:{found[0].place.line}"
-                self._refuse(each, f"{found[0].value}, as at {where}")
+                self._refuse(each, f"{legible(found[0].value)}, as at {where}")
         return found[0] if found else None
 
     def key(self, psk_file: str) -> str:
@@ -182,16 +191,18 @@ class _Build:
                 found = each.field("data", "psk") or found
         if not found:
             path = psk_file or DEFAULT_PSK
-            of = f" of the Secret {secret.value}" if secret else ""
+            of = f" of the Secret {legible(secret.value)}" if secret else ""
             self.notes.append(f"the key{of} is not in the documents: put it in {path}")
             self._put(("ipsec", "psk"), {"file": path}, self.places[()])
             return ""
         where = {"file": psk_file} if psk_file else {"env": VARIABLE}
         self._put(("ipsec", "psk"), where, found.place)
-        if not isinstance(found.value, str) or not found.value.isprintable():
-            self._problems.append((found.place, "allowed: the key as text"))
+        text = found.value if isinstance(found.value, str) else ""
+        if not text.isprintable() or not 0 < len(text.encode()) <= MAX_KEY:
+            allowed = f"allowed: the key as text, of at most {MAX_KEY} bytes"
+            self._problems.append((found.place, allowed))
             return ""
-        return found.value
+        return text
 
     def endpoints(self) -> None:
         """Read the gateways, in the order of the documents."""
@@ -199,8 +210,9 @@ class _Build:
         natted = [e for e in found if (n := e.spec("nat_enabled")) and self._read(n, _truth)]
         tunnel = self.value["mode"] == Mode.TUNNEL.value
         if natted and not tunnel:
+            mode = legible(self.value["mode"])
             self.notes.append(
-                f"nat_enabled is not used in mode {self.value['mode']}, which passes no NAT:"
+                f"nat_enabled is not used in mode {mode}, which passes no NAT:"
                 " the gateways have to reach each other's private_ip"
             )
         if found:
@@ -228,7 +240,8 @@ class _Build:
         usual = f"submariner-cable-{each.text('cluster_id')}-{each.text('private_ip')}"
         named = each.text("cable_name")
         if named and named != usual.replace(".", "-").replace(":", "-"):
-            self.notes.append(f"cable_name {named} is not used: connections get the usual names")
+            what = legible(named)
+            self.notes.append(f"cable_name {what} is not used: connections get the usual names")
 
     def _servers(self, found: list[Object]) -> None:
         """Read who prefers to be server; if one does, who doesn't say is null, as in Submariner.

@@ -12,7 +12,7 @@ ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-0
 ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-1
 
 # forget: the pre-shared key
-rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets
+rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets.new
 ipsec whack --rereadsecrets
 
 # unguard: at the very last

@@ -12,7 +12,7 @@ ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-0
 ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-1
 
 # forget: the pre-shared key
-rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets
+rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets.new
 ipsec whack --rereadsecrets
 
 # unguard: at the very last

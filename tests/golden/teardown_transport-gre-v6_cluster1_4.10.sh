@@ -11,7 +11,7 @@ ip link delete dev gre-tunnel
 ipsec whack --delete --name submariner-cable-cluster2-2001-db8--7-0
 
 # forget: the pre-shared key
-rm -f /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets
+rm -f /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets.new
 ipsec whack --rereadsecrets
 
 # unguard: at the very last

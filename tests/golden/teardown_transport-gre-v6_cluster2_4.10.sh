@@ -12,7 +12,7 @@ ip link delete dev gre-tunnel
 ipsec whack --delete --name submariner-cable-cluster1-2001-db8--8-0
 
 # forget: the pre-shared key
-rm -f /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets
+rm -f /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets.new
 ipsec whack --rereadsecrets
 
 # unguard: at the very last

@@ -12,6 +12,7 @@ import pytest
 
 from .cable import (
     FILE,
+    PSK_FILE,
     VTEP,
     child_sas,
     connected,
@@ -21,7 +22,7 @@ from .cable import (
     run,
     torn_down,
 )
-from .gateways import Gateway, Lab
+from .gateways import PLUTO_LOG, Gateway, Lab
 from .rooms import PROGRAM, Process, until
 from .wire import Capture
 
@@ -148,6 +149,28 @@ def test_without_waiting(gateways: Lab) -> None:
         assert "not waited for its SAs" in done.stdout
     until(lambda: all(child_sas(each) for each in lab.gateways), "Child SAs", timeout=60)
     until(lambda: ping(lab.gateways[0]).returncode == 0, "ping", timeout=60)
+
+
+def test_a_key_made_here_and_a_directory_that_all_can_write_to(gateways: Lab) -> None:
+    """Another one's secrets file could be there next; and the key is in no log."""
+    c1, c2 = gateways.gateways
+    c1.path(PSK_FILE).unlink()
+    assert run(c1, "secret", "new", PSK_FILE).returncode == 0
+    key = c1.read(PSK_FILE).strip()
+    c2.write(PSK_FILE, f"{key}\n")
+    c1.run("chmod", "o+w", "/etc/ipsec.d")
+    before = c1.snapshot()
+    done = run(c1, "connect", FILE)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "cablectl: /etc/ipsec.d can be written by everybody\n  try: chmod o-w /etc/ipsec.d\n"
+    )
+    assert c1.snapshot() == before
+    c1.run("chmod", "o-w", "/etc/ipsec.d")
+    connected(c1, c2)
+    for gateway in (c1, c2):
+        for form in (key, key.encode().hex()):
+            assert form not in gateway.read(PLUTO_LOG) + run(gateway, "plan", FILE).stdout
 
 
 def test_a_wrong_psk(gateways: Lab) -> None:
