@@ -5,6 +5,9 @@ itself, with tools that POSIX names, and builds the line with the shell's own pr
 (ipsec.secrets(5)) no byte of the key can end the line or the quoting.
 """
 
+import re
+from collections.abc import Iterable
+
 from cablectl.cable import Cable
 from cablectl.libreswan import REREAD_SECRETS, Argv
 from cablectl.model import PskFile
@@ -26,6 +29,12 @@ _FROM_VARIABLE = f'key=$(printenv "$3" | {_ENCODE}); {_WRITE}'
 def path(cable: Cable) -> str:
     """Return the secrets file of this cable alone; the main file includes its directory."""
     return f"{DIRECTORY}/cablectl-{cable.id}.secrets"
+
+
+def ids(files: Iterable[str]) -> frozenset[str]:
+    """Return what tells the cables apart whose secrets files are among these names."""
+    found = (re.fullmatch(r"cablectl-(.+)\.secrets", file) for file in files)
+    return frozenset(each[1] for each in found if each)
 
 
 def key(raw: bytes) -> bytes:

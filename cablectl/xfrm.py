@@ -12,6 +12,7 @@ from msgspec import Struct
 from cablectl.cable import Connection, End
 from cablectl.libreswan import Argv
 from cablectl.model import Mode
+from cablectl.mtu import Cipher
 
 # Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
 _PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
@@ -25,6 +26,10 @@ _SA = (
     r" spi (?P<spi>0x\w+)\S* reqid (?P<reqid>\d+)"
 )
 _OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
+
+
+_AEAD = r"\taead rfc(?:4106|7539esp)\(.*\) (?P<icv>\d{1,4})\n"
+_CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
 
 
 class Policy(Struct, frozen=True):
@@ -41,7 +46,8 @@ class Policy(Struct, frozen=True):
 class SecurityAssociation(Struct, frozen=True):
     """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies.
 
-    `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all.
+    `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all. `encapsulated`
+    says whether its ESP is in UDP; `cipher` is what that costs, None where it isn't known.
     """
 
     source: str
@@ -51,6 +57,8 @@ class SecurityAssociation(Struct, frozen=True):
     reqid: int
     offload: str = ""
     device: str = ""
+    encapsulated: bool = False
+    cipher: Cipher | None = None
 
 
 def policies(connection: Connection) -> tuple[Policy, ...]:
@@ -134,7 +142,7 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
     deleted and go by themselves after net.core.xfrm_acq_expires seconds.
     """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
-    found = ((re.match(_SA, block), re.search(_OFFLOAD, block)) for block in blocks)
+    found = ((block, re.match(_SA, block), re.search(_OFFLOAD, block)) for block in blocks)
     return tuple(
         SecurityAssociation(
             source=sa["source"],
@@ -144,10 +152,20 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
             reqid=int(sa["reqid"]),
             offload=(offload["mode"] or "crypto") if offload else "",
             device=offload["device"] if offload else "",
+            encapsulated="\tencap type espinudp " in block,
+            cipher=_cipher(block),
         )
-        for sa, offload in found
+        for block, sa, offload in found
         if sa and int(sa["spi"], 16)
     )
+
+
+def _cipher(block: str) -> Cipher | None:
+    if found := re.search(_AEAD, block):
+        return Cipher(iv=8, icv=int(found["icv"]) // 8, block=4)
+    if found := re.search(_CBC, block):
+        return Cipher(iv=16, icv=int(found["icv"]) // 8, block=16)
+    return None
 
 
 def _port(text: str | None) -> int | None:
