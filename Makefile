@@ -65,7 +65,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py
 
-docs: setup ## make man page, completions, flags and golden scripts anew
+docs: setup ## make man page, completions, flags, schema and golden scripts anew
 	$(BIN)/python tools/generate.py
 
 clean: ## remove what the other targets made here

@@ -78,6 +78,15 @@ class Connection(Struct, frozen=True):
         """Whether its traffic is caught before there are SAs: not if the peer may be anywhere."""
         return self.remote.host is not None
 
+    @property
+    def protects(self) -> str:
+        """Whose traffic it carries, in words."""
+        if self.local.port:
+            return "what the local VTEP receives"
+        if self.remote.port:
+            return "what the local VTEP sends"
+        return f"{self.local.network} and {self.remote.network}"
+
 
 class Cable(Struct, frozen=True, kw_only=True):
     """What joins two endpoints, seen from the local one."""

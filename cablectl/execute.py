@@ -9,11 +9,9 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from types import FrameType
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import sh
 
@@ -24,6 +22,7 @@ from cablectl.journal import Entry, Journal, held
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
 from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step, teardown
+from cablectl.signals import handled, leave
 
 POLL = 0.5  # seconds between two looks at the Child SAs
 WHACK_TRIES = 3  # as many as Submariner's driver makes
@@ -59,7 +58,7 @@ def apply(cable: Cable, make_plan: Callable[[], Plan], progress: Progress, wait:
     while the device is there, its policies stay. CablectlError, with the command and its output;
     TimeLimitError if somebody else is at work on the cable for longer than `wait` seconds.
     """
-    with _signals(_leave), held(cable.id, wait, progress.note) as journal:
+    with handled(leave), held(cable.id, wait, progress.note) as journal:
         if journal.left:
             progress.note(_cut_off(journal.left))
         plan = make_plan()
@@ -158,7 +157,7 @@ class _Runner:
         Another Ctrl-C doesn't leave it half done: every command has its time limit. What a pluto
         that died didn't take back goes the way that a teardown finds.
         """
-        with _signals(signal.SIG_IGN):
+        with handled(signal.SIG_IGN):
             tried = [self._taken_back(argv, step) for step in reversed(done) for argv in step.undo]
             if all(tried) or self._swept():
                 self._journal.end()
@@ -290,28 +289,3 @@ def run(argv: Argv, limit: float, what: str, lock: int | None = None) -> str:
             raise failed(CablectlError, f"was killed by signal {-error.exit_code}") from None
         raise failed(CablectlError, f"failed with exit code {error.exit_code}") from None
     return output.getvalue().decode(errors="replace")
-
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """End in an exception, so that Ctrl-C, `kill` and a lost terminal are undone like a failure."""
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def _signals(
-    handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers,
-) -> Iterator[None]:
-    """Have signals handled for a while, but for those that whoever started us has ignored."""
-    before = {
-        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    changed = {each: old for each, old in before.items() if old is not signal.SIG_IGN}
-    for each in changed:
-        signal.signal(each, handler)
-    try:
-        yield
-    finally:
-        for each, old in changed.items():
-            signal.signal(each, old)

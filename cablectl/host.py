@@ -304,7 +304,7 @@ def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
     ours = ("table", "all", "proto", network.PROTOCOL, "dev", device)
     whole = f"/{cable.local_vtep.max_prefixlen}"
     return OverlayFacts(
-        link=_link(found[0]),
+        link=link_of(found[0]),
         fdb=frozenset(
             (entry["mac"], entry["dst"])
             for entry in probe.json("bridge", "-j", "fdb", "show", "dev", device)
@@ -329,7 +329,8 @@ def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
     )
 
 
-def _link(link: dict[str, Any]) -> Link:
+def link_of(link: dict[str, Any]) -> Link:
+    """Return a device as `ip -N -d -j address` lists it."""
     info = link.get("linkinfo", {})
     return Link(
         kind=info.get("info_kind", ""),

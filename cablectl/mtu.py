@@ -74,9 +74,17 @@ def protected(
     peers take AES-GCM, the first of Libreswan's own proposals; with it any of these may be taken,
     so the costliest counts.
     """
+    costs = [cipher(name) for name in esp] or [AES_GCM]
+    return min(
+        carried(path_mtu, headers, each, version=version, encapsulated=encapsulated)
+        for each in costs
+    )
+
+
+def carried(path_mtu: int, headers: int, cost: Cipher, *, version: int, encapsulated: bool) -> int:
+    """Return the same, in bytes, over an SA whose cipher is known."""
     room = path_mtu - IP_HEADER[version] - (UDP_HEADER if encapsulated else 0) - ESP_HEADER
-    payload = min(each.payload(room) for each in [cipher(name) for name in esp] or [AES_GCM])
-    return payload - headers
+    return cost.payload(room) - headers
 
 
 def clear(path_mtu: int, headers: int, *, version: int) -> int:

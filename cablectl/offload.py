@@ -4,7 +4,7 @@ A flag of whack proves nothing: the kernel takes an SA for a NIC that can't, and
 software. Only the SA itself tells (`crypto offload parameters` of `ip xfrm state`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -43,6 +43,12 @@ def modules(version: int) -> tuple[str, ...]:
     return tuple(each for each in MODULES if str(10 - version) not in each)
 
 
+def verdict(sas: Iterable[SecurityAssociation]) -> str:
+    """Return where SAs are: crypto, packet, software, mixed, or none if there are none."""
+    kinds = {each.offload or "software" for each in sas}
+    return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "none"
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """The truth about one cable, called what the names of its connections share.
 
@@ -61,8 +67,7 @@ class Report(Struct, frozen=True, kw_only=True):
     @property
     def verdict(self) -> str:
         """Where the SAs are: crypto, packet, software, mixed, or none if there are none."""
-        kinds = {each.offload or "software" for each in self.sas}
-        return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "none"
+        return verdict(self.sas)
 
     @property
     def reasons(self) -> tuple[str, ...]:

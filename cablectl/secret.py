@@ -7,6 +7,8 @@ whole, new and of mode 0600: nothing that waits in its place is written to. What
 the command refuses as well, since the script of a plan runs without it.
 """
 
+import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from cablectl.cable import Cable
@@ -41,6 +43,12 @@ _WRITE = (
 def path(cable: Cable) -> str:
     """Return the secrets file of this cable alone; the main file includes its directory."""
     return f"{DIRECTORY}/cablectl-{cable.id}.secrets"
+
+
+def ids(files: Iterable[str]) -> frozenset[str]:
+    """Return what tells the cables apart whose secrets files are among these names."""
+    found = (re.fullmatch(r"cablectl-(.+)\.secrets", file) for file in files)
+    return frozenset(each[1] for each in found if each)
 
 
 def key(raw: bytes) -> bytes:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from cablectl.cable import Connection, End
 from cablectl.libreswan import Argv
 from cablectl.model import Mode
+from cablectl.mtu import Cipher
 
 # Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
 _PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
@@ -26,6 +27,10 @@ _SA = (
 )
 _CARRIED = r"lifetime current:\s+(?P<bytes>\d+)\(bytes\), (?P<packets>\d+)\(packets\)"
 _OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
+
+
+_AEAD = r"\taead rfc(?:4106|7539esp)\(.*\) (?P<icv>\d{1,4})\n"
+_CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
 
 
 class Policy(Struct, frozen=True):
@@ -43,8 +48,9 @@ class SecurityAssociation(Struct, frozen=True):
     """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies.
 
     `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all. `encapsulated`
-    says whether its ESP is in UDP; `bytes` and `packets` are what it carried: of transport mode
-    without the IP header, of tunnel mode the whole inner packet.
+    says whether its ESP is in UDP; `cipher` is what that costs, None where it isn't known; `bytes`
+    and `packets` are what it carried: of transport mode without the IP header, of tunnel mode the
+    whole inner packet.
     """
 
     source: str
@@ -55,6 +61,7 @@ class SecurityAssociation(Struct, frozen=True):
     offload: str = ""
     device: str = ""
     encapsulated: bool = False
+    cipher: Cipher | None = None
     bytes: int = 0
     packets: int = 0
 
@@ -154,12 +161,21 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
             offload=(offload["mode"] or "crypto") if offload else "",
             device=offload["device"] if offload else "",
             encapsulated="\tencap type espinudp " in block,
+            cipher=_cipher(block),
             bytes=int(carried["bytes"]) if carried else 0,
             packets=int(carried["packets"]) if carried else 0,
         )
         for block, sa, offload, carried in found
         if sa and int(sa["spi"], 16)
     )
+
+
+def _cipher(block: str) -> Cipher | None:
+    if found := re.search(_AEAD, block):
+        return Cipher(iv=8, icv=int(found["icv"]) // 8, block=4)
+    if found := re.search(_CBC, block):
+        return Cipher(iv=16, icv=int(found["icv"]) // 8, block=16)
+    return None
 
 
 def _port(text: str | None) -> int | None:

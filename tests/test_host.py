@@ -84,7 +84,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
         "ip xfrm policy": POLICY,
         "ip -s -d xfrm state list nokeys": "",
-        "ip -N -d -j address": [{"ifname": "lo", "mtu": 65536}, LINK],
+        "ip -N -d -j address": [{"ifname": "lo", "flags": ["LOOPBACK"], "mtu": 65536}, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
         "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,

@@ -1,15 +1,17 @@
-"""Make anew what is checked in and derived: man page, completions, flags, golden scripts.
+"""Make anew what is checked in and derived: man page, completions, flags, schema, golden scripts.
 
 Run `python tools/generate.py` after a change of the command line, the man page or a plan, and read
 the difference. The tests fail while what is checked in differs from what this makes.
 """
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from docutils.core import publish_string
 from docutils.writers import manpage
 
@@ -17,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cablectl.libreswan import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
+from cablectl.status import Report  # noqa: E402 - from the checkout itself
 from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
 
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
@@ -81,9 +84,17 @@ def flag_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def schema() -> str:
+    """Return docs/status.schema.json: what `cablectl status --format json` prints."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cablectl status"}
+    return f"{json.dumps(head | msgspec.json.schema(Report), indent=2)}\n"
+
+
 def derived() -> dict[Path, str]:
     """Return every derived file and what it is to hold."""
-    files = {ROOT / "man" / "cablectl.8": man_page(), ROOT / "docs" / "flags.md": flag_table()}
+    docs = ROOT / "docs"
+    files = {ROOT / "man" / "cablectl.8": man_page(), docs / "flags.md": flag_table()}
+    files[docs / "status.schema.json"] = schema()
     files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
     return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import connect, import_, offload, plan, secret, teardown, verify
+from cablectl.cli import connect, import_, offload, plan, secret, status, teardown, verify
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local 
 )
 app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(connect.connect)
 app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
+app.command("status", epilog="Example: sudo cablectl status")(status.status)
 app.command("verify", epilog="Example: sudo cablectl verify cable.yaml --size-sweep")(verify.verify)
 app.command("offload", epilog="Example: sudo cablectl offload cable.yaml")(offload.offload)
 app.command(

@@ -148,7 +148,7 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
         yield Step(
             phase=Phase.ADD,
             argv=libreswan.add(cable, each, facts.libreswan, nic_can=_nic_can(facts)),
-            why=_protects(each),
+            why=each.protects,
             undo=(libreswan.delete(each.name),),
             not_needed="loaded" if each.name in loaded else "",
         )
@@ -176,14 +176,6 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
 
 def _nic_can(facts: Facts) -> bool:
     return facts.nic is not None and facts.nic.can is True
-
-
-def _protects(connection: Connection) -> str:
-    if connection.local.port:
-        return "what the local VTEP receives"
-    if connection.remote.port:
-        return "what the local VTEP sends"
-    return f"{connection.local.network} and {connection.remote.network}"
 
 
 def _routed(facts: Facts, connection: Connection) -> bool:

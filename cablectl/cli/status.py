@@ -1,0 +1,83 @@
+"""`cablectl status`: what is up, and what isn't. Its rooms are imported where a dry run isn't."""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cablectl.cli import common
+from cablectl.errors import CablectlError, UsageError
+
+if TYPE_CHECKING:
+    from cablectl.status import Report
+
+
+class Format(StrEnum):
+    """How a state is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    PROMETHEUS = "prometheus"
+
+
+def status(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE...]",
+            help="The cable's file, or Submariner's documents. [default: every cable of this host]",
+        ),
+    ] = None,
+    local: common.Local = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Every 2 seconds, with rates, until Ctrl-C.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,  # noqa: A002
+) -> None:
+    """Show whether cables are up: connections, SAs and what they carried, overlay, guard, offload.
+
+    The exit code is 0 only if every cable is up, and there is one. Nothing is changed.
+    """
+    from cablectl import seen
+
+    if local and not files:
+        raise UsageError("--local goes with a FILE")
+    if watch and format is Format.PROMETHEUS:
+        raise UsageError("--watch goes with the formats table and json: Prometheus asks by itself")
+    read = partial(seen.report_of, common.cable(files, local)) if files else seen.report_of_all
+    if watch:
+        _watch(read, format)
+    report = read()
+    _print(report, format)
+    if not report.up:
+        raise typer.Exit(1)
+
+
+def _print(report: "Report", format: Format) -> None:  # noqa: A002
+    from cablectl.render import metrics, status
+
+    match format:
+        case Format.JSON:
+            print(status.as_json(report))
+        case Format.PROMETHEUS:
+            sys.stdout.write(metrics.as_metrics(report))
+        case Format.TABLE:
+            status.print_table(report, sys.stdout)
+
+
+def _watch(read: Callable[[], "Report"], format: Format) -> None:  # noqa: A002
+    """Show it until a signal comes."""
+    from cablectl import seen
+    from cablectl.render.watch import view
+    from cablectl.signals import handled, leave
+
+    with handled(leave):
+        shown = view(sys.stdout, sys.stderr, as_json=format is Format.JSON)
+        try:
+            for each in seen.again_and_again(read):
+                shown.trouble(each) if isinstance(each, CablectlError) else shown.show(each)
+        finally:
+            shown.close()

@@ -1,0 +1,148 @@
+"""What keeps a cable from being up: what of it is missing, and what is there and isn't its own.
+
+As long as connect would find something to do there is a fault, but for what doesn't matter yet:
+modules, the key's own file, a smaller MTU.
+"""
+
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+from cablectl import guard, overlay, pluto, secret, xfrm
+from cablectl.cable import Cable, Connection
+from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
+from cablectl.model import AnyNetwork, Overlay
+from cablectl.overlay import network
+from cablectl.pluto import Ike
+from cablectl.xfrm import Policy
+
+
+def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
+    """Yield what bears the cable's names and isn't what its file, or cablectl, made."""
+    link, loaded = facts.overlay.link, facts.loaded(cable)
+    if cable.overlay and link and not link.ours:
+        yield f"the device {cable.overlay.device} is there and cablectl didn't make it"
+    elif cable.overlay and link and not link.fits(cable, cable.overlay):
+        yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
+    for each in cable.connections:
+        there = loaded[each.name].selectors if each.name in loaded else None
+        if there and not pluto.same(there, pluto.selectors(each)):
+            yield f"pluto has {_called(cable, each)} with other addresses or ports"
+    marks = (facts.secret is not Secret.ABSENT, facts.guard, link and link.ours)
+    if loaded and not any(marks):
+        yield "pluto has connections of these names, and cablectl made none here"
+
+
+def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str]:
+    """Yield what of the cable is missing, or isn't as connect makes it.
+
+    `largest_mtu`, in bytes, is what path and SAs carry.
+    """
+    policies = facts.policies.keys() & xfrm.policies_of(cable.connections)
+    if not (facts.loaded(cable) or policies or facts.overlay.link or facts.guard):
+        yield "nothing of it is here"
+        return
+    if cable.connections:
+        yield from _ipsec(cable, facts)
+    if cable.guarded and not guard.stands(cable, facts.guard):
+        what = "isn't whole" if facts.guard else "is gone"
+        yield f"the guard {what}: table {guard.name(cable)}"
+    if cable.overlay:
+        yield from _overlay(cable, facts, cable.overlay, largest_mtu)
+
+
+def _called(cable: Cable, connection: Connection) -> str:
+    return f"connection {connection.name.removeprefix(f'{cable.remote.cable_name}-')}"
+
+
+def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
+    loaded = facts.loaded(cable)
+    if facts.pluto is not Pluto.RUNNING:
+        yield "pluto isn't running: nobody renews SAs"
+    elif not loaded:
+        yield "pluto has none of its connections"
+    else:
+        for each in cable.connections:
+            called = _called(cable, each)
+            yield from (f"{called} {what}" for what in _connection(each, facts))
+    if facts.nic is None and all(each.routed for each in cable.connections):
+        yield "there is no route to the peer"
+    if facts.secret is Secret.ABSENT:
+        yield f"the secret {secret.path(cable)} is missing"
+    for shunt in facts.shunts:
+        if shunt.policy == "pass" and _concerns(shunt, cable.connections):
+            yield f"pluto lets {shunt.source} to {shunt.destination} pass in clear text"
+
+
+def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
+    loaded = facts.connections.get(connection.name)
+    if loaded is None:
+        yield "isn't loaded"
+        return
+    caught = loaded.routed and connection.routed
+    if not loaded.up:
+        how = "; pluto negotiates" if loaded.ike is Ike.NEGOTIATING else ""
+        yield f"has no Child SA for {connection.protects}{how}"
+        if connection.routed and not loaded.routed:
+            yield "isn't routed"
+    out, into, *_ = xfrm.policies(connection)
+    needed: set[Policy] = {out, into} if loaded.up else {out} if caught else set()
+    if needed - facts.policies.keys():
+        yield "has no policy in the kernel, though pluto believes so"
+    spis = {sa.spi for sa in facts.sas}
+    told = [{sa.spi_in, sa.spi_out} for sa in loaded.child_sas if sa.spi_in and sa.spi_out]
+    if told and not any(pair <= spis for pair in told):
+        yield "has no SA in the kernel, though pluto believes so"
+
+
+def _concerns(shunt: pluto.Shunt, connections: tuple[Connection, ...]) -> bool:
+    source, destination = ip_network(shunt.source), ip_network(shunt.destination)
+    return any(
+        _overlap(source, each.local.network) and _overlap(destination, each.remote.network)
+        for each in connections
+    )
+
+
+def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest_mtu: int | None) -> Iterator[str]:
+    link = facts.overlay.link
+    if link is None:
+        yield f"the device {wanted.device} is missing"
+        return
+    yield from _device(cable, facts.overlay, link, wanted)
+    yield from _network(cable, facts, wanted)
+    if largest_mtu is not None and link.mtu > largest_mtu:
+        yield f"the MTU {link.mtu} is larger than the {largest_mtu} that path and SAs carry"
+
+
+def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: Overlay) -> Iterator[str]:
+    device = wanted.device
+    if not link.up:
+        yield f"the device {device} is down"
+    if str(cable.local_vtep) not in link.addresses:
+        yield f"{device} has no address {cable.local_vtep}"
+    for mac, gateway in overlay.fdb_entries(cable, wanted):
+        if (mac, gateway) not in there.fdb:
+            yield f"the FDB of {device} sends nothing for {mac} to {gateway}"
+    vtep = str(cable.remote_vtep.ip)
+    if overlay.has_macs(wanted) and (vtep, cable.remote.mac) not in there.neighbours:
+        yield f"{device} has no neighbour {vtep}"
+    for path, value in network.settings(cable, wanted):
+        if (path, value) not in there.settings:
+            yield f"{path} isn't {value}"
+
+
+def _network(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[str]:
+    there = {route[:2]: route for route in facts.overlay.routes}
+    for route in network.routes(cable, facts.source):
+        subnet, vtep, source = route
+        if (subnet, vtep) not in there:
+            yield f"there is no route to {subnet} over {wanted.device}"
+        elif there[subnet, vtep] != route:
+            yield f"the route to {subnet} speaks from another address than {source or 'the VTEP'}"
+    if facts.leaves_with not in ("", str(cable.local.address)):
+        yield f"what is sent to the peer leaves with {facts.leaves_with}, which no policy protects"
+    if not facts.overlay.rule:
+        yield f"no rule has table {network.TABLE} looked up"

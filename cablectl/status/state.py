@@ -1,0 +1,174 @@
+"""Cable and facts → its state."""
+
+from msgspec.structs import replace
+
+from cablectl import guard, mtu, offload, overlay, pluto, xfrm
+from cablectl.cable import Cable, Connection
+from cablectl.facts import Facts, Pluto
+from cablectl.model import Mode, Overlay
+from cablectl.pluto import Ike
+from cablectl.status import (
+    CableState,
+    ChildSa,
+    ConnectionState,
+    FdbEntry,
+    GuardState,
+    OverlayState,
+    Report,
+    Verdict,
+    faults,
+)
+from cablectl.xfrm import SecurityAssociation
+
+Sas = tuple[SecurityAssociation, ...]
+
+
+def of(cable: Cable, facts: Facts, now: float) -> CableState:
+    """Return the state of a cable at a moment, in seconds since 1970."""
+    sas = xfrm.sas_of(cable.connections, facts.policies, facts.sas)
+    largest = _largest_mtu(cable, facts, sas, cable.overlay) if cable.overlay else None
+    foreign, missing = faults.foreign(cable, facts), faults.missing(cable, facts, largest)
+    reasons = tuple(foreign)
+    verdict = Verdict.FOREIGN
+    if not reasons:
+        reasons = tuple(missing)
+        verdict = _verdict(cable, facts, sas, whole=not reasons)
+    return CableState(
+        cable=cable.remote.cable_name,
+        verdict=verdict,
+        reasons=reasons,
+        peer=str(cable.remote_host),
+        mode=cable.mode,
+        ike=_ike(cable, facts),
+        connections=tuple(_connection(each, facts, now) for each in cable.connections),
+        overlay=_overlay(cable, facts, cable.overlay, largest) if cable.overlay else None,
+        guard=_guard(cable, facts) if cable.guarded or facts.guard else None,
+        offload=offload.verdict(sas),
+    )
+
+
+def unknown(cable: str, verdict: Verdict, reason: str) -> CableState:
+    """Return the state of a cable of which no more than its name is known."""
+    return CableState(
+        cable=cable,
+        verdict=verdict,
+        reasons=(reason,),
+        peer=None,
+        mode=None,
+        ike=Ike.NONE,
+        connections=(),
+        overlay=None,
+        guard=None,
+        offload=offload.verdict(()),
+    )
+
+
+def rated(before: Report, after: Report) -> Report:
+    """Return the later report with how many bytes a second each SA carried since the earlier."""
+    seconds = after.time - before.time
+    old = {
+        (sa.spi_in, sa.spi_out): sa
+        for cable in before.cables
+        for connection in cable.connections
+        for sa in connection.child_sas
+    }
+
+    def with_rates(sa: ChildSa) -> ChildSa:
+        earlier = old.get((sa.spi_in, sa.spi_out))
+        if earlier is None or seconds <= 0:
+            return sa
+        return replace(
+            sa,
+            rate_in=max(0, sa.bytes_in - earlier.bytes_in) / seconds,
+            rate_out=max(0, sa.bytes_out - earlier.bytes_out) / seconds,
+        )
+
+    def of_connection(connection: ConnectionState) -> ConnectionState:
+        return replace(connection, child_sas=tuple(map(with_rates, connection.child_sas)))
+
+    def of_cable(cable: CableState) -> CableState:
+        return replace(cable, connections=tuple(map(of_connection, cable.connections)))
+
+    return replace(after, cables=tuple(map(of_cable, after.cables)))
+
+
+def _verdict(cable: Cable, facts: Facts, sas: Sas, *, whole: bool) -> Verdict:
+    if cable.mode is Mode.NONE:
+        carries = facts.overlay.link is not None and facts.overlay.link.up
+    elif facts.pluto is Pluto.RUNNING:
+        carries = any(facts.is_up(each.name) for each in cable.connections)
+    else:
+        carries = bool(sas)  # what a killed pluto left goes on
+    if carries:
+        return Verdict.UP if whole else Verdict.DEGRADED
+    return Verdict.CONNECTING if _ike(cable, facts) is Ike.NEGOTIATING else Verdict.DOWN
+
+
+def _ike(cable: Cable, facts: Facts) -> Ike:
+    found = {each.ike for each in facts.loaded(cable).values()}
+    return next((each for each in (Ike.ESTABLISHED, Ike.NEGOTIATING) if each in found), Ike.NONE)
+
+
+def _connection(connection: Connection, facts: Facts, now: float) -> ConnectionState:
+    loaded = facts.connections.get(connection.name)
+    return ConnectionState(
+        name=connection.name,
+        protects=connection.protects,
+        loaded=loaded is not None,
+        routed=loaded is not None and loaded.routed,
+        up=loaded is not None and loaded.up,
+        child_sas=tuple(_child_sa(each, now) for each in (loaded.child_sas if loaded else ())),
+    )
+
+
+def _child_sa(sa: pluto.ChildSa, now: float) -> ChildSa:
+    return ChildSa(
+        spi_in=sa.spi_in,
+        spi_out=sa.spi_out,
+        age=max(0, int(now) - sa.added),
+        rekey_in=sa.rekey_in,
+        bytes_in=sa.bytes_in,
+        bytes_out=sa.bytes_out,
+        rate_in=None,
+        rate_out=None,
+    )
+
+
+def _guard(cable: Cable, facts: Facts) -> GuardState:
+    there = facts.guard
+    return GuardState(
+        table=guard.name(cable),
+        whole=guard.stands(cable, there),
+        dropped_in=there.dropped_in if there else 0,
+        dropped_out=there.dropped_out if there else 0,
+    )
+
+
+def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest: int | None) -> OverlayState:
+    there, link = facts.overlay, facts.overlay.link
+    return OverlayState(
+        kind=wanted.kind,
+        device=wanted.device,
+        up=link is not None and link.up,
+        mtu=link.mtu if link else None,
+        largest_mtu=largest,
+        vtep=str(cable.local_vtep),
+        peer_vtep=str(cable.remote_vtep.ip),
+        fdb=tuple(FdbEntry(*each) for each in sorted(there.fdb)),
+        routes=tuple(sorted(subnet for subnet, _, _ in there.routes)),
+    )
+
+
+def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: Overlay) -> int | None:
+    """Return how large an MTU path and SAs carry, in bytes; None where no SA tells."""
+    version, headers = cable.local.address.version, overlay.headers(wanted)
+    if cable.mode is Mode.NONE:
+        return mtu.clear(facts.path_mtu, headers, version=version)
+    told = (
+        mtu.carried(
+            facts.path_mtu, headers, sa.cipher, version=version, encapsulated=sa.encapsulated
+        )
+        for sa in sas
+        if sa.cipher
+    )
+    return min(told, default=None)
