@@ -53,13 +53,17 @@ class ChildSa(Struct, frozen=True):
 
 
 class LoadedConnection(Struct, frozen=True):
-    """A connection that pluto has; `selectors` is None where its line has a form unknown here."""
+    """A connection that pluto has; `selectors` is None where its line has a form unknown here.
+
+    `lost` says that pluto believes in a Child SA of which the kernel doesn't have both SAs.
+    """
 
     routed: bool
     up: bool
     selectors: Selectors | None
     child_sas: tuple[ChildSa, ...] = ()
     ike: Ike = Ike.NONE
+    lost: bool = False
 
     def joins(self, wanted: Selectors) -> bool:
         """Tell whether it joins these, as far as its line could be read."""
@@ -96,10 +100,9 @@ _LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
 _REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
 # An instance has the peer's address behind its number.
 _STATE = r'^(?:\d{3} )?#(?P<serial>\d{1,19}): "(?P<name>[^"]+)"(?:\[\d+\] [^ ",#]+)?'
-_TRAFFIC = (
-    rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
-    r" inBytes=(?P<in>\d{1,20}), outBytes=(?P<out>\d{1,20}),"
-)
+_BELIEVED = rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
+# The bytes are the kernel's: without an SA there, they are missing.
+_TRAFFIC = rf"{_BELIEVED} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
 _STORY = rf"{_STATE}:\d+ \w+ \((?P<story>[^()]+)\);(?P<timers>.*)"
 _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
@@ -117,11 +120,12 @@ def parse(status: str, traffic_status: str) -> Status:
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
     """Return the loaded connections by name from what `--status` and `--trafficstatus` print.
 
-    A connection is up only if it has a Child SA: an IKE SA alone carries nothing. Instances of a
-    connection to any host count as the connection itself, which stays unrouted.
+    A connection is up only if it has a Child SA, in the kernel as well: an IKE SA alone carries
+    nothing. Instances of a connection to any host count as the connection itself, which stays
+    unrouted.
     """
-    sas = parse_child_sas(status, traffic_status)
-    ike = parse_ike(status)
+    sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
+    believed = {line["name"] for line in _lines(_BELIEVED, traffic_status)}
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
@@ -129,6 +133,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             selectors=_parse_selectors(line["selectors"]),
             child_sas=sas.get(line["name"], ()),
             ike=ike.get(line["name"], Ike.NONE),
+            lost=line["name"] in believed - sas.keys(),
         )
         for line in _lines(_CONNECTION, status)
         if not line["instance"]
@@ -177,7 +182,7 @@ def parse_ike(status: str) -> dict[str, Ike]:
 
 
 def parse_established(traffic_status: str) -> frozenset[str]:
-    """Return the names of the connections that have a Child SA."""
+    """Return the names of the connections that have a Child SA, in the kernel as well."""
     return frozenset(parse_child_sas("", traffic_status))
 
 
