@@ -56,6 +56,7 @@ class LoadedConnection(Struct, frozen=True):
     """A connection that pluto has; `selectors` is None where its line has a form unknown here.
 
     `esp` are the algorithms that it was told, in its own words; none if it has its defaults.
+    `lost` says that pluto believes in a Child SA of which the kernel doesn't have both SAs.
     """
 
     routed: bool
@@ -64,6 +65,7 @@ class LoadedConnection(Struct, frozen=True):
     child_sas: tuple[ChildSa, ...] = ()
     ike: Ike = Ike.NONE
     esp: tuple[str, ...] = ()
+    lost: bool = False
 
     def joins(self, wanted: Selectors) -> bool:
         """Tell whether it joins these, as far as its line could be read."""
@@ -100,10 +102,9 @@ _LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
 _REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
 # An instance has the peer's address behind its number.
 _STATE = r'^(?:\d{3} )?#(?P<serial>\d{1,19}): "(?P<name>[^"]+)"(?:\[\d+\] [^ ",#]+)?'
-_TRAFFIC = (
-    rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
-    r" inBytes=(?P<in>\d{1,20}), outBytes=(?P<out>\d{1,20}),"
-)
+_BELIEVED = rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
+# The bytes are the kernel's: without an SA there, they are missing.
+_TRAFFIC = rf"{_BELIEVED} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
 _STORY = rf"{_STATE}:\d+ \w+ \((?P<story>[^()]+)\);(?P<timers>.*)"
 _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
@@ -123,12 +124,13 @@ def parse(status: str, traffic_status: str) -> Status:
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
     """Return the loaded connections by name from what `--status` and `--trafficstatus` print.
 
-    A connection is up only if it has a Child SA: an IKE SA alone carries nothing. Instances of a
-    connection to any host count as the connection itself, which stays unrouted.
+    A connection is up only if it has a Child SA, in the kernel as well: an IKE SA alone carries
+    nothing. Instances of a connection to any host count as the connection itself, which stays
+    unrouted.
     """
-    sas = parse_child_sas(status, traffic_status)
-    ike = parse_ike(status)
+    sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
     esp = {line["name"]: tuple(line["esp"].split(", ")) for line in _lines(_ESP, status)}
+    believed = {line["name"] for line in _lines(_BELIEVED, traffic_status)}
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
@@ -137,6 +139,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             child_sas=sas.get(line["name"], ()),
             ike=ike.get(line["name"], Ike.NONE),
             esp=esp.get(line["name"], ()),
+            lost=line["name"] in believed - sas.keys(),
         )
         for line in _lines(_CONNECTION, status)
         if not line["instance"]
@@ -185,7 +188,7 @@ def parse_ike(status: str) -> dict[str, Ike]:
 
 
 def parse_established(traffic_status: str) -> frozenset[str]:
-    """Return the names of the connections that have a Child SA."""
+    """Return the names of the connections that have a Child SA, in the kernel as well."""
     return frozenset(parse_child_sas("", traffic_status))
 
 

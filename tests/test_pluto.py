@@ -130,6 +130,17 @@ class TestChildSas:
         ] * 2
         assert all(sa.spi_in and sa.rekey_in for each in server.values() for sa in each.child_sas)
 
+    def test_what_the_kernel_does_not_have_is_not_up(self, states: States) -> None:
+        """One of the two SAs deleted, then all flushed: seen on both releases."""
+        status, traffic = states.texts["up, after pings"]
+        one = re.sub(", inBytes=824(?=, outBytes=0,)", "", traffic)
+        both = re.sub(r"add_time=(\d+),.*, id", r"add_time=\1, id", traffic)
+        for text, lost in ((traffic, [False, False]), (one, [True, False]), (both, [True, True])):
+            found = pluto.parse(status, text).connections.values()
+            assert [each.lost for each in found] == lost
+            assert [each.up for each in found] == [not each for each in lost]
+            assert len(pluto.parse_established(text)) == lost.count(False)
+
     def test_the_newest_is_the_last(self) -> None:
         line = "#{}: \"x\", type=ESP, add_time={}, inBytes=1, outBytes=2, maxBytes=2^63B, id='y'"
         traffic = "\n".join(line.format(number, 100 + number) for number in (12, 7, 9))

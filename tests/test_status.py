@@ -147,6 +147,15 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda cable, facts: with_connection(cable, facts, 0, None),
         "connection 0 isn't loaded",
     ),
+    "SAs that were flushed": (
+        lambda cable, facts: with_connection(
+            cable,
+            facts,
+            0,
+            replace(facts.connections[name(cable, 0)], up=False, child_sas=(), lost=True),
+        ),
+        "connection 0 has no SA in the kernel, though pluto believes so",
+    ),
     "a policy that was flushed": (
         lambda cable, facts: replace(
             facts,
@@ -208,10 +217,6 @@ FAULTS: dict[str, tuple[Change, str]] = {
 }
 # What connect doesn't mend, since pluto has to.
 OUTSIDE: dict[str, tuple[Change, str]] = {
-    "SAs that were flushed": (
-        lambda _, facts: replace(facts, sas=facts.sas[2:]),
-        "connection 0 has no SA in the kernel, though pluto believes so",
-    ),
     "a shunt": (
         lambda _, facts: replace(
             facts,
@@ -372,16 +377,6 @@ def test_a_geneve_whose_packets_leave_with_another_address() -> None:
         Verdict.DEGRADED,
         ("what is sent to the peer leaves with 172.18.0.99, which no policy protects",),
     )
-
-
-def test_sas_that_overlap_while_they_are_replaced(cable: Cable) -> None:
-    """The old one goes from the kernel first; that the new one is there is enough."""
-    facts = alive(cable)
-    loaded = facts.connections[name(cable, 0)]
-    (new,) = loaded.child_sas
-    old = replace(new, serial=1, spi_in="0x00000001", spi_out="0x00000002")
-    facts = with_connection(cable, facts, 0, replace(loaded, child_sas=(old, new)))
-    assert seen(cable, facts) == (Verdict.UP, ())
 
 
 def test_a_clock_that_was_set_back(cable: Cable) -> None:

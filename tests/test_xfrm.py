@@ -1,7 +1,10 @@
 """The kernel's policies and SAs, as `ip xfrm` really printed them while the cable was up."""
 
+import pytest
+
 from cablectl import xfrm
 from cablectl.cable import Cable
+from cablectl.mtu import AES_GCM, CHACHA20_POLY1305, Cipher
 from cablectl.xfrm import SecurityAssociation
 from tests.documents import shaped
 from tests.test_pluto import CAPTURES
@@ -74,3 +77,38 @@ src ::/0 dst ::/0 proto ipv6-icmp type 135
 \tdir out priority 1 ptype main
 """
     assert list(xfrm.parse_policies(trap).values()) == [0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "encapsulated", "cipher"),
+    [
+        # As `ip -d xfrm state list nokeys` of iproute2 6.1 prints them.
+        (
+            "\taead rfc4106(gcm(aes)) <<Keys hidden>> 128\n"
+            "\tencap type espinudp sport 4500 dport 4500 addr 0.0.0.0\n",
+            True,
+            AES_GCM,
+        ),
+        ("\taead rfc7539esp(chacha20,poly1305) <<Keys hidden>> 128\n", False, CHACHA20_POLY1305),
+        (
+            "\tauth-trunc hmac(sha256) <<Keys hidden>> 128\n\tenc cbc(aes) <<Keys hidden>>\n",
+            False,
+            Cipher(iv=16, icv=16, block=16),
+        ),
+        (
+            "\tauth-trunc hmac(sha512) <<Keys hidden>> 256\n\tenc cbc(camellia) <<Keys hidden>>\n",
+            False,
+            Cipher(iv=16, icv=32, block=16),
+        ),
+        ("\taead rfc4309(ccm(aes)) <<Keys hidden>> 128\n", False, None),
+        ("\tauth-trunc hmac(sha1) <<Keys hidden>> 96\n\tenc ecb(cipher_null) \n", False, None),
+    ],
+)
+def test_what_an_sa_costs(lines: str, encapsulated: bool, cipher: Cipher | None) -> None:
+    (sa,) = xfrm.parse_sas(OTHER + lines)
+    assert (sa.encapsulated, sa.cipher) == (encapsulated, cipher)
+
+
+def test_what_the_sas_of_a_cable_cost() -> None:
+    found = {(sa.encapsulated, sa.cipher) for sa in xfrm.parse_sas(STATES)}
+    assert found == {(True, AES_GCM)}

@@ -79,7 +79,9 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
         yield "isn't loaded"
         return
     caught = loaded.routed and connection.routed
-    if not loaded.up:
+    if loaded.lost:
+        yield "has no SA in the kernel, though pluto believes so"
+    elif not loaded.up:
         how = "; pluto negotiates" if loaded.ike is Ike.NEGOTIATING else ""
         yield f"has no Child SA for {connection.protects}{how}"
         if connection.routed and not loaded.routed:
@@ -88,10 +90,6 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
     needed: set[Policy] = {out, into} if loaded.up else {out} if caught else set()
     if needed - facts.policies.keys():
         yield "has no policy in the kernel, though pluto believes so"
-    spis = {sa.spi for sa in facts.sas}
-    told = [{sa.spi_in, sa.spi_out} for sa in loaded.child_sas if sa.spi_in and sa.spi_out]
-    if told and not any(pair <= spis for pair in told):
-        yield "has no SA in the kernel, though pluto believes so"
 
 
 def _concerns(shunt: pluto.Shunt, connections: tuple[Connection, ...]) -> bool:
