@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots modules demo pictures lint bench docs clean
+.PHONY: help system setup test fast lab roots modules deb package demo pictures lint bench docs clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
 # What the program uses, and what the tests read with. tests/lab/modules installs what it alone needs.
 PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
-	man-db python3 python3-venv
+	man-db python3 python3-venv systemd
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,12 +32,13 @@ setup: .venv/done ## make the virtual environment .venv, with cablectl and what 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-test: setup roots modules ## pass all tests: the fast ones, then those of the lab
-	$(BIN)/python -m pytest -m 'not lab'
+test: setup roots modules ## pass all tests: the fast ones, then the package's, then those of the lab
+	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory package
 	tests/lab/run $(BIN)/python
 
 fast: setup ## pass the tests that need neither root nor ESP
-	$(BIN)/python -m pytest -m 'not lab'
+	$(BIN)/python -m pytest
 
 lab: setup roots modules ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python
@@ -47,6 +48,19 @@ roots: setup ## make what the lab needs besides this machine: a Debian with anot
 
 modules: system ## make what the lab boots where this machine's kernel has no ESP
 	@$(SUDO) tests/lab/modules .lab/modules
+
+# debhelper cleans up all around, and what it makes lies beside its directory: it has a copy.
+deb: PACKAGES += debhelper git python3-pip
+deb: system ## build the Debian package, build/cablectl_*.deb
+	@rm -rf build/cablectl*
+	@mkdir -p build/cablectl
+	@git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t build/cablectl
+	cd build/cablectl && dpkg-buildpackage --build=binary --no-sign >../cablectl.log 2>&1 || \
+		{ tail -40 ../cablectl.log >&2; exit 1; }
+	@ls build/cablectl_*.deb
+
+package: setup roots deb ## install the Debian package on a Debian 12 and a Debian 13, and remove it
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider -m package
 
 demo: setup modules ## show the main job on two real gateways, from plan to ping to teardown
 	tests/lab/boot $(BIN)/python -m tests.lab.demo
@@ -60,7 +74,8 @@ lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck tests/lab/{boot,esp,modules,root,run} .ci/run examples/strongswan/overlay.sh
+	$(BIN)/shellcheck tests/lab/{boot,esp,modules,root,run} .ci/run examples/strongswan/overlay.sh \
+		debian/cablectl.{postinst,prerm}
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py

@@ -25,7 +25,7 @@ def no_real_commands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Put a failing stand-in before each command that reads or changes the host."""
-    if request.node.get_closest_marker("lab"):
+    if request.node.get_closest_marker("lab") or request.node.get_closest_marker("package"):
         return
     folder = tmp_path_factory.mktemp("fakes")
     for name in CHANGERS:
@@ -55,3 +55,18 @@ def shown_on(terminal: int) -> str:
 @pytest.fixture
 def cable() -> Cable:
     return load("quickstart")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a table of what the tests counted."""
+    rows = [
+        row
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for row in report.user_properties
+    ]
+    if rows:
+        terminalreporter.section("counted")
+        for name, value in rows:
+            terminalreporter.write_line(f"{name:40} {value}")

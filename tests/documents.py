@@ -33,6 +33,8 @@ SHAPES = [
     )
     if not {"nat", "servers"} <= set(words) and not {"nats", "servers"} <= set(words)
 ]
+# What Libreswan 4.x and 5.x need to agree: docs/libreswan.md.
+AGREED = "ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [aes_gcm-null]\n"
 
 
 def document(shape: str) -> str:

@@ -20,18 +20,3 @@ def lab() -> Iterator[Lab]:
         except LabError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         yield lab
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print a table of what the tests counted."""
-    rows = [
-        row
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for row in report.user_properties
-    ]
-    if rows:
-        terminalreporter.section("counted")
-        for name, value in rows:
-            terminalreporter.write_line(f"{name:40} {value}")

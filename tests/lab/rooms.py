@@ -24,6 +24,7 @@ set -e
 read -r pid rest </proc/self/stat # before /proc is the room's own: the pid that the outside knows
 root=${1%/} checkout=$2
 if [ "$root" ]; then
+    mount --bind "$root" "$root"
     mkdir -p "$root$checkout"
     mount --bind "$checkout" "$root$checkout"
     mount --bind "$root/opt/cablectl/cablectl" "$root$3"
@@ -42,7 +43,13 @@ mount -t tmpfs tmpfs "$root/run"
 mkdir -p "$root/run/pluto" "$root/run/lock"
 # Else addresses change by themselves.
 echo 0 >"$root/proc/sys/net/ipv6/conf/default/accept_dad"
-exec chroot "${root:-/}" sh -c 'echo "$1"; sleep infinity; exit' sh "$pid"
+if [ "$root" ]; then
+    # Not chroot: whoever makes a mount namespace in here needs a root that is a mount.
+    cd "$root"
+    pivot_root . .
+    umount --lazy .
+fi
+exec sh -c 'echo "$1"; sleep infinity; exit' sh "$pid"
 """
 
 
@@ -76,11 +83,14 @@ class Room:
     `root` is the directory whose files it sees: this machine's, or another Debian's.
     """
 
+    namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")
+    script = ROOM
+
     def __init__(self, name: str, root: str = "/") -> None:
         self.name = name
-        unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"]
+        unshare = ("unshare", *self.namespaces, "--fork", "--kill-child", "sh", "-c")
         pipe = subprocess.PIPE
-        argv = (*unshare, ROOM, "room", root, str(CHECKOUT), PROGRAM)
+        argv = (*unshare, self.script, "room", root, str(CHECKOUT), PROGRAM)
         self._first = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True)
         assert self._first.stdout
         pid = self._first.stdout.readline()

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.documents import document, shaped
+from tests.documents import AGREED, document, shaped
 
 from .cable import FILE, run
 from .gateways import Lab
@@ -16,8 +16,6 @@ from .traffic import up_and_away
 
 pytestmark = pytest.mark.lab
 
-# What 4.x and 5.x need to agree: docs/libreswan.md.
-AGREED = "ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [aes_gcm-null]\n"
 SHAPES = ("transport vxlan v4", "transport gre v6", "tunnel v4", "tunnel v4 server")
 
 
