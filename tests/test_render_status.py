@@ -19,7 +19,8 @@ from cablectl.render.watch import JsonLines, Lines, Live, view
 from cablectl.status import CableState, Report, Verdict, state
 from tests.conftest import ROOT, shown_on
 from tests.documents import SHAPES, shaped
-from tests.test_status import BLANK, FAULTS, NOW, OUTSIDE, alive, report, without_sa
+from tests.test_faults import FAULTS, OUTSIDE
+from tests.test_status import BLANK, NOW, alive, report, without_sa
 
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
 ODD = 'submariner-cable-"x\\y"'

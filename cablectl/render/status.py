@@ -23,6 +23,8 @@ COLOURS = {
     Verdict.DOWN: "red",
     Verdict.FOREIGN: "magenta",
 }
+# Not to the end of the line: what a terminal echoes there, such as ^C, would begin another one.
+_INDENT = (0, 0, 0, 2)
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -86,11 +88,11 @@ def _block(cable: CableState) -> "Iterator[RenderableType]":
     colour = f"bold {COLOURS[cable.verdict]}"
     yield Text.assemble((cable.cable, "bold"), "  ", (_word(cable), colour))
     for reason in cable.reasons:
-        yield Padding(Text(f"- {reason}"), (0, 0, 0, 2))
+        yield Padding(Text(f"- {reason}"), _INDENT, expand=False)
     if _is_here(cable):
-        yield Padding(_rows(cable), (0, 0, 0, 2))
+        yield Padding(_rows(cable), _INDENT, expand=False)
     if any(each.loaded for each in cable.connections):
-        yield Padding(_sas(cable), (0, 0, 0, 2))
+        yield Padding(_sas(cable), _INDENT, expand=False)
 
 
 def _is_here(cable: CableState) -> bool:

@@ -23,10 +23,9 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
         yield f"the device {cable.overlay.device} is there and cablectl didn't make it"
     elif cable.overlay and link and not link.fits(cable, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
-    for each in cable.connections:
-        there = loaded[each.name].selectors if each.name in loaded else None
-        if there and not pluto.same(there, pluto.selectors(each)):
-            yield f"pluto has {_called(cable, each)} with other addresses or ports"
+    for each in cable.connections if facts.secret is Secret.ABSENT else ():
+        if each.name in loaded and not loaded[each.name].joins(pluto.selectors(each)):
+            yield f"pluto has {_called(cable, each.name)} with other addresses or ports"
     marks = (facts.secret is not Secret.ABSENT, facts.guard, link and link.ours)
     if loaded and not any(marks):
         yield "pluto has connections of these names, and cablectl made none here"
@@ -38,7 +37,8 @@ def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str
     `largest_mtu`, in bytes, is what path and SAs carry.
     """
     policies = facts.policies.keys() & xfrm.policies_of(cable.connections)
-    if not (facts.loaded(cable) or policies or facts.overlay.link or facts.guard):
+    there = facts.loaded(cable) or facts.outdated(cable)
+    if not (there or policies or facts.overlay.link or facts.guard):
         yield "nothing of it is here"
         return
     if cable.connections:
@@ -50,20 +50,21 @@ def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str
         yield from _overlay(cable, facts, cable.overlay, largest_mtu)
 
 
-def _called(cable: Cable, connection: Connection) -> str:
-    return f"connection {connection.name.removeprefix(f'{cable.remote.cable_name}-')}"
+def _called(cable: Cable, name: str) -> str:
+    return f"connection {name.removeprefix(f'{cable.remote.cable_name}-')}"
 
 
 def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
-    loaded = facts.loaded(cable)
+    outdated = facts.outdated(cable)
     if facts.pluto is not Pluto.RUNNING:
         yield "pluto isn't running: nobody renews SAs"
-    elif not loaded:
+    elif not (facts.loaded(cable) or outdated):
         yield "pluto has none of its connections"
     else:
+        yield from (f"{_called(cable, name)} is of an earlier file" for name in outdated)
         for each in cable.connections:
-            called = _called(cable, each)
-            yield from (f"{called} {what}" for what in _connection(each, facts))
+            told = () if each.name in outdated else _connection(each, facts)
+            yield from (f"{_called(cable, each.name)} {what}" for what in told)
     if facts.nic is None and all(each.routed for each in cable.connections):
         yield "there is no route to the peer"
     if facts.secret is Secret.ABSENT:

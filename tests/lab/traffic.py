@@ -74,6 +74,7 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
                     talks(gateway, seen)
                     again = run(gateway, "connect", FILE)
                     assert again.stdout.startswith("nothing to do: "), again.stderr
+                    is_up(gateway, seen)
             finally:
                 torn_down(*gateways)
         for gateway, old in zip(gateways, before, strict=True):
@@ -84,6 +85,13 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
     assert any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames) != encrypted
     full = summary["esp-in-udp" if encrypted else "overlay"].largest
     assert 1500 - 4 < full <= 1500
+
+
+def is_up(gateway: Gateway, cable: Cable) -> None:
+    """Status says so, with the file and, where pluto has connections to tell it by, without."""
+    for args in ((FILE,), ()) if cable.connections else ((FILE,),):
+        told = run(gateway, "status", *args)
+        assert told.returncode == 0, told.stdout + told.stderr
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:
