@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import connect, import_, offload, plan, teardown
+from cablectl.cli import completion, connect, import_, offload, plan, teardown
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ def _options(
 
 def main() -> None:
     """Run the command line, and end with the exit code of what went wrong."""
+    completion.quicken()
     try:
         app(prog_name="cablectl")
     except CablectlError as error:
