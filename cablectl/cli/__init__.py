@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import completion, connect, import_, offload, plan, teardown
+from cablectl.cli import completion, connect, import_, offload, plan, schema, teardown
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("offload", epilog="Example: sudo cablectl offload cable.yaml")(offlo
 app.command(
     "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"
 )(import_.import_)
+app.command("schema", epilog="Example: cablectl schema >cablectl.schema.json")(schema.schema)
 
 
 def _version(wanted: bool) -> None:
