@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import completion, connect, import_, offload, plan, schema, teardown
+from cablectl.cli import completion, connect, import_, init, offload, plan, schema, teardown
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init", epilog="Example: cablectl init cable.yaml")(init.init)
 app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local cluster1")(
     plan.plan
 )
