@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
 # What the program uses, and what the tests read with. tests/lab/modules installs what it alone needs.
 PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
-	man-db python3 python3-venv systemd
+	man-db python3 python3-venv systemd fish tmux zsh
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,7 +80,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py
 
-docs: setup ## make man page, completions, flags, schema and golden scripts anew
+docs: setup ## make man pages, completions, schema, flags and golden scripts anew
 	$(BIN)/python tools/generate.py
 
 clean: ## remove what the other targets made here

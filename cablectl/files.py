@@ -50,12 +50,17 @@ def _text(content: bytes, name: str) -> str:
         ) from None
 
 
+def must_be_new(name: str) -> None:
+    """Raise a UsageError if there is a file of that name, or anything else."""
+    if os.path.lexists(name):
+        raise UsageError(f"{name}: there is one already", hint="remove it first")
+
+
 def write(name: str, text: str) -> None:
     """Write a new file; UsageError if there is one already, or none can be."""
+    must_be_new(name)
     try:
-        with Path(name).open("x", encoding="utf-8") as file:
+        with Path(name).open("x", encoding="utf-8") as file:  # whatever came in between
             file.write(text)
-    except FileExistsError:
-        raise UsageError(f"{name}: there is one already", hint="remove it first") from None
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None

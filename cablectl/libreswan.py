@@ -75,6 +75,7 @@ DIALECTS = (
     Dialect(since=Version(5, 3), pfs=PfsForm.IN_ESP, stack_manager=False),
 )
 LATEST = DIALECTS[-1].since
+EXAMPLES = (Version(4, 10), Version(5, 2), Version(5, 3))  # one of each dialect, as distributed
 
 
 def parse_version(text: str) -> Version:

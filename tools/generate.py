@@ -1,7 +1,7 @@
-"""Make anew what is checked in and derived: man page, completions, flags, schema, golden scripts.
+"""Make anew what is derived: man pages, completions, schemas, table of flags, golden scripts.
 
-Run `python tools/generate.py` after a change of the command line, the man page or a plan, and read
-the difference. The tests fail while what is checked in differs from what this makes.
+Run `python tools/generate.py` after a change of the command line, a man page, the model or a plan,
+and read the difference. The tests fail while what is checked in differs from what this makes.
 """
 
 import json
@@ -12,30 +12,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from docutils.core import publish_string
-from docutils.writers import manpage
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cablectl.libreswan import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
+from cablectl.spec import json_schema  # noqa: E402 - from the checkout itself
 from cablectl.status import Report  # noqa: E402 - from the checkout itself
 from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
+from tools import manual  # noqa: E402 - from the checkout itself
 
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
-
-
-def man_page() -> str:
-    """Return man/cablectl.8 as its source makes it."""
-    source = (ROOT / "man" / "cablectl.8.rst").read_text()
-    settings = {"halt_level": 2, "report_level": 2}
-    roff = publish_string(source, writer=manpage.Writer(), settings_overrides=settings)
-    lines = roff.decode().splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith('.\\" Generated'))
+AFTER = {
+    "zsh": """
+# zsh reads this at the first TAB, which is answered as well: Typer's own text only defines.
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+  _cablectl_completion "$@"
+fi
+"""
+}
 
 
 def completion(shell: str) -> str:
-    """Return the completion as Typer emits it."""
+    """Return the completion as Typer emits it, and what it lacks."""
     done = subprocess.run(
         [sys.executable, "-m", "cablectl"],
         env={**os.environ, "_CABLECTL_COMPLETE": f"source_{shell}"},
@@ -44,7 +43,7 @@ def completion(shell: str) -> str:
         check=True,
         cwd=ROOT,
     )
-    return done.stdout.strip() + "\n"
+    return done.stdout.strip() + "\n" + AFTER.get(shell, "")
 
 
 def flag_table() -> str:
@@ -93,7 +92,9 @@ def schema() -> str:
 def derived() -> dict[Path, str]:
     """Return every derived file and what it is to hold."""
     docs = ROOT / "docs"
-    files = {ROOT / "man" / "cablectl.8": man_page(), docs / "flags.md": flag_table()}
+    files = manual.pages()
+    files[docs / "flags.md"] = flag_table()
+    files[docs / "cablectl.schema.json"] = json_schema.as_text()
     files[docs / "status.schema.json"] = schema()
     files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
     return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from cablectl import __version__, render
-from cablectl.cli import connect, import_, offload, plan, secret, status, teardown, verify
+from cablectl.cli import (
+    completion,
+    connect,
+    import_,
+    init,
+    offload,
+    plan,
+    schema,
+    secret,
+    status,
+    teardown,
+    verify,
+)
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
@@ -18,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init", epilog="Example: cablectl init cable.yaml")(init.init)
 app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local cluster1")(
     plan.plan
 )
@@ -30,6 +43,7 @@ app.command(
     "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"
 )(import_.import_)
 app.add_typer(secret.app, name="secret")
+app.command("schema", epilog="Example: cablectl schema >cablectl.schema.json")(schema.schema)
 
 
 def _version(wanted: bool) -> None:
@@ -49,6 +63,7 @@ def _options(
 
 def main() -> None:
     """Run the command line, and end with the exit code of what went wrong."""
+    completion.quicken()
     try:
         app(prog_name="cablectl")
     except CablectlError as error:

@@ -9,6 +9,7 @@ import typer
 
 from cablectl import files, host, keys, render, spec
 from cablectl.cable import Cable, Network
+from cablectl.cli import completion
 from cablectl.errors import UsageError
 from cablectl.facts import Facts, connected
 from cablectl.libreswan import Version
@@ -25,7 +26,9 @@ Local = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Which end this is: cluster, hostname or address. [default: by address]",
+        autocompletion=completion.ends,
+        help="Which end this is: cluster, hostname or address."
+        " [default: the one with this host's address]",
     ),
 ]
 APIVERSION = "apiVersion"  # every object of Kubernetes has one, no file of cablectl does

@@ -15,12 +15,18 @@ def import_(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help="Submariner's documents, as kubectl prints them; - is stdin."
+            metavar="FILE...",
+            help="Submariner's documents, as kubectl prints them; - is standard input.",
         ),
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="PATH", help="Write here. [default: stdout]"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Where to write it, never over another. [default: stdout]",
+        ),
     ] = None,
     psk_file: Annotated[
         str,

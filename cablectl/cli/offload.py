@@ -22,9 +22,10 @@ def offload(
     local: common.Local = None,
     format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Show what of a cable's ESP the NIC does: asked for, what NIC and kernel can, and the SAs.
+    """Show what of a cable's ESP the NIC really does.
 
-    Only the SAs tell the truth. Nothing is changed.
+    What is asked for, what NIC and kernel can, and the SAs, which alone tell the truth. Nothing is
+    changed.
     """
     if files:
         reports = [host.offload_of(common.cable(files, local))]

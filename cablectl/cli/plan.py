@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cablectl import host, render
-from cablectl.cli import common
+from cablectl.cli import common, completion
 from cablectl.errors import UsageError
 from cablectl.libreswan import parse_version
 from cablectl.plan import Action, connect, teardown
@@ -35,11 +35,17 @@ def plan(
     libreswan: Annotated[
         str | None,
         typer.Option(
-            metavar="VERSION", help="Which Libreswan, such as 4.10. [default: this host's]"
+            metavar="VERSION",
+            autocompletion=completion.releases,
+            help="For which Libreswan, with --dry-run. [default: this host's, else the newest]",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
-        Format | None, typer.Option(help="How to print it. [default: diff; sh with --dry-run]")
+        Format | None,
+        typer.Option(
+            help="A line for each step, a script, JSON, or a table."
+            " [default: diff; sh with --dry-run]"
+        ),
     ] = None,
     action: Annotated[Action, typer.Option(help="What to plan.")] = Action.CONNECT,
     exit_code: Annotated[

@@ -48,7 +48,7 @@ class Problem(Struct, frozen=True):
 
 
 # What stands for None in a field that may have none.
-_NONE_WORDS: dict[str, tuple[object, ...]] = {
+NONE_WORDS: dict[str, tuple[object, ...]] = {
     "dpd": ("off", False),
     "pfs_group": (None,),
     "mtu": ("auto", None),
@@ -145,7 +145,7 @@ class Reader:
 
     def _build(self, kind: Any, value: object, path: Path) -> Any:  # noqa: ANN401
         plain, name = plain_type(kind), path[-1]
-        if isinstance(name, str) and value in _NONE_WORDS.get(name, ()):
+        if isinstance(name, str) and value in NONE_WORDS.get(name, ()):
             return None
         if path[:2] == ("ipsec", "psk"):
             return self._psk(kind, value, path)
@@ -162,7 +162,7 @@ class Reader:
         try:
             return leaf(plain, kind, value)
         except (ValidationError, ValueError):
-            self._problem(path, f"{shown(value)} is not allowed; allowed: {allowed(kind)}")
+            self._problem(path, _refusal(kind, value))
             return None
 
     def _psk(self, kind: Any, value: object, path: Path) -> PskFile | PskEnv | None:  # noqa: ANN401
@@ -228,7 +228,7 @@ def leaf(plain: Any, kind: Any, value: object) -> object:  # noqa: ANN401
     if plain == AnyAddress:
         return _host_address(convert(value, str))
     if isinstance(plain, type) and issubclass(plain, StrEnum):
-        return plain(_word(value, plain))
+        return plain(word(value, plain))
     if plain == Port | str:
         return value if value == OverlayKind.VXLAN.value else convert(value, Port)
     if get_origin(plain) is tuple:  # and the value is no list
@@ -243,6 +243,18 @@ def _network(text: str) -> AnyNetwork:
     return network
 
 
+def check(kind: Any, value: object) -> None:  # noqa: ANN401
+    """Raise a UsageError if no field of that kind may hold the value."""
+    try:
+        leaf(plain_type(kind), kind, value)
+    except (ValidationError, ValueError):
+        raise UsageError(_refusal(kind, value)) from None
+
+
+def _refusal(kind: Any, value: object) -> str:  # noqa: ANN401
+    return f"{shown(value)} is not allowed; allowed: {allowed(kind)}"
+
+
 def _host_address(text: str) -> AnyAddress:
     address = ip_address(text)
     odd = address.is_multicast or address.is_unspecified or address.is_loopback
@@ -251,7 +263,7 @@ def _host_address(text: str) -> AnyAddress:
     return address
 
 
-def _word(value: object, kind: type[StrEnum]) -> Any:  # noqa: ANN401
+def word(value: object, kind: type[StrEnum]) -> Any:  # noqa: ANN401
     """Undo what YAML 1.1 makes of yes, no, on and off."""
     if isinstance(value, bool):
         words = ("yes", "on") if value else ("no", "off")

@@ -33,7 +33,10 @@ class Spec(Struct, frozen=True, kw_only=True):
     overlay: OverlayKind | None = None
     allow_cleartext: bool = False
     guard: bool = True
-    endpoints: Annotated[tuple[Endpoint, ...], Meta(description="a list of two endpoints")]
+    endpoints: Annotated[
+        tuple[Endpoint, ...],
+        Meta(description="a list of two endpoints", min_length=2, max_length=2),
+    ]
     ipsec: Ipsec | None = None
     vtep: Vtep | None = None
     vxlan: Vxlan | None = None
