@@ -1,5 +1,7 @@
 """The kernel's policies and SAs, as `ip xfrm` really printed them while the cable was up."""
 
+import pytest
+
 from cablectl import xfrm
 from cablectl.cable import Cable
 from cablectl.xfrm import SecurityAssociation
@@ -74,3 +76,17 @@ src ::/0 dst ::/0 proto ipv6-icmp type 135
 \tdir out priority 1 ptype main
 """
     assert list(xfrm.parse_policies(trap).values()) == [0]
+
+
+@pytest.mark.parametrize("release", ["6.15.0", "6.1.0"])
+def test_what_an_sa_carried(release: str) -> None:
+    text = (CAPTURES / "xfrm-state.txt").read_text().partition(f"iproute2 {release}\n")[2]
+    sas = xfrm.parse_sas(text.partition("=====")[0])
+    assert sorted((sa.bytes, sa.packets) for sa in sas) == [(0, 0), (0, 0), (5838, 29), (5838, 29)]
+    assert all(sa.encapsulated for sa in sas)
+    assert {sa.destination for sa in sas if sa.bytes} == {"172.18.0.7", "172.18.0.8"}
+
+
+def test_bare_esp_of_which_nothing_is_counted() -> None:
+    (sa,) = xfrm.parse_sas(OTHER)
+    assert (sa.encapsulated, sa.bytes, sa.packets) == (False, 0, 0)

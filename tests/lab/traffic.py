@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -74,6 +75,7 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
                     talks(gateway, seen)
                     again = run(gateway, "connect", FILE)
                     assert again.stdout.startswith("nothing to do: "), again.stderr
+                proves(*sides[0])
             finally:
                 torn_down(*gateways)
         for gateway, old in zip(gateways, before, strict=True):
@@ -84,6 +86,19 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
     assert any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames) != encrypted
     full = summary["esp-in-udp" if encrypted else "overlay"].largest
     assert 1500 - 4 < full <= 1500
+
+
+def proves(gateway: Gateway, cable: Cable) -> None:
+    """`verify` says of the cable what the capture of the lab will: encrypted, unless mode none."""
+    done = run(gateway, "verify", FILE, "--count", "5", "--size-sweep", "--format", "json")
+    told = json.loads(done.stdout)
+    failed = {each["claim"] for each in told["claims"] if each["state"] != "ok"}
+    if cable.mode is Mode.NONE:
+        assert (done.returncode, told["proven"]) == (1, False)
+        assert failed == {"bytes out", "bytes in", "ESP out", "ESP in", "clear text"}
+    else:
+        assert (done.returncode, told["proven"], failed) == (0, True, set()), done.stdout
+    assert told["claims"][-1]["found"] == largest(cable)
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:
