@@ -86,14 +86,13 @@ class Evidence(Struct, frozen=True, kw_only=True):
     @property
     def sas(self) -> Sas:
         """Every SA that was there, once, with what it carried meanwhile, as far as it is known."""
-        old = {(sa.destination, sa.spi): sa for sa in self.before}
-        new = {(sa.destination, sa.spi): sa for sa in self.after}
+        old, new = _named(self.before), _named(self.after)
         return tuple(_since(old.get(key), sa) for key, sa in (old | new).items())
 
     @property
     def rekeyed(self) -> bool:
         """Whether an SA went meanwhile, and with it what it had counted."""
-        return not {sa.spi for sa in self.before} <= {sa.spi for sa in self.after}
+        return not _named(self.before).keys() <= _named(self.after).keys()
 
     def way(self, *, out: bool) -> Sas:
         """Return the SAs of one direction."""
@@ -108,6 +107,11 @@ class Evidence(Struct, frozen=True, kw_only=True):
         then has what was in the ESP, and nothing tells it from clear text.
         """
         return not self.seen.esp_in and any(sa.packets for sa in self.way(out=False))
+
+
+def _named(sas: Sas) -> dict[tuple[str, str], SecurityAssociation]:
+    """Return SAs by what tells one from another: destination and SPI (RFC 4301, section 4.1)."""
+    return {(sa.destination, sa.spi): sa for sa in sas}
 
 
 def _since(before: SecurityAssociation | None, sa: SecurityAssociation) -> SecurityAssociation:

@@ -35,7 +35,10 @@ def test_version_and_module() -> None:
     assert done.stdout == f"cablectl {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["init", "plan", "connect", "teardown", "import", "secret new"])
+@pytest.mark.parametrize(
+    "command",
+    ["init", "plan", "connect", "teardown", "status", "verify", "offload", "import", "secret new"],
+)
 def test_help_has_an_example(command: str) -> None:
     done = run(*command.split(), "--help")
     assert done.returncode == 0
@@ -127,6 +130,8 @@ def test_a_typo_is_one_line_with_its_place(tmp_path: Path) -> None:
         (*DRY, "--format", "xml"),
         (*DRY, "--local", "cluster1", "--libreswan", "3.32"),
         ("connect", DRY[1], "--timeout", "0"),
+        ("verify", DRY[1], "--count", "0"),
+        ("verify", DRY[1], "--format", "sh"),
         ("plan", DRY[1], "--local", "cluster1", "--libreswan", "4.10"),
         ("frobnicate",),
     ],
@@ -139,7 +144,7 @@ def test_bad_usage_is_exit_2_without_a_traceback(args: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("args", [("connect",), ("teardown",), ("plan",)])
+@pytest.mark.parametrize("args", [("connect",), ("teardown",), ("plan",), ("verify",)])
 def test_without_root_is_exit_3(args: tuple[str, ...], tmp_path: Path) -> None:
     """As somebody else than root, where the test may become somebody else."""
     file = tmp_path / "cable.yaml"

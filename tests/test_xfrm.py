@@ -112,3 +112,17 @@ def test_what_an_sa_costs(lines: str, encapsulated: bool, cipher: Cipher | None)
 def test_what_the_sas_of_a_cable_cost() -> None:
     found = {(sa.encapsulated, sa.cipher) for sa in xfrm.parse_sas(STATES)}
     assert found == {(True, AES_GCM)}
+
+
+@pytest.mark.parametrize("release", ["6.15.0", "6.1.0"])
+def test_what_an_sa_carried(release: str) -> None:
+    text = (CAPTURES / "xfrm-state.txt").read_text().partition(f"iproute2 {release}\n")[2]
+    sas = xfrm.parse_sas(text.partition("=====")[0])
+    assert sorted((sa.bytes, sa.packets) for sa in sas) == [(0, 0), (0, 0), (5838, 29), (5838, 29)]
+    assert all(sa.encapsulated for sa in sas)
+    assert {sa.destination for sa in sas if sa.bytes} == {"172.18.0.7", "172.18.0.8"}
+
+
+def test_bare_esp_of_which_nothing_is_counted() -> None:
+    (sa,) = xfrm.parse_sas(OTHER)
+    assert (sa.encapsulated, sa.bytes, sa.packets) == (False, 0, 0)

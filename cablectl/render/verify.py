@@ -19,16 +19,6 @@ def as_json(evidence: Evidence, claims: tuple[Claim, ...]) -> str:
             "source": evidence.flow.source,
             "target": evidence.flow.target,
             "device": evidence.flow.device,
-            "sas": [
-                {
-                    "spi": sa.spi,
-                    "source": sa.source,
-                    "destination": sa.destination,
-                    "bytes": sa.bytes,
-                    "packets": sa.packets,
-                }
-                for sa in evidence.sas
-            ],
             "proven": proof.proven(claims),
             "claims": [
                 {
@@ -39,6 +29,16 @@ def as_json(evidence: Evidence, claims: tuple[Claim, ...]) -> str:
                     "text": each.text,
                 }
                 for each in claims
+            ],
+            "sas": [
+                {
+                    "spi": sa.spi,
+                    "source": sa.source,
+                    "destination": sa.destination,
+                    "bytes": sa.bytes,
+                    "packets": sa.packets,
+                }
+                for sa in evidence.sas
             ],
         },
         indent=2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -74,7 +75,8 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
                     talks(gateway, seen)
                     again = run(gateway, "connect", FILE)
                     assert again.stdout.startswith("nothing to do: "), again.stderr
-                    is_up(gateway, seen)
+                is_up(sides)
+                proves(*sides[0])
             finally:
                 torn_down(*gateways)
         for gateway, old in zip(gateways, before, strict=True):
@@ -87,11 +89,25 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
     assert 1500 - 4 < full <= 1500
 
 
-def is_up(gateway: Gateway, cable: Cable) -> None:
-    """Status says so, with the file and, where pluto has connections to tell it by, without."""
-    for args in ((FILE,), ()) if cable.connections else ((FILE,),):
+def is_up(sides: Sides) -> None:
+    """Status says so: with the file, and where pluto has connections to tell it by, without."""
+    (first, cable), (last, _) = sides
+    for gateway, args in ((first, (FILE,)), (last, () if cable.connections else (FILE,))):
         told = run(gateway, "status", *args)
         assert told.returncode == 0, told.stdout + told.stderr
+
+
+def proves(gateway: Gateway, cable: Cable) -> None:
+    """`verify` says of the cable what the capture of the lab will: encrypted, unless mode none."""
+    done = run(gateway, "verify", FILE, "--count", "5", "--size-sweep", "--format", "json")
+    told = json.loads(done.stdout)
+    failed = {each["claim"] for each in told["claims"] if each["state"] != "ok"}
+    if cable.mode is Mode.NONE:
+        assert (done.returncode, told["proven"]) == (1, False)
+        assert failed == {"bytes out", "bytes in", "ESP out", "ESP in", "clear text"}
+    else:
+        assert (done.returncode, told["proven"], failed) == (0, True, set()), done.stdout
+    assert told["claims"][-1]["found"] == largest(cable)
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:

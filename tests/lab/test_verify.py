@@ -1,0 +1,176 @@
+"""`verify` proves a healthy cable, and nothing else: not clear text, not silence, not half of it.
+
+Each mode and overlay is proven in test_modes.py.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cablectl import guard
+from tests.conftest import load
+from tests.documents import document, shaped
+
+from .cable import FILE, PSK, PSK_FILE, connected, connections, ping, prepare, run, torn_down
+from .gateways import Gateway, Lab
+from .rooms import PROGRAM, until
+
+pytestmark = pytest.mark.lab
+
+Record = Callable[[str, object], None]
+COUNT = 20
+EACH = 114  # bytes of a ping of 84 with UDP, VXLAN and Ethernet
+DEAF = (
+    "table inet deaf { chain in {"
+    " type filter hook input priority 0; icmp type echo-request drop; }; }"
+)
+# Sends on lo faster than one who sleeps a while can take it, and says what the capture had.
+FLOOD = f"""
+import socket, time
+from cablectl import capture
+capture._BUFFER = 1  # the kernel makes it its least
+class Slow(capture.Capture):
+    def _read(self):
+        time.sleep(0.5)
+        super()._read()
+with Slow("lo") as slow, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    for _ in range({COUNT}):
+        sender.sendto(bytes(1000), ("127.0.0.1", 9))
+print(len(slow.captured) + slow.lost, slow.lost)
+"""
+
+
+@pytest.fixture
+def pair(lab: Lab) -> Iterator[tuple[Gateway, Gateway]]:
+    """Gateways with a healthy cable, and no cable afterwards, whatever the test did."""
+    c1, c2 = lab.gateways
+    for gateway in (c1, c2):
+        prepare(gateway)
+    connected(c1, c2)
+    yield c1, c2
+    for gateway in (c1, c2):
+        prepare(gateway)
+        if gateway.run("ipsec", "whack", "--status", check=False).returncode:
+            gateway.start_pluto()
+    torn_down(c1, c2)
+
+
+def verify(gateway: Gateway, *args: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Return the exit code, the claims by name, and their states by name."""
+    done = run(gateway, "verify", FILE, "--format", "json", *args)
+    claims = {each["claim"]: each for each in json.loads(done.stdout)["claims"]}
+    return done.returncode, claims, {name: each["state"] for name, each in claims.items()}
+
+
+def without_guard(gateway: Gateway, local: str) -> None:
+    gateway.write(FILE, f"{gateway.read(FILE)}guard: false\n")
+    gateway.run("nft", "delete", "table", *guard.name(load("quickstart", local)).split())
+
+
+def test_what_proves_a_cable_and_what_does_not(
+    pair: tuple[Gateway, Gateway], record_property: Record
+) -> None:
+    c1, c2 = pair
+    before = c1.snapshot()
+    for gateway in pair:
+        code, claims, states = verify(gateway, "--size-sweep")
+        assert (code, set(states.values())) == (0, {"ok"}), claims
+        for name in ("bytes out", "bytes in"):
+            assert claims[name]["expected"] == COUNT * EACH <= claims[name]["found"]
+        assert claims["MTU"]["found"] == claims["MTU"]["expected"] == 1408
+    record_property(f"healthy: claims that hold, of {len(states)}", [*states.values()].count("ok"))
+    assert c1.snapshot() == before  # nothing was changed
+
+    # New SAs in the middle of it, and the old ones gone with their counters.
+    with c1.popen(PROGRAM, "verify", FILE, "--count", "100", "--format", "json") as running:
+        told = sent(c1)
+        until(lambda: sent(c1) > told + 10, "pings of verify's")
+        for name in connections(c1):
+            c1.whack("--rekey-ipsec", "--name", name)
+        out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, out + err
+
+    # The far end answers no pings.
+    c2.run("nft", DEAF)
+    code, claims, states = verify(c1)
+    c2.run("nft", "delete", "table", "inet", "deaf")
+    assert code == 0
+    assert "ICMP is blocked at 241.18.0.7" in claims["answered"]["text"]
+    assert {states[name] for name in ("answered", "bytes in", "ESP in")} == {"not made"}
+    assert {states[name] for name in ("sent", "bytes out", "ESP out", "clear text")} == {"ok"}
+
+    # A device whose MTU is too large for what ESP leaves.
+    c1.ip("link set vxlan-tunnel mtu 1412")
+    code, claims, states = verify(c1, "--size-sweep")
+    c1.ip("link set vxlan-tunnel mtu 1408")
+    assert (code, [name for name, state in states.items() if state != "ok"]) == (1, ["MTU"])
+    assert claims["MTU"]["found"] == 1408
+    assert claims["MTU"]["text"].endswith("1412 is the device's")
+
+    # Policies flushed: the guard lets nothing pass, and nothing is proven.
+    for gateway in pair:
+        gateway.ip("xfrm policy flush")
+    code, claims, states = verify(c1)
+    assert code == 1
+    assert claims["clear text"]["found"] == claims["ESP out"]["found"] == 0
+    assert {states[name] for name in ("answered", "bytes out", "ESP out")} == {"FAILED"}
+    record_property("flushed, guarded: answers", claims["answered"]["found"])
+    record_property("flushed, guarded: frames in clear text", claims["clear text"]["found"])
+
+    # The same without a guard: the overlay works, in clear text.
+    for gateway, local in ((c1, "cluster1"), (c2, "cluster2")):
+        without_guard(gateway, local)
+    assert ping(c1).returncode == 0
+    code, claims, states = verify(c1)
+    assert code == 1
+    assert claims["answered"]["found"] == COUNT
+    assert claims["clear text"]["found"] >= 2 * COUNT
+    assert claims["bytes out"]["found"] == claims["ESP out"]["found"] == 0
+    record_property("flushed, no guard: frames in clear text", claims["clear text"]["found"])
+
+    c1.kill_pluto()
+    dead = run(c1, "verify", FILE)
+    assert (dead.returncode, dead.stdout) == (3, "")
+    assert dead.stderr.startswith("cablectl: pluto isn't running\n")
+
+
+def sent(gateway: Gateway) -> int:
+    """Return how many packets the overlay's device has sent."""
+    return int(gateway.run("cat", "/sys/class/net/vxlan-tunnel/statistics/tx_packets").stdout)
+
+
+def test_what_a_nic_decrypts_before_a_capture_is_told_by_the_guard(lab: Lab) -> None:
+    """Bare ESP, and receive offload: the capture has what was in the ESP instead."""
+    c1, c2 = lab.gateways
+    for gateway in (c1, c2):
+        gateway.write(FILE, document("transport gre v6") + "ipsec: {encapsulation: no}\n")
+        gateway.write(PSK_FILE, f"{PSK}\n")
+    connected(c1, c2)
+    try:
+        code, _, states = verify(c1, "--size-sweep")
+        assert (code, set(states.values())) == (0, {"ok"})
+        lab.switch.run("ethtool", "-K", "c1", "tso", "off")
+        c1.run("ethtool", "-K", "eth0", "gro", "on")
+        code, claims, states = verify(c1)
+        assert (code, claims["ESP in"]["found"]) == (0, 0)
+        assert (states["ESP in"], states["clear text"]) == ("not made", "ok")
+        c1.run("nft", "delete", "table", *guard.name(shaped("transport gre v6")).split())
+        code, claims, states = verify(c1)
+        assert (code, states["clear text"]) == (1, "FAILED")
+        assert claims["clear text"]["text"].endswith("ethtool -K eth0 gro off")
+    finally:
+        c1.run("ethtool", "-K", "eth0", "gro", "off")
+        lab.switch.run("ethtool", "-K", "c1", "tso", "on")
+        torn_down(c1, c2)
+
+
+def test_a_capture_knows_what_it_lost(lab: Lab) -> None:
+    done = lab.gateways[0].run(sys.executable, "-c", FLOOD)
+    frames, lost = map(int, done.stdout.split())
+    assert frames == 4 * COUNT  # each goes out and comes in, and so does what refuses it
+    assert 0 < lost < frames
