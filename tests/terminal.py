@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-LIMIT = 30.0  # seconds for what a screen is to show
+LIMIT = 90.0  # seconds for what a screen is to show
 PROMPT = "ready>"
 
 

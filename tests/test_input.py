@@ -98,7 +98,7 @@ def test_a_number_that_takes_minutes_to_read(tmp_path: Path) -> None:
     path.write_text(QUICKSTART.replace("version: 1", "version: 1" + ":1" * 400_000))
     done = run("plan", str(path), "--dry-run")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"cablectl: {path}:2: version: '1:1:1:1:")
+    assert done.stderr.startswith(f"cablectl: {path}:3: version: '1:1:1:1:")
 
 
 def test_more_problems_than_anybody_reads(tmp_path: Path) -> None:
