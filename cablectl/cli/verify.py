@@ -20,7 +20,7 @@ def verify(
     ] = False,
     format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Send over the cable, and prove that it encrypts: exit code 0 only if every claim holds.
+    """Send over the cable, and prove that it encrypts: exit code 1 if a claim fails.
 
     The SAs have to count what is sent and answered, their ESP has to be on the wire, and nothing of
     the cable in clear text. Nothing is changed.
