@@ -135,7 +135,15 @@ def _told(parameter: Parameter) -> str:
     default = default.rstrip("]")
     if not said and parameter.default and not (_is_option(parameter) and _is_flag(parameter)):
         default = str(getattr(parameter.default, "value", parameter.default))
-    return f"{text} Default: {default}." if default else text
+    return f"{text}{_limits(parameter.type)}" + (f" Default: {default}." if default else "")
+
+
+def _limits(kind: Any) -> str:  # noqa: ANN401
+    """Return what a number may be, as a sentence."""
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if least is None:
+        return "" if most is None else f" At most {most}."
+    return f" At least {least}." if most is None else f" {least} to {most}."
 
 
 def _item(term: list[nodes.Node], said: str) -> nodes.definition_list_item:
