@@ -127,7 +127,7 @@ def _long(parameter: Parameter) -> list[nodes.Node]:
     return parts if _is_flag(parameter) else [*parts, nodes.Text(" "), *_value(parameter)]
 
 
-def _told(parameter: Parameter) -> str:
+def told(parameter: Parameter) -> str:
     """Return the help of a parameter and its default, in sentences."""
     if parameter.name == "help":
         return "Print the usage."
@@ -193,7 +193,7 @@ class Options(OfCommand):
 
     def run(self) -> list[nodes.Node]:
         """Return a list of them."""
-        items = (_item(_long(each), _told(each)) for each in parameters(self.command))
+        items = (_item(_long(each), told(each)) for each in parameters(self.command))
         return [nodes.definition_list("", *items)]
 
 
