@@ -22,6 +22,7 @@ from cablectl.model import (
     Mode,
     Offload,
     Overlay,
+    Vxlan,
     dashed,
 )
 
@@ -108,6 +109,16 @@ class Cable(Struct, frozen=True, kw_only=True):
     def id(self) -> str:
         """What tells this cable from the others of this host."""
         return f"{self.remote.cluster}-{dashed(self.remote.address)}".replace(".", "-")
+
+    @property
+    def bundle(self) -> str:
+        """What tells it, with the cables that share its device, from the others of this host."""
+        return self.overlay.device if isinstance(self.overlay, Vxlan) else self.id
+
+    @property
+    def shares_device(self) -> bool:
+        """Whether one device serves all peers: the only kind that Linux gives more than one."""
+        return isinstance(self.overlay, Vxlan)
 
     @property
     def nat(self) -> bool:
@@ -294,17 +305,20 @@ class Network(Struct, frozen=True, kw_only=True):
             hint=f"say which end it is with --local: {self._listed}",
         )
 
-    def cable(self, local: Endpoint) -> Cable:
-        """Return the cable from `local` to the other endpoint."""
-        (remote,) = (endpoint for endpoint in self.endpoints if endpoint is not local)
-        return Cable(
-            local=local,
-            remote=remote,
-            mode=self.mode,
-            ipsec=self.ipsec,
-            overlay=self.overlay,
-            guard=self.guard,
-            vtep_network=self.vtep_network,
+    def cables(self, local: Endpoint) -> tuple[Cable, ...]:
+        """Return the cables from `local` to every other endpoint, in the file's order."""
+        return tuple(
+            Cable(
+                local=local,
+                remote=remote,
+                mode=self.mode,
+                ipsec=self.ipsec,
+                overlay=self.overlay,
+                guard=self.guard,
+                vtep_network=self.vtep_network,
+            )
+            for remote in self.endpoints
+            if remote is not local
         )
 
     def encapsulated(self) -> "Network":

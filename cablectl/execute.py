@@ -16,12 +16,12 @@ from typing import Protocol
 import sh
 
 from cablectl import host, libreswan, pluto
-from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.facts import Facts
 from cablectl.journal import Entry, Journal, held
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
-from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step, teardown
+from cablectl.plan import COMMAND_LIMIT, Action, Outcome, Phase, Plan, Step, teardown
 from cablectl.signals import handled, leave
 
 POLL = 0.5  # seconds between two looks at the Child SAs
@@ -51,14 +51,14 @@ class Progress(Protocol):
         """Tell what could not be undone: a person has to look."""
 
 
-def apply(cable: Cable, make_plan: Callable[[], Plan], progress: Progress, wait: float) -> Plan:
-    """Read the host, run what is needed, and see that nothing is left to do; return the plan.
+def apply(lock: str, make_plan: Callable[[], Plan], progress: Progress, wait: float) -> Outcome:
+    """Read the host, run what is needed, see that nothing is left to do; return what came of it.
 
     connect undoes everything at the first failure. teardown finishes the phase and begins no other:
     while the device is there, its policies stay. CablectlError, with the command and its output;
     TimeLimitError if somebody else is at work on the cable for longer than `wait` seconds.
     """
-    with handled(leave), held(cable.id, wait, progress.note) as journal:
+    with handled(leave), held(lock, wait, progress.note) as journal:
         if journal.left:
             progress.note(_cut_off(journal.left))
         plan = make_plan()
@@ -71,7 +71,7 @@ def apply(cable: Cable, make_plan: Callable[[], Plan], progress: Progress, wait:
             else:
                 run.all_or_nothing(partial(_prove, make_plan))
         journal.end()
-    return plan
+    return Outcome(plan)
 
 
 def _cut_off(left: Entry) -> str:
@@ -119,7 +119,7 @@ class _Runner:
             self._begin(number, step)
             if step.waits_for:
                 waiting_since = waiting_since or time.monotonic()
-                logged = partial(log.about, step.waits_for, self._plan.peer)
+                logged = partial(log.about, step.waits_for, str(self._plan.cables[0].remote_host))
                 _await(step, waiting_since, self._progress, logged)
                 continue
             try:
@@ -173,10 +173,11 @@ class _Runner:
 
     def _swept(self) -> bool:
         """Tear down what is left of a cable that was not there before; tell if all went."""
-        if self._plan.facts.loaded(self._plan.cable):
+        cables = self._plan.cables
+        if any(map(Facts.loaded, self._plan.facts, cables)):
             return False
         try:
-            left = teardown.plan(self._plan.cable, host.facts(self._plan.cable))
+            left = teardown.plan(cables, host.facts_of(cables))
         except CablectlError as error:
             self._progress.note(f"what is left can't be seen: {error.message}")
             return False

@@ -53,8 +53,8 @@ class Guard(Struct, frozen=True):
 
 
 def name(cable: Cable) -> str:
-    """Return what nft calls the table of this cable alone."""
-    return f"inet cablectl_{cable.id}"
+    """Return what nft calls the table of the cable, or of all that share its device."""
+    return f"inet cablectl_{cable.bundle}"
 
 
 def load(cable: Cable) -> Argv:

@@ -120,6 +120,11 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
     )
 
 
+def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
+    """Return what this host has of each cable; HostNotReadyError where that can't be read."""
+    return tuple(facts(each) for each in cables)
+
+
 def facts(cable: Cable) -> Facts:
     """Return what this host has of the cable; HostNotReadyError where that can't be read."""
     refuse_others_than_root()

@@ -39,7 +39,8 @@ def no_real_commands(
 def load(name: str, local: str = "cluster1") -> Cable:
     """Return the cable of an example, seen from one end."""
     network = spec.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
-    return network.cable(network.named(local))
+    (cable,) = network.cables(network.named(local))
+    return cable
 
 
 def shown_on(terminal: int) -> str:

@@ -63,4 +63,5 @@ def document(shape: str) -> str:
 def shaped(shape: str, local: str = "cluster1") -> Cable:
     """Return the cable of a file of that shape, seen from one end."""
     network = spec.parse(document(shape), shape)
-    return network.cable(network.named(local))
+    (cable,) = network.cables(network.named(local))
+    return cable

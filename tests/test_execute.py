@@ -100,7 +100,7 @@ class Told:
 
 
 def apply(cable: Cable, make_plan: Callable[[], Plan], told: Told) -> Plan:
-    return execute.apply(cable, make_plan, told, wait=1)
+    return execute.apply(cable.bundle, make_plan, told, wait=1).plan
 
 
 def in_turn(*plans: Plan) -> Callable[[], Plan]:
@@ -125,8 +125,8 @@ def words(argv: Argv) -> str:
 
 def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands) -> None:
     commands.established(*(each.name for each in cable.connections))
-    plan, told = connect.plan(cable, BLANK), Told()
-    apply(cable, in_turn(plan, connect.plan(cable, made(cable))), told)
+    plan, told = connect.plan((cable,), (BLANK,)), Told()
+    apply(cable, in_turn(plan, connect.plan((cable,), (made(cable),))), told)
     assert commands.log == [words(step.argv) for step in plan.needed if not step.waits_for]
     assert told.warnings == ()
     assert told.steps == [(i, len(plan.needed)) for i in range(1, len(plan.needed) + 1)]
@@ -134,21 +134,21 @@ def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands)
 
 
 def test_nothing_to_do_runs_nothing(cable: Cable, commands: Commands) -> None:
-    apply(cable, lambda: connect.plan(cable, made(cable)), Told())
+    apply(cable, lambda: connect.plan((cable,), (made(cable),)), Told())
     assert commands.log == []
 
 
 def test_not_waiting_asks_for_no_sas(commands: Commands) -> None:
     cable, told = load("quickstart", "cluster2"), Told()
     loaded = connected(cable, BLANK, 1408, up=False)
-    plans = (connect.plan(cable, facts, wait=False) for facts in (BLANK, loaded))
+    plans = (connect.plan((cable,), (facts,), wait=False) for facts in (BLANK, loaded))
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert any("--initiate" in line for line in commands.log)
 
 
 def failing_steps() -> list[int]:
-    plan = connect.plan(load("quickstart", "cluster2"), BLANK)
+    plan = connect.plan((load("quickstart", "cluster2"),), (BLANK,))
     return list(range(1, 1 + sum(not step.waits_for for step in plan.needed)))
 
 
@@ -157,9 +157,9 @@ def test_a_failure_at_any_step_is_undone_exactly(commands: Commands, number: int
     cable, told = load("quickstart", "cluster2"), Told()
     commands.established(*(each.name for each in cable.connections))
     commands.fail_at(number)
-    steps = [step for step in connect.plan(cable, BLANK).needed if not step.waits_for]
+    steps = [step for step in connect.plan((cable,), (BLANK,)).needed if not step.waits_for]
     with pytest.raises(CablectlError) as caught:
-        apply(cable, lambda: connect.plan(cable, BLANK), told)
+        apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
     assert caught.value.exit_code == 1
     assert caught.value.message.endswith("failed with exit code 7")
     assert caught.value.details == (f"$ {shlex.join(steps[number - 1].argv)}", "it broke")
@@ -174,7 +174,7 @@ def test_commands_that_succeed_and_do_nothing_are_found_out(
     commands.established(*(each.name for each in cable.connections))
     told = Told()
     with pytest.raises(CablectlError, match="still to do") as caught:
-        apply(cable, lambda: connect.plan(cable, BLANK), told)
+        apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
     assert any("ip link add" in line for line in caught.value.details)
     assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
 
@@ -185,7 +185,7 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     told = Told()
     commands.established(*(each.name for each in cable.connections))
     (commands.folder / "sh").write_text("#!/bin/sh\n")  # the secret: not in the log
-    logged = [step.argv for step in connect.plan(cable, BLANK).needed if step.argv[0] != "sh"]
+    logged = [step.argv for step in connect.plan((cable,), (BLANK,)).needed if step.argv[0] != "sh"]
     link = next(i for i, argv in enumerate(logged, start=1) if argv[:3] == ("ip", "link", "add"))
     broken = commands.folder / "ipsec"
     broken.write_text(
@@ -193,7 +193,7 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     )
     commands.fail_at(link)
     with pytest.raises(CablectlError, match="overlay: the command failed"):
-        apply(cable, lambda: connect.plan(cable, BLANK), told)
+        apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
     assert told.failed == ["add: the command failed with exit code 9"] * 2
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
@@ -202,10 +202,10 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
 def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is_there(
     cable: Cable, commands: Commands
 ) -> None:
-    plan = teardown.plan(cable, made(cable))
+    plan = teardown.plan((cable,), (made(cable),))
     commands.fail_at(1)
     with pytest.raises(CablectlError) as caught:
-        apply(cable, in_turn(plan, teardown.plan(cable, BLANK)), Told())
+        apply(cable, in_turn(plan, teardown.plan((cable,), (BLANK,))), Told())
     assert caught.value.details[0] == f"$ {shlex.join(plan.needed[0].argv)}"
     unlink = [words(step.argv) for step in plan.needed if step.phase is Phase.UNLINK]
     assert len(unlink) == 3
@@ -215,18 +215,18 @@ def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is
 def test_teardown_tells_the_first_failure_of_its_last_phase(
     cable: Cable, commands: Commands
 ) -> None:
-    plan = teardown.plan(cable, made(cable))
+    plan = teardown.plan((cable,), (made(cable),))
     *forgotten, unguard = plan.needed
     commands.fail_at(len(forgotten) - 1)
     with pytest.raises(CablectlError, match="forget: the command failed"):
-        apply(cable, in_turn(plan, teardown.plan(cable, BLANK)), Told())
+        apply(cable, in_turn(plan, teardown.plan((cable,), (BLANK,))), Told())
     assert commands.log == [words(step.argv) for step in forgotten]
     assert unguard.argv == guard.remove(cable)
 
 
 class TestWaiting:
     def plan(self, cable: Cable) -> Plan:
-        return connect.plan(cable, BLANK, limit=1)
+        return connect.plan((cable,), (BLANK,), limit=1)
 
     def test_no_answer_is_a_time_limit(self, cable: Cable, commands: Commands) -> None:
         commands.established(cable.connections[0].name)
@@ -243,7 +243,7 @@ class TestWaiting:
         lines = (TRAFFIC.format(1, each.name) for each in cable.connections)
         (commands.folder / "late").write_text("".join(lines))
         told = Told()
-        plans = (self.plan(cable), connect.plan(cable, made(cable)))
+        plans = (self.plan(cable), connect.plan((cable,), (made(cable),)))
         apply(cable, in_turn(*plans), told)
         assert told.undone == []
 
@@ -297,7 +297,7 @@ def test_a_signal_is_undone_like_a_failure(
     before = signal.getsignal(number)
     kill.start()
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        apply(cable, lambda: connect.plan(cable, BLANK, limit=30), told)
+        apply(cable, lambda: connect.plan((cable,), (BLANK,), limit=30), told)
     assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
@@ -307,7 +307,7 @@ def test_a_signal_is_undone_like_a_failure(
 def test_ctrl_c_does_not_stop_the_undo(cable: Cable, commands: Commands) -> None:
     undo = ((str(commands.folder / "rm"), "one"), ("/bin/sleep", "1"), ("rm", "two"))
     slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=undo, limit=50)
-    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
     main = threading.main_thread().ident
     assert main
     for delay in (0.5, 1.0):
@@ -319,7 +319,7 @@ def test_ctrl_c_does_not_stop_the_undo(cable: Cable, commands: Commands) -> None
 
 def test_ctrl_c_kills_the_running_command_and_undoes_it(cable: Cable, commands: Commands) -> None:
     slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=(("rm", "it"),), limit=50)
-    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
     main = threading.main_thread().ident
     assert main
     threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT)).start()
@@ -339,7 +339,7 @@ def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Co
         undo=(("rm", "what it made"),),
         limit=0.5,
     )
-    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(slow,))
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
     began = time.monotonic()
     with pytest.raises(TimeLimitError):
         apply(cable, lambda: plan, Told())

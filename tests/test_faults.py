@@ -88,7 +88,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "no guard": (
         lambda _, facts: replace(facts, guard=None),
-        "the guard is gone: table inet cablectl_cluster2-172-18-0-7",
+        "the guard is gone: table inet cablectl_vxlan-tunnel",
     ),
     "half a guard": (
         lambda _, facts: replace(facts, guard=Guard(comments=("cablectl",))),
@@ -162,7 +162,7 @@ def test_a_fault_is_told(cable: Cable, fault: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_is_told_connect_mends(cable: Cable, fault: str) -> None:
     change, _ = FAULTS[fault]
-    assert connect.plan(cable, change(cable, alive(cable))).needed
+    assert connect.plan((cable,), (change(cable, alive(cable)),)).needed
 
 
 class TestForeign:
@@ -182,7 +182,7 @@ class TestForeign:
             assert verdict is Verdict.FOREIGN
             assert told == f"the device vxlan-tunnel {reason}"
             with pytest.raises(HostNotReadyError):
-                connect.plan(cable, changed)
+                connect.plan((cable,), (changed,))
 
     def test_a_connection_that_joins_others(self, cable: Cable) -> None:
         other = alive(load("quickstart", "cluster2")).connections
@@ -193,7 +193,7 @@ class TestForeign:
         assert verdict is Verdict.FOREIGN
         assert reasons == ("pluto has connection 0 with other addresses or ports",)
         with pytest.raises(HostNotReadyError):
-            connect.plan(cable, facts)
+            connect.plan((cable,), (facts,))
 
     def test_what_submariners_own_driver_made(self) -> None:
         """The names are the same; but cablectl writes a secret, and loads a guard."""

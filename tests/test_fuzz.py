@@ -132,14 +132,14 @@ def assert_shown(error: CablectlError) -> None:
 def assert_planned(network: Network) -> None:
     """See what both ends plan on each release; what a release or a path can't do has no plan."""
     for end in network.endpoints:
-        cable = network.cable(end)
+        (cable,) = network.cables(end)
         for release in RELEASES:
             facts = Facts(libreswan=release)
             try:
-                assert_exact(connect.plan(cable, facts))
+                assert_exact(connect.plan((cable,), (facts,)))
             except CablectlError as error:
                 assert_shown(error)
-            assert_exact(teardown.plan(cable, connected(cable, facts, 1300)))
+            assert_exact(teardown.plan((cable,), (connected(cable, facts, 1300),)))
 
 
 def assert_exact(plan: Plan) -> None:
@@ -149,7 +149,7 @@ def assert_exact(plan: Plan) -> None:
     lines = [words for words in map(split, script.split("\n")) if words]
     first = [("set", "-eu")] if plan.action is Action.CONNECT else []
     assert lines == [*first, *(step.argv for step in plan.needed)]
-    psk = plan.cable.ipsec.psk
+    psk = plan.cables[0].ipsec.psk
     path = psk.path if isinstance(psk, PskFile) else ""
     for argv in chain.from_iterable((step.argv, *step.undo) for step in plan.steps):
         program = {"sh": argv[2:3], "nft": argv[1:]}.get(argv[0], ())

@@ -56,7 +56,7 @@ def mirrored(lines: str) -> str:
     ("local", "expected"), [("cluster1", PROPOSAL), ("cluster2", mirrored(PROPOSAL))]
 )
 def test_the_proposal(local: str, expected: str) -> None:
-    plan = connect.plan(load("proposal", local), Facts(libreswan=parse_version("4.10")))
+    plan = connect.plan((load("proposal", local),), (Facts(libreswan=parse_version("4.10")),))
     script = render.as_script(plan).splitlines(keepends=True)
     kinds = ("--psk", "--route", "--initiate")
     assert "".join(line for line in script if line.split()[2:3] and line.split()[2] in kinds) == (
@@ -76,5 +76,5 @@ def script_of(name: str) -> str:
     cable = shaped(shape, local) if shape in SHAPES else load(example, local)
     facts = Facts(libreswan=parse_version(version))
     if action == "teardown":
-        return render.as_script(teardown.plan(cable, connected(cable, facts, 1408)))
-    return render.as_script(connect.plan(cable, facts))
+        return render.as_script(teardown.plan((cable,), (connected(cable, facts, 1408),)))
+    return render.as_script(connect.plan((cable,), (facts,)))

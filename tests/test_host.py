@@ -90,7 +90,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK],
-        "nft -j list table inet cablectl_cluster2-172-18-0-7": LISTING,
+        "nft -j list table inet cablectl_vxlan-tunnel": LISTING,
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }
     for command, answer in answers.items():
@@ -127,7 +127,7 @@ class TestFacts:
         }
         assert replace(facts, service_port=4789, connections=loaded) == expected
         assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
-        assert connect.plan(here, facts).needed == ()
+        assert connect.plan((here,), (facts,)).needed == ()
         assert tmp_path.is_dir()
 
     def test_the_secret(self, here: Cable) -> None:
@@ -146,19 +146,19 @@ class TestFacts:
         (tmp_path / "psk").unlink()
         facts = host.facts(here)
         with pytest.raises(HostNotReadyError, match="No such file or directory") as caught:
-            connect.plan(here, facts)
+            connect.plan((here,), (facts,))
         assert f"cablectl secret new {tmp_path}/psk" in caught.value.hint
 
     def test_an_empty_variable(self, here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("CABLE_PSK", raising=False)
         this = replace(here, ipsec=replace(here.ipsec, psk=PskEnv("CABLE_PSK")))
         with pytest.raises(HostNotReadyError, match="is empty"):
-            connect.plan(this, host.facts(this))
+            connect.plan((this,), (host.facts(this),))
 
     def test_a_main_file_that_includes_nothing(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "main").write_text(f"#include {tmp_path}/*.secrets\n")
         with pytest.raises(HostNotReadyError, match="doesn't include ours"):
-            connect.plan(here, host.facts(here))
+            connect.plan((here,), (host.facts(here),))
 
     def test_no_esp(
         self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
@@ -166,7 +166,7 @@ class TestFacts:
         monkeypatch.setattr(kernel, "has_esp", lambda module: False)
         assert gateway
         with pytest.raises(HostNotReadyError, match="no ESP"):
-            connect.plan(here, host.facts(here))
+            connect.plan((here,), (host.facts(here),))
 
 
 def test_not_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_what_libreswan_says_against_an_algorithm(cable: Cable, fp: FakeProcess)
     assert algorithms is None
     assert unknown == "ESP encryption algorithm 'aes_foo' is not recognized"
     with pytest.raises(UsageError, match="aes_foo"):
-        connect.plan(this, Facts(libreswan=Version(4, 10), unknown_algorithms=unknown))
+        connect.plan((this,), (Facts(libreswan=Version(4, 10), unknown_algorithms=unknown),))
 
 
 def test_without_algparse_nothing_is_said(cable: Cable, fp: FakeProcess) -> None:

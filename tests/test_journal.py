@@ -115,7 +115,7 @@ def test_a_link_is_not_followed(tmp_path: Path, name: str) -> None:
 
 def test_without_room_no_step_is_begun(cable: Cable, commands: Commands) -> None:
     step = Step(phase=Phase.ADD, argv=("rm", "it"), why="", undo=(("rm", "undone"),))
-    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=(step, step))
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(step, step))
     room = iter((True, False))
 
     def sync(file: int) -> None:
@@ -131,10 +131,13 @@ def test_without_room_no_step_is_begun(cable: Cable, commands: Commands) -> None
 
 
 def test_what_was_cut_off_is_told_and_then_forgotten(cable: Cable, commands: Commands) -> None:
-    with held(cable.id, 1, nobody) as log:
+    with held(cable.bundle, 1, nobody) as log:
         log.write(ENTRY)
     step = Step(phase=Phase.DELETE, argv=("rm", "it"), why="")
-    plans = [Plan(action=Action.TEARDOWN, cable=cable, facts=BLANK, steps=s) for s in ((step,), ())]
+    plans = [
+        Plan(action=Action.TEARDOWN, cables=(cable,), facts=(BLANK,), steps=s)
+        for s in ((step,), ())
+    ]
     told = Told()
     apply(cable, lambda: plans.pop(0), told)
     assert told.notes == [
@@ -148,10 +151,10 @@ def test_what_could_not_be_undone_stays_on_record(cable: Cable, commands: Comman
         Step(phase=Phase.ADD, argv=("rm", "it"), why="", undo=(("/bin/false",),)),
         Step(phase=Phase.ADD, argv=("/bin/false",), why=""),
     )
-    plan = Plan(action=Action.CONNECT, cable=cable, facts=BLANK, steps=steps)
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=steps)
     with pytest.raises(CablectlError):
         apply(cable, lambda: plan, Told())
-    assert (journal.DIRECTORY / f"{cable.id}.journal").exists()
-    with held(cable.id, 1, nobody) as log:
+    assert (journal.DIRECTORY / f"{cable.bundle}.journal").exists()
+    with held(cable.bundle, 1, nobody) as log:
         assert log.left
         assert log.left.argv == ("/bin/false",)

@@ -60,7 +60,7 @@ def test_whack_is_told_in_the_words_of_its_release(
 ) -> None:
     this = asking(cable, Offload(offload), Encapsulation(encapsulation))
     facts = replace(BLANK, libreswan=parse_version(version), nic=nic)
-    added = [step.argv for step in connect.plan(this, facts).steps if "--psk" in step.argv]
+    added = [step.argv for step in connect.plan((this,), (facts,)).steps if "--psk" in step.argv]
     assert len(added) == 2
     for argv in added:
         told = shlex.join(argv).partition("--nic-offload")
@@ -70,7 +70,7 @@ def test_whack_is_told_in_the_words_of_its_release(
 def test_whole_packets_need_5_0(cable: Cable) -> None:
     this = asking(cable, Offload.PACKET, Encapsulation.NO)
     with pytest.raises(UsageError, match=r"4\.10 can't offload whole packets"):
-        connect.plan(this, replace(BLANK, libreswan=parse_version("4.10")))
+        connect.plan((this,), (replace(BLANK, libreswan=parse_version("4.10")),))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ class TestRequired:
     def test_a_nic_that_cannot(self, cable: Cable) -> None:
         this = asking(cable, Offload.REQUIRED, Encapsulation.NO)
         with pytest.raises(HostNotReadyError, match="eth0 has no esp-hw-offload"):
-            connect.plan(this, replace(BLANK, nic=CANNOT))
-        assert connect.plan(this, replace(BLANK, nic=None)).needed
+            connect.plan((this,), (replace(BLANK, nic=CANNOT),))
+        assert connect.plan((this,), (replace(BLANK, nic=None),)).needed
 
     @pytest.mark.parametrize(("asked", "on"), [("required", ""), ("packet", "crypto")])
     def test_an_sa_elsewhere(self, cable: Cable, made: Facts, asked: str, on: str) -> None:
@@ -97,11 +97,11 @@ class TestRequired:
         sa = SecurityAssociation("172.18.0.8", "172.18.0.7", "esp", "0x1234", reqid, on, "eth0")
         facts = replace(made, nic=CAN, sas=(sa,), libreswan=parse_version("5.2"))
         with pytest.raises(CablectlError, match=f"{asked}, and the SA 0x1234") as caught:
-            connect.plan(this, facts)
+            connect.plan((this,), (facts,))
         assert (on or "software") in caught.value.message
         assert caught.value.exit_code == 1
         wanted = replace(sa, offload="packet" if asked == "packet" else "crypto")
-        (mtu,) = connect.plan(this, replace(facts, sas=(wanted,))).needed  # ESP without UDP
+        (mtu,) = connect.plan((this,), (replace(facts, sas=(wanted,)),)).needed  # ESP without UDP
         assert mtu.argv[-2:] == ("mtu", "1416")
 
 

@@ -13,14 +13,16 @@ from cablectl.errors import CablectlError
 from cablectl.facts import Facts, connected
 from cablectl.libreswan import Version
 from cablectl.plan import connect, teardown
+from cablectl.render.progress import LineProgress, LiveProgress
+from cablectl.render.progress import progress as progress_on
 from tests.conftest import shown_on
 
 BLANK = Facts(libreswan=Version(4, 10))
 
 
-def tell(progress: render.LineProgress, cable: Cable) -> None:
+def tell(progress: LineProgress, cable: Cable) -> None:
     """Have everything happen once."""
-    plan = connect.plan(cable, replace(BLANK, warnings=("look out",)))
+    plan = connect.plan((cable,), (replace(BLANK, warnings=("look out",)),))
     progress.begin(plan)
     step = plan.needed[6]
     progress.step(5, 20, step)
@@ -32,7 +34,7 @@ def tell(progress: render.LineProgress, cable: Cable) -> None:
 
 def test_a_pipe_gets_whole_commands_line_by_line(cable: Cable) -> None:
     stream = io.StringIO()
-    progress = render.progress(stream)
+    progress = progress_on(stream)
     tell(progress, cable)
     warning, first, undo, failed = stream.getvalue().splitlines()
     assert warning == "cablectl: warning: look out"
@@ -47,8 +49,8 @@ def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(
     monkeypatch.setenv("TERM", "xterm")
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as stream:
-        progress = render.progress(stream)
-        assert isinstance(progress, render.LiveProgress)
+        progress = progress_on(stream)
+        assert isinstance(progress, LiveProgress)
         tell(progress, cable)
     shown = shown_on(reader)
     assert f"[undo] ipsec whack --delete --name {cable.connections[0].name}" in shown
@@ -64,11 +66,11 @@ def test_an_error_has_its_details_and_a_way_out() -> None:
 
 def test_summaries_say_what_is_true(cable: Cable) -> None:
     made = connected(cable, BLANK, 1408)
-    up = render.as_summary(connect.plan(cable, BLANK))
+    up = render.as_summary(connect.plan((cable,), (BLANK,)))
     assert up.startswith("the cable to cluster2 is up, encrypted by ESP in transport mode")
-    assert render.as_summary(connect.plan(cable, made)) == f"nothing to do: {up}"
-    unawaited = render.as_summary(connect.plan(cable, BLANK, wait=False))
+    assert render.as_summary(connect.plan((cable,), (made,))) == f"nothing to do: {up}"
+    unawaited = render.as_summary(connect.plan((cable,), (BLANK,), wait=False))
     assert "is made; not waited for its SAs" in unawaited
     gone = "no trace of the cable to cluster2 is left"
-    assert render.as_summary(teardown.plan(cable, made)) == gone
-    assert render.as_summary(teardown.plan(cable, BLANK)) == f"nothing to do: {gone}"
+    assert render.as_summary(teardown.plan((cable,), (made,))) == gone
+    assert render.as_summary(teardown.plan((cable,), (BLANK,))) == f"nothing to do: {gone}"

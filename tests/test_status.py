@@ -86,7 +86,7 @@ def with_link(facts: Facts, **changes: object) -> Facts:
 def test_up_in_every_shape(shape: str, end: str) -> None:
     cable = shaped(shape, end)
     assert seen(cable, alive(cable)) == (Verdict.UP, ())
-    assert connect.plan(cable, alive(cable)).needed == ()
+    assert connect.plan((cable,), (alive(cable),)).needed == ()
 
 
 def test_what_is_told_of_one_that_is_up(cable: Cable) -> None:

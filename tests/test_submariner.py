@@ -46,7 +46,7 @@ def problems(*texts: str) -> list[str]:
 def scripts(network: Network) -> list[str]:
     facts = Facts(libreswan=parse_version("4.10"))
     return [
-        render.as_script(connect.plan(network.cable(each), facts)) for each in network.endpoints
+        render.as_script(connect.plan(network.cables(each), (facts,))) for each in network.endpoints
     ]
 
 
@@ -199,7 +199,7 @@ class TestEndpoints:
             if said:
                 item["spec"]["backend_config"]["preferred-server"] = said
         network = parse(yaml.safe_dump(documents)).network
-        assert network.cable(network.endpoints[0]).role is role
+        assert network.cables(network.endpoints[0])[0].role is role
 
     def test_the_resource_says_it_for_its_own_cluster(self) -> None:
         resource = RESOURCE.replace("PreferredServer: false", "PreferredServer: true")

@@ -31,6 +31,7 @@ Local = Annotated[
         " [default: the one with this host's address]",
     ),
 ]
+Cables = tuple[Cable, ...]
 APIVERSION = "apiVersion"  # every object of Kubernetes has one, no file of cablectl does
 
 
@@ -47,13 +48,13 @@ DryRun = Annotated[
 ]
 
 
-def cable(names: list[str], local: str | None) -> Cable:
-    """Return the cable of the files, seen from the end that is named or that this host is."""
+def cables(names: list[str], local: str | None) -> Cables:
+    """Return the cables of the files, seen from the end that is named or that this host is."""
     network = described(names)
     if host.forces_encapsulation():
         network = network.encapsulated()
     end = network.named(local) if local else network.held_by(host.addresses())
-    return network.cable(end)
+    return network.cables(end)
 
 
 def described(names: list[str]) -> Network:
@@ -81,12 +82,12 @@ def notes(lines: Iterable[str]) -> None:
         print(f"cablectl: note: {line}", file=sys.stderr)
 
 
-def dry_facts(this: Cable, action: Action, release: Version | None = None) -> Facts:
-    """Return the facts of a host that has nothing (connect) or all (teardown) of the cable."""
-    facts = host.dry_facts(this, release)
+def dry_facts(these: Cables, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
+    """Return the facts of a host that has nothing (connect) or all (teardown) of the cables."""
+    facts = tuple(host.dry_facts(each, release) for each in these)
     if action is Action.CONNECT:
         return facts
-    return connected(this, facts, facts.path_mtu)
+    return tuple(connected(each, its, its.path_mtu) for each, its in zip(these, facts, strict=True))
 
 
 def show(plan: Plan) -> None:
@@ -101,17 +102,18 @@ def warn(plan: Plan) -> None:
         print(line, file=sys.stderr)
 
 
-def apply(cable: Cable, make_plan: Callable[[], Plan], wait: float) -> None:
+def apply(cables: Cables, make_plan: Callable[[], Plan], wait: float) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
-    `wait` is how many seconds another cablectl at work on the cable has to end.
+    `wait` is how many seconds another cablectl at work on the cables has to end.
     """
     host.refuse_others_than_root()
     from cablectl import execute  # its library, sh, costs 35 ms that no dry run needs
+    from cablectl.render.progress import progress as progress_on
 
-    progress = render.progress(sys.stderr)
+    progress = progress_on(sys.stderr)
     try:
-        plan = execute.apply(cable, make_plan, progress, wait)
+        outcome = execute.apply(cables[0].bundle, make_plan, progress, wait)
     finally:
         progress.close()
-    print(render.as_summary(plan))
+    print(render.as_summary(outcome.plan))

@@ -34,9 +34,9 @@ def connect(
 
     Run it on both gateways, with the same file. What fails is undone; what is there already stays.
     """
-    cable = common.cable(files, local)
-    plan = partial(planning.plan, cable, wait=not no_wait, limit=timeout)
+    cables = common.cables(files, local)
+    plan = partial(planning.plan, cables, wait=not no_wait, limit=timeout)
     if dry_run:
-        common.show(plan(common.dry_facts(cable, Action.CONNECT)))
+        common.show(plan(common.dry_facts(cables, Action.CONNECT)))
     else:
-        common.apply(cable, lambda: plan(host.facts(cable)), timeout)
+        common.apply(cables, lambda: plan(host.facts_of(cables)), timeout)

@@ -29,7 +29,7 @@ def offload(
     from cablectl.render import offload as render  # and json, which few dry runs need
 
     if files:
-        reports = [host.offload_of(common.cable(files, local))]
+        reports = [host.offload_of(common.cables(files, local)[0])]
     elif local:
         raise UsageError("--local goes with a FILE")
     else:

@@ -60,9 +60,10 @@ def plan(
     if libreswan and not dry_run:
         raise UsageError("--libreswan goes with --dry-run: else it is this host's")
     release = parse_version(libreswan) if libreswan else None
-    cable = common.cable(files, local)
-    facts = common.dry_facts(cable, action, release) if dry_run else host.facts(cable)
-    plan = connect.plan(cable, facts) if action is Action.CONNECT else teardown.plan(cable, facts)
+    cables = common.cables(files, local)
+    facts = common.dry_facts(cables, action, release) if dry_run else host.facts_of(cables)
+    planning = connect.plan if action is Action.CONNECT else teardown.plan
+    plan = planning(cables, facts)
     common.warn(plan)
     match format or (Format.SH if dry_run else Format.DIFF):
         case Format.SH:

@@ -48,7 +48,7 @@ def status(
         raise UsageError("--local goes with a FILE")
     if watch and format is Format.PROMETHEUS:
         raise UsageError("--watch goes with the formats table and json: Prometheus asks by itself")
-    read = partial(seen.report_of, common.cable(files, local)) if files else seen.report_of_all
+    read = partial(seen.report_of, common.cables(files, local)[0]) if files else seen.report_of_all
     if watch:
         _watch(read, format)
     report = read()

@@ -22,8 +22,8 @@ def teardown(
 
     The overlay goes first, then IPsec. What is missing already is fine, and pluto may be dead.
     """
-    cable = common.cable(files, local)
+    cables = common.cables(files, local)
     if dry_run:
-        common.show(planning.plan(cable, common.dry_facts(cable, Action.TEARDOWN)))
+        common.show(planning.plan(cables, common.dry_facts(cables, Action.TEARDOWN)))
     else:
-        common.apply(cable, lambda: planning.plan(cable, host.facts(cable)), timeout)
+        common.apply(cables, lambda: planning.plan(cables, host.facts_of(cables)), timeout)

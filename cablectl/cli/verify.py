@@ -25,7 +25,7 @@ def verify(
     The SAs have to count what is sent and answered, their ESP has to be on the wire, and nothing of
     the cable in clear text: the exit code is 0 only if every claim holds. Nothing is changed.
     """
-    cable = common.cable(files, local)
+    cable = common.cables(files, local)[0]
     from cablectl import proof  # and sockets and threads, which no dry run needs
     from cablectl import verify as room
     from cablectl.render import verify as render

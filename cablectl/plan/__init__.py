@@ -1,4 +1,4 @@
-"""A plan is a value: the ordered commands of an action on a cable, each with its undo and its why.
+"""A plan is a value: the ordered commands of an action on cables, each with its undo and its why.
 
 The order is what keeps the overlay from ever sending in clear text: the guard stands first and goes
 last; the trap policies stand, and are looked up in the kernel, before the device is there; they go
@@ -12,6 +12,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from cablectl.cable import Cable
+from cablectl.errors import CablectlError
 from cablectl.facts import Facts
 from cablectl.libreswan import Argv
 
@@ -63,7 +64,8 @@ class Step(Struct, frozen=True, kw_only=True):
     """One command: why it is there, how it is undone, and if not needed, why not.
 
     `limit` is how many seconds it may take; `waits_for` is the connection whose Child SA it awaits,
-    and `can_ask` says whether this end could initiate it to hear why there is none.
+    and `can_ask` says whether this end could initiate it to hear why there is none. `cable` is the
+    id of the only cable that it is for: without one it is for all of the plan.
     """
 
     phase: Phase
@@ -75,6 +77,7 @@ class Step(Struct, frozen=True, kw_only=True):
     waits_for: str = ""
     can_ask: bool = True
     kind: Change = Change.ADD
+    cable: str = ""
 
     @property
     def change(self) -> Change:
@@ -83,20 +86,27 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The ordered steps of an action on a cable; `warnings` are for a person to read first."""
+    """The ordered steps of an action on cables, in the order of the phases.
+
+    `facts` are in the order of `cables`; `refused` says why cables (by id) that aren't among them
+    have no steps; `warnings` are for a person to read first.
+    """
 
     action: Action
-    cable: Cable
-    facts: Facts
+    cables: tuple[Cable, ...]
+    facts: tuple[Facts, ...]
     steps: tuple[Step, ...]
+    refused: dict[str, CablectlError] = {}
     warnings: tuple[str, ...] = ()
-
-    @property
-    def peer(self) -> str:
-        """The address from which the other end's packets come."""
-        return str(self.cable.remote_host)
 
     @property
     def needed(self) -> tuple[Step, ...]:
         """The steps that change something, or wait for it."""
         return tuple(step for step in self.steps if not step.not_needed)
+
+
+class Outcome(Struct, frozen=True):
+    """A plan that was run, and why those of its cables failed (by id) that did."""
+
+    plan: Plan
+    failed: dict[str, CablectlError] = {}

@@ -1,4 +1,4 @@
-"""Cable and facts → the plan that brings the cable up."""
+"""Cables and facts → the plan that brings the cables up."""
 
 from collections.abc import Iterator
 
@@ -11,31 +11,57 @@ from cablectl.overlay import vxlan
 from cablectl.plan import WAIT_LIMIT, Action, Plan, Step, device, ipsec
 
 
-def plan(cable: Cable, facts: Facts, *, wait: bool = True, limit: float = WAIT_LIMIT) -> Plan:
-    """Return the plan that brings the cable up from what the facts say is there.
+def plan(
+    cables: tuple[Cable, ...],
+    facts: tuple[Facts, ...],
+    *,
+    wait: bool = True,
+    limit: float = WAIT_LIMIT,
+) -> Plan:
+    """Return the plan that brings the cables up from what the facts say is there.
 
     UsageError if the MTU asked for is too large, or Libreswan can't do what the file asks;
-    HostNotReadyError if what is there isn't ours.
+    HostNotReadyError if what is there isn't ours: of several cables, those alone are refused that
+    it concerns, as long as any is left.
     """
+    refused: dict[str, CablectlError] = {}
+    pairs, sizes = [], []
+    for cable, its_facts in zip(cables, facts, strict=True):
+        try:
+            sizes.append(_checked(cable, its_facts))
+            pairs.append((cable, its_facts))
+        except CablectlError as error:
+            refused[cable.id] = error
+    if not pairs:
+        raise next(iter(refused.values()))
+    first, _ = pairs[0]
+    steps: list[Step] = []
+    if first.mode is not Mode.NONE:
+        steps += ipsec.steps(pairs, wait=wait, limit=limit)
+    if first.overlay:
+        steps += device.steps(pairs, first.overlay, min(sizes))
+    return Plan(
+        action=Action.CONNECT,
+        cables=tuple(cable for cable, _ in pairs),
+        facts=tuple(its_facts for _, its_facts in pairs),
+        steps=tuple(steps),
+        refused=refused,
+        warnings=tuple(dict.fromkeys(line for each in pairs for line in _warnings(*each))),
+    )
+
+
+def _checked(cable: Cable, facts: Facts) -> int:
+    """Return the MTU of the cable's device in bytes, 0 without one, if nothing is in its way."""
     _refuse_unknown_algorithms(facts)
     for message, hint in facts.not_ready:
         raise HostNotReadyError(message, hint=hint)
-    steps: list[Step] = []
-    wanted = cable.overlay
     if cable.connections:
         _refuse_a_pluto_that_is_not_ready(cable, facts)
         _refuse_software(cable, facts)
-        steps += ipsec.steps(cable, facts, wait=wait, limit=limit)
-    if wanted:
-        _refuse_a_device_that_is_not_ours(cable, facts, wanted)
-        steps += device.steps(cable, facts, wanted, overlay_mtu(cable, facts, wanted))
-    return Plan(
-        action=Action.CONNECT,
-        cable=cable,
-        facts=facts,
-        steps=tuple(steps),
-        warnings=tuple(_warnings(cable, facts)),
-    )
+    if not cable.overlay:
+        return 0
+    _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
+    return overlay_mtu(cable, facts, cable.overlay)
 
 
 def overlay_mtu(cable: Cable, facts: Facts, wanted: Overlay) -> int:

@@ -1,4 +1,4 @@
-"""Cable and facts → the steps that make the overlay's device, and bring it up with its routes."""
+"""Cables and facts → the steps that make the overlay's device, and bring it up with its routes."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -10,17 +10,42 @@ from cablectl.libreswan import Argv
 from cablectl.model import Overlay, Vxlan
 from cablectl.overlay import network, vxlan
 from cablectl.plan import Change, Phase, Step
+from cablectl.plan.ipsec import Pairs
 
 
-def steps(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
-    """Yield the steps, in order; `size` is the device's MTU in bytes."""
-    yield from _overlay(cable, facts, wanted, size)
-    yield from _up(cable, facts, wanted)
+def steps(pairs: Pairs, wanted: Overlay, size: int) -> Iterator[Step]:
+    """Yield the steps, in order; `size` is the device's MTU in bytes.
+
+    The device, its settings and the rule are made once, whatever the number of peers.
+    """
+    first, facts = pairs[0]
+    yield from _device(first, facts, wanted, size)
+    if isinstance(wanted, Vxlan):
+        for cable, its_facts in pairs:
+            yield from _forward(cable, its_facts, wanted)
+    yield from _settings(first, facts, wanted)
+    link = facts.overlay.link
+    yield _made(
+        Phase.UP,
+        network.set_link(wanted, "up"),
+        "from here on the overlay can send",
+        network.set_link(wanted, "down"),
+        done=link is not None and link.up,
+    )
+    for cable, its_facts in pairs:
+        yield from _reach(cable, its_facts, wanted)
+    yield _made(
+        Phase.UP,
+        network.rule(first, "add"),
+        f"look table {network.TABLE} up",
+        network.rule(first, "delete"),
+        done=facts.overlay.rule,
+    )
 
 
-def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
+def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
     """Make the device; what is put on one that is new goes with it, and needs no undo."""
-    there, link = facts.overlay, facts.overlay.link
+    link = facts.overlay.link
     step = partial(_made, Phase.OVERLAY)
     yield step(
         overlay.add_link(cable, wanted, size),
@@ -38,45 +63,48 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator
         network.address(cable, wanted, "delete") if link else None,
         done=link is not None and str(cable.local_vtep) in link.addresses,
     )
-    if isinstance(wanted, Vxlan):
-        for mac, gateway in vxlan.fdb_entries(cable):
-            yield step(
-                vxlan.fdb(wanted, "append", mac, gateway),
-                "broadcast and multicast go to the peer"
-                if mac == vxlan.ANY_MAC
-                else "the peer's frames go to the peer",
-                vxlan.fdb(wanted, "delete", mac, gateway) if link else None,
-                done=(mac, gateway) in there.fdb,
-            )
+
+
+def _forward(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
+    for mac, gateway in vxlan.fdb_entries(cable):
+        yield _made(
+            Phase.OVERLAY,
+            vxlan.fdb(wanted, "append", mac, gateway),
+            "broadcast and multicast go to the peer"
+            if mac == vxlan.ANY_MAC
+            else "the peer's frames go to the peer",
+            vxlan.fdb(wanted, "delete", mac, gateway) if facts.overlay.link else None,
+            done=(mac, gateway) in facts.overlay.fdb,
+            cable=cable.id,
+        )
+
+
+def _settings(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     for path, value in network.settings(cable, wanted):
         yield Step(
             phase=Phase.OVERLAY,
             argv=network.set_setting(path, value),
             why=f"the device's {path.rpartition('/')[2]} is {value}; it goes with the device",
-            not_needed="set" if (path, value) in there.settings else "",
+            not_needed="set" if (path, value) in facts.overlay.settings else "",
         )
 
 
-def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
-    there, link = facts.overlay, facts.overlay.link
-    step = partial(_made, Phase.UP)
-    yield step(
-        network.set_link(wanted, "up"),
-        "from here on the overlay can send",
-        network.set_link(wanted, "down"),
-        done=link is not None and link.up,
-    )
+def _reach(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
+    """Make the peer's VTEP and subnets reachable."""
+    there, vtep = facts.overlay, str(cable.remote_vtep.ip)
+    step = partial(_made, Phase.UP, cable=cable.id)
     if overlay.has_macs(wanted):
         yield step(
             # Not add: traffic that waits for the device has the kernel make an incomplete one.
             network.neighbour(cable, wanted, "replace"),
             "the peer's VTEP needs no ARP",
             network.neighbour(cable, wanted, "delete"),
-            done=(str(cable.remote_vtep.ip), cable.remote.mac) in there.neighbours,
+            done=(vtep, cable.remote.mac) in there.neighbours,
         )
-    old = {route[:2]: route for route in there.routes if route[1] == str(cable.remote_vtep.ip)}
-    for route in network.routes(cable, facts.source):
-        before = old.get(route[:2])
+    old = {route[:2]: route for route in there.routes if route[1] == vtep}
+    wanted_routes = network.routes(cable, facts.source)
+    for route in wanted_routes:
+        before = old.pop(route[:2], None)
         yield step(
             network.route(wanted, "replace" if before else "add", route),
             f"a subnet of {cable.remote.cluster}",
@@ -84,21 +112,14 @@ def _up(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,
         )
-    for route in sorted(set(old.values())):
-        if route[:2] not in {each[:2] for each in network.routes(cable, facts.source)}:
-            yield step(
-                network.route(wanted, "delete", route),
-                f"no subnet of {cable.remote.cluster} any more",
-                network.route(wanted, "add", route),
-                done=False,
-                kind=Change.REMOVE,
-            )
-    yield step(
-        network.rule(cable, "add"),
-        f"look table {network.TABLE} up",
-        network.rule(cable, "delete"),
-        done=there.rule,
-    )
+    for route in sorted(old.values()):
+        yield step(
+            network.route(wanted, "delete", route),
+            f"no subnet of {cable.remote.cluster} any more",
+            network.route(wanted, "add", route),
+            done=False,
+            kind=Change.REMOVE,
+        )
 
 
 def _made(
@@ -109,6 +130,7 @@ def _made(
     *,
     done: bool,
     kind: Change = Change.ADD,
+    cable: str = "",
 ) -> Step:
     return Step(
         phase=phase,
@@ -117,4 +139,5 @@ def _made(
         undo=(undo,) if undo else (),
         not_needed="there" if done else "",
         kind=kind,
+        cable=cable,
     )

@@ -1,6 +1,6 @@
-"""Cable and facts → the steps that bring IPsec up: guard, daemon, secret, connections, SAs."""
+"""Cables and facts → the steps that bring IPsec up: guard, daemon, secret, connections, SAs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -9,6 +9,8 @@ from cablectl.cable import Cable, Connection
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Offload
 from cablectl.plan import Change, Phase, Step
+
+Pairs = Sequence[tuple[Cable, Facts]]
 
 DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
 
@@ -19,50 +21,68 @@ _AWAIT = (
 )
 
 
-def steps(cable: Cable, facts: Facts, *, wait: bool, limit: float) -> Iterator[Step]:
+def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
     """Yield the steps, in order; the last ones wait for the Child SAs, for `limit` seconds."""
-    yield from _guard(cable, facts)
-    yield from _pluto(cable, facts)
-    yield from _secret(cable, facts)
+    (first, its_facts), *_ = pairs
+    yield from _guard(pairs)
+    yield from _pluto(first, its_facts)
+    yield from _secrets(pairs)
+    left = [_without_outdated(cable, facts) for cable, facts in pairs]
+    for (cable, _), (outdated, facts) in zip(pairs, left, strict=True):
+        yield from outdated
+        yield from _add(cable, facts)
+    for each in (_route, _initiate):
+        for (cable, _), (_, facts) in zip(pairs, left, strict=True):
+            yield from each(cable, facts)
+    for (cable, _), (_, facts) in zip(pairs, left, strict=True) if wait else ():
+        yield from _wait(cable, facts, limit)
+
+
+def _without_outdated(cable: Cable, facts: Facts) -> tuple[list[Step], Facts]:
+    """Return the steps that unload what the file says something else of, and the facts then."""
     names, why = facts.outdated(cable), "the file says something else of it now"
     if _flushed(cable, facts):
         names = (*facts.loaded(cable), *(name for name in names if name not in cable.names))
         why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
-    for name in names:
-        yield Step(
+    steps = [
+        Step(
             phase=Phase.ADD,
             argv=libreswan.delete(name),
             why=why if name in cable.names else "the file has no such connection any more",
             kind=Change.REMOVE,
+            cable=cable.id,
         )
+        for name in names
+    ]
     kept = {name: each for name, each in facts.connections.items() if name not in names}
-    facts = replace(facts, connections=kept)
-    yield from _connections(cable, facts)
-    yield from _initiate(cable, facts)
-    if wait:
-        yield from _wait(cable, facts, limit)
+    return steps, replace(facts, connections=kept) if names else facts
 
 
-def _guard(cable: Cable, facts: Facts) -> Iterator[Step]:
-    there = facts.guard
-    if not cable.guarded:
+def _guard(pairs: Pairs) -> Iterator[Step]:
+    """Load the tables: one for the cables that share a device, else one for each."""
+    tables = {guard.name(cable): (cable, facts) for cable, facts in pairs}
+    for cable, facts in tables.values():
+        there, of = facts.guard, "" if cable.shares_device else cable.id
+        if not cable.guarded:
+            yield Step(
+                phase=Phase.GUARD,
+                argv=guard.remove(cable),
+                why="guard: false",
+                undo=(guard.load(cable),),
+                kind=Change.REMOVE,
+                not_needed="" if there else "guard: false",
+                cable=of,
+            )
+            continue
         yield Step(
             phase=Phase.GUARD,
-            argv=guard.remove(cable),
-            why="guard: false",
-            undo=(guard.load(cable),),
-            kind=Change.REMOVE,
-            not_needed="" if there else "guard: false",
+            argv=guard.load(cable),
+            why=f"nftables drops what has no IPsec (table {guard.name(cable)})",
+            undo=() if there else (guard.remove(cable),),
+            kind=Change.ALTER if there else Change.ADD,
+            not_needed="there" if guard.stands(cable, there) else "",
+            cable=of,
         )
-        return
-    yield Step(
-        phase=Phase.GUARD,
-        argv=guard.load(cable),
-        why=f"nftables drops what has no IPsec (table {guard.name(cable)})",
-        undo=() if there else (guard.remove(cable),),
-        kind=Change.ALTER if there else Change.ADD,
-        not_needed="there" if guard.stands(cable, there) else "",
-    )
 
 
 def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
@@ -113,21 +133,28 @@ def _all_loaded(cable: Cable, facts: Facts) -> bool:
     return len(facts.loaded(cable)) == len(cable.connections)
 
 
-def _secret(cable: Cable, facts: Facts) -> Iterator[Step]:
-    there = f"{secret.path(cable)} is there" if facts.secret is Secret.SAME else ""
-    yield Step(
-        phase=Phase.SECRET,
-        argv=secret.write(cable),
-        why=f"{secret.path(cable)}, mode 0600",
-        undo=secret.remove(cable),
-        not_needed=there,
-    )
+def _secrets(pairs: Pairs) -> Iterator[Step]:
+    for cable, facts in pairs:
+        yield Step(
+            phase=Phase.SECRET,
+            argv=secret.write(cable),
+            why=f"{secret.path(cable)}, mode 0600",
+            undo=secret.remove(cable),
+            not_needed=_secret_there(cable) if facts.secret is Secret.SAME else "",
+            cable=cable.id,
+        )
+    read = all(facts.secret is Secret.SAME and _all_loaded(cable, facts) for cable, facts in pairs)
+    there = _secret_there(pairs[0][0]) if len(pairs) == 1 else "the secrets are there"
     yield Step(
         phase=Phase.SECRET,
         argv=libreswan.LISTEN,
         why="pluto reads the secrets and its addresses again",
-        not_needed=there if _all_loaded(cable, facts) else "",
+        not_needed=there if read else "",
     )
+
+
+def _secret_there(cable: Cable) -> str:
+    return f"{secret.path(cable)} is there"
 
 
 def _flushed(cable: Cable, facts: Facts) -> bool:
@@ -142,7 +169,7 @@ def _flushed(cable: Cable, facts: Facts) -> bool:
     )
 
 
-def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
+def _add(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
     for each in cable.connections:
         yield Step(
@@ -151,7 +178,12 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
             why=each.protects,
             undo=(libreswan.delete(each.name),),
             not_needed="loaded" if each.name in loaded else "",
+            cable=cable.id,
         )
+
+
+def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
+    loaded = facts.loaded(cable)
     routed = [each for each in cable.connections if each.routed]
     for each in routed:
         yield Step(
@@ -164,6 +196,7 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
             if each.name in loaded
             else (),
             not_needed="routed" if _routed(facts, each) else "",
+            cable=cable.id,
         )
     for each in routed:
         yield Step(
@@ -171,6 +204,7 @@ def _connections(cable: Cable, facts: Facts) -> Iterator[Step]:
             argv=xfrm.get_policy(xfrm.policies(each)[0]),
             why="whack's exit code proves nothing: see the policy in the kernel",
             not_needed="seen" if _routed(facts, each) else "",
+            cable=cable.id,
         )
 
 
@@ -195,6 +229,7 @@ def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
             why="negotiate",
             undo=(libreswan.terminate(each.name),) if there else (),
             not_needed="up" if facts.is_up(each.name) else elsewhere,
+            cable=cable.id,
         )
 
 
@@ -208,4 +243,5 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
             limit=limit,
             waits_for=each.name,
             can_ask=each.routed,
+            cable=cable.id,
         )

@@ -1,4 +1,4 @@
-"""Cable and facts → the plan that removes what connect made and is still there."""
+"""Cables and facts → the plan that removes what connect made and is still there."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,30 +9,38 @@ from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Overlay
 from cablectl.overlay import network
 from cablectl.plan import Action, Change, Phase, Plan, Step
+from cablectl.plan.ipsec import Pairs
 
 _gone = partial(Step, kind=Change.REMOVE)
 
 
-def plan(cable: Cable, facts: Facts) -> Plan:
+def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...]) -> Plan:
     """Return the plan that removes what connect made and is still there: link first."""
+    pairs = list(zip(cables, facts, strict=True))
     steps: list[Step] = []
-    if cable.overlay:
-        steps += _unlink(cable, facts, cable.overlay)
-    if cable.connections:
-        steps += [*_delete(cable, facts), *_forget(cable, facts), _unguard(cable, facts)]
-    return Plan(action=Action.TEARDOWN, cable=cable, facts=facts, steps=tuple(steps))
+    wanted = cables[0].overlay
+    if wanted:
+        steps += _unlink(pairs, wanted)
+    if cables[0].connections:
+        for each in pairs:
+            steps += _delete(*each)
+        steps += [*_forget(pairs), *_unguard(pairs)]
+    return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=tuple(steps))
 
 
-def _unlink(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
+def _unlink(pairs: Pairs, wanted: Overlay) -> Iterator[Step]:
+    for cable, facts in pairs:
+        old = {route[:2] for route in facts.overlay.routes}  # whatever its source
+        for route in network.routes(cable, facts.source):
+            yield _gone(
+                phase=Phase.UNLINK,
+                argv=network.route(wanted, "delete", route),
+                why=f"a subnet of {cable.remote.cluster}",
+                not_needed="" if route[:2] in old else "missing already",
+                cable=cable.id,
+            )
+    cable, facts = pairs[0]
     there = facts.overlay
-    old = {route[:2] for route in there.routes}  # whatever its source
-    for route in network.routes(cable, facts.source):
-        yield _gone(
-            phase=Phase.UNLINK,
-            argv=network.route(wanted, "delete", route),
-            why=f"a subnet of {cable.remote.cluster}",
-            not_needed="" if route[:2] in old else "missing already",
-        )
     yield _gone(
         phase=Phase.UNLINK,
         argv=network.rule(cable, "delete"),
@@ -54,42 +62,52 @@ def _unlink(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
 def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
     missing = "missing already" if facts.pluto is Pluto.RUNNING else "pluto isn't running"
+    step = partial(_gone, phase=Phase.DELETE, cable=cable.id)
     for each in cable.connections:
-        yield _gone(
-            phase=Phase.DELETE,
+        yield step(
             argv=libreswan.delete(each.name),
             why="its SAs and policies go with it",
             not_needed="" if each.name in loaded else missing,
         )
     for name in facts.outdated(cable):
         if name not in cable.names:
-            why = "of an earlier file of this cable"
-            yield _gone(phase=Phase.DELETE, argv=libreswan.delete(name), why=why)
+            yield step(argv=libreswan.delete(name), why="of an earlier file of this cable")
     orphans = "left in the kernel by a pluto that died"
     for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
-        yield _gone(phase=Phase.DELETE, argv=xfrm.delete_sa(sa), why=orphans)
+        yield step(argv=xfrm.delete_sa(sa), why=orphans)
     for each in cable.connections:
         for policy in xfrm.policies(each):
             if each.name not in loaded and policy in facts.policies:
-                yield _gone(phase=Phase.DELETE, argv=xfrm.delete_policy(policy), why=orphans)
+                yield step(argv=xfrm.delete_policy(policy), why=orphans)
 
 
-def _unguard(cable: Cable, facts: Facts) -> Step:
-    return _gone(
-        phase=Phase.UNGUARD,
-        argv=guard.remove(cable),
-        why="nothing is left that it could let through",
-        not_needed="" if facts.guard else "missing already",
-    )
+def _unguard(pairs: Pairs) -> Iterator[Step]:
+    tables = {guard.name(cable): (cable, facts) for cable, facts in pairs}
+    for cable, facts in tables.values():
+        yield _gone(
+            phase=Phase.UNGUARD,
+            argv=guard.remove(cable),
+            why="nothing is left that it could let through",
+            not_needed="" if facts.guard else "missing already",
+            cable="" if cable.shares_device else cable.id,
+        )
 
 
-def _forget(cable: Cable, facts: Facts) -> Iterator[Step]:
-    missing = "missing already" if facts.secret is Secret.ABSENT else ""
-    remove, reread = secret.remove(cable)
-    yield _gone(phase=Phase.FORGET, argv=remove, why=secret.path(cable), not_needed=missing)
+def _forget(pairs: Pairs) -> Iterator[Step]:
+    absent, missing = [facts.secret is Secret.ABSENT for _, facts in pairs], "missing already"
+    for (cable, _), gone in zip(pairs, absent, strict=True):
+        remove, reread = secret.remove(cable)
+        yield _gone(
+            phase=Phase.FORGET,
+            argv=remove,
+            why=secret.path(cable),
+            not_needed=missing if gone else "",
+            cable=cable.id,
+        )
+    running = pairs[0][1].pluto is Pluto.RUNNING
     yield _gone(
         phase=Phase.FORGET,
         argv=reread,
         why="pluto forgets the key as well",
-        not_needed=missing or ("" if facts.pluto is Pluto.RUNNING else "pluto isn't running"),
+        not_needed=missing if all(absent) else "" if running else "pluto isn't running",
     )

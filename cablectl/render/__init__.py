@@ -9,9 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cablectl.errors import CablectlError
-from cablectl.libreswan import Argv
 from cablectl.model import Mode
-from cablectl.plan import Action, Phase, Plan, Step
+from cablectl.plan import Action, Phase, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,17 +27,18 @@ def as_json(plan: Plan) -> str:
     """Return the plan as a JSON object; docs/json.md describes it."""
     import json
 
+    cable, facts = plan.cables[0], plan.facts[0]
     return json.dumps(
         {
             "version": JSON_VERSION,
             "action": plan.action,
-            "cable": plan.cable.id,
-            "local": plan.cable.local.cluster,
-            "remote": plan.cable.remote.cluster,
-            "mode": plan.cable.mode,
-            "overlay": plan.cable.overlay.kind if plan.cable.overlay else None,
-            "libreswan": str(plan.facts.libreswan) if plan.cable.connections else None,
-            "assumed": plan.facts.assumed,
+            "cable": cable.id,
+            "local": cable.local.cluster,
+            "remote": cable.remote.cluster,
+            "mode": cable.mode,
+            "overlay": cable.overlay.kind if cable.overlay else None,
+            "libreswan": str(facts.libreswan) if cable.connections else None,
+            "assumed": facts.assumed,
             "warnings": plan.warnings,
             "steps": [
                 {
@@ -91,79 +91,6 @@ def print_table(plan: Plan, stream: TextIO) -> None:
     console(stream).print(table)
 
 
-class LineProgress:
-    """A plain line for each thing that happens: for logs, pipes and scripts."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def note(self, text: str) -> None:
-        """Show what concerns other runs."""
-        self._say(f"cablectl: note: {text}")
-
-    def begin(self, plan: Plan) -> None:
-        """Show the warnings."""
-        for line in as_warnings(plan):
-            self._say(line)
-
-    def step(self, number: int, total: int, step: Step) -> None:
-        """Show the command before it runs; of a shell program, what it is for."""
-        what = step.waits_for or (step.why if step.argv[0] == "sh" else shlex.join(step.argv))
-        self._say(f"[{number}/{total}] {step.phase.label}: {what}")
-
-    def waiting(self, name: str, seconds: float) -> None:
-        """Nothing to say: the step said what is awaited."""
-
-    def undo(self, argv: Argv) -> None:
-        """Show the command before it runs."""
-        self._say(f"[undo] {shlex.join(argv)}")
-
-    def undo_failed(self, argv: Argv, error: CablectlError) -> None:
-        """Say what a person has to look at."""
-        self._say(f"[undo] not undone, {error.message}: {shlex.join(argv)}")
-
-    def close(self) -> None:
-        """Nothing is left open."""
-
-    def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
-
-
-class LiveProgress(LineProgress):
-    """One moving line on a terminal; what is undone stays on the screen."""
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
-        self._console = console(stream)
-        self._status = self._console.status("reading this host")
-        self._status.start()
-
-    def step(self, number: int, total: int, step: Step) -> None:
-        """Show why, which is shorter than what."""
-        self._show(f"{number}/{total} {step.phase.label}: {step.why}")
-
-    def waiting(self, name: str, seconds: float) -> None:
-        """Show how long it takes."""
-        self._show(f"wait {seconds:.0f} s for {name}")
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-        self._status.stop()
-
-    def _show(self, text: str) -> None:
-        from rich.text import Text
-
-        self._status.update(Text(text))
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def progress(stream: TextIO) -> LineProgress:
-    """Return the progress that suits the stream."""
-    return LiveProgress(stream) if stream.isatty() else LineProgress(stream)
-
-
 def as_warnings(plan: Plan) -> list[str]:
     """Return the plan's warnings, a line each."""
     return [f"cablectl: warning: {warning}" for warning in plan.warnings]
@@ -180,7 +107,7 @@ def as_error(error: CablectlError, stream: TextIO) -> str:
 
 def as_summary(plan: Plan) -> str:
     """Return what is now true of the cable, in one line."""
-    cable, verb = plan.cable, "nothing to do: " if not plan.needed else ""
+    cable, verb = plan.cables[0], "nothing to do: " if not plan.needed else ""
     if plan.action is Action.TEARDOWN:
         return f"{verb}no trace of the cable to {cable.remote.cluster} is left"
     waited = any(step.waits_for for step in plan.steps)
@@ -205,17 +132,17 @@ def as_file(value: dict[str, Any], sources: list[str]) -> str:
 
 
 def _title(plan: Plan) -> str:
-    cable = plan.cable
+    cable = plan.cables[0]
     ends = f"{cable.local.cluster} to {cable.remote.cluster}"
     return f"{plan.action} {ends}" + (
-        f", for Libreswan {plan.facts.libreswan}" if cable.connections else ""
+        f", for Libreswan {plan.facts[0].libreswan}" if cable.connections else ""
     )
 
 
 def _script(plan: Plan) -> Iterator[str]:
     yield "#!/bin/sh"
     yield f"# cablectl: {_title(plan)}. Run as root."
-    yield from (f"# assumed: {each}" for each in plan.facts.assumed)
+    yield from (f"# assumed: {each}" for each in plan.facts[0].assumed)
     yield from (f"# warning: {each}" for each in plan.warnings)
     if plan.action is Action.CONNECT:
         yield "set -eu  # stop at the first failure"

@@ -3,7 +3,7 @@
 set -eu  # stop at the first failure
 
 # guard: nothing of the cable passes without IPsec, in or out
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { chain in { type filter hook input priority -10; udp dport 4789 @th,96,24 1000 meta secpath missing counter drop comment "cablectl b1858b30 in"; }; chain out { type filter hook output priority -10; udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl b1858b30 out"; }; }'
+nft 'table inet cablectl_vxlan-tunnel; delete table inet cablectl_vxlan-tunnel; table inet cablectl_vxlan-tunnel { chain in { type filter hook input priority -10; udp dport 4789 @th,96,24 1000 meta secpath missing counter drop comment "cablectl b1858b30 in"; }; chain out { type filter hook output priority -10; udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl b1858b30 out"; }; }'
 
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec

@@ -19,7 +19,7 @@ from .rooms import PROGRAM
 pytestmark = pytest.mark.lab
 
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
-GUARD = "inet cablectl_cluster2-172-18-0-7"
+GUARD = "inet cablectl_vxlan-tunnel"
 # What is done to c1's end by hand, each with what status then says of it; connect mends it.
 FAULTS = (
     {

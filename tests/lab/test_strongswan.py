@@ -101,7 +101,7 @@ def test_up_and_away(release: str, asks: str) -> None:
     network = spec.parse(text, FILE)
     with pair(release) as (lab, c1, c2):
         c1.write(FILE, text if asks == "cablectl" else text.replace(SERVER, ""))
-        cables = map(network.cable, network.endpoints)
+        cables = (network.cables(each)[0] for each in network.endpoints)
         sides = tuple(zip((c1, c2), cables, strict=True))
         before = c1.snapshot()
         with lab.capture() as wire, hosts(sides):

@@ -29,7 +29,7 @@ def commands(release: str) -> list[Argv]:
     facts = Facts(libreswan=libreswan.parse_version(release))
     cables = [shaped(shape, end) for shape in SHAPES for end in ("cluster1", "cluster2")]
     cables += [load("quickstart", end) for end in ("cluster1", "cluster2")]
-    steps = [step for cable in cables for step in connect.plan(cable, facts).steps]
+    steps = [step for cable in cables for step in connect.plan((cable,), (facts,)).steps]
     every = (argv for step in steps for argv in (step.argv, *step.undo))
     return list(dict.fromkeys(argv for argv in every if argv[:2] == libreswan.WHACK))
 

@@ -1,0 +1,82 @@
+"""Progress → plain lines, or one that moves on a terminal."""
+
+import shlex
+from typing import TextIO
+
+from cablectl.errors import CablectlError
+from cablectl.libreswan import Argv
+from cablectl.plan import Plan, Step
+from cablectl.render import as_warnings, console
+
+
+class LineProgress:
+    """A plain line for each thing that happens: for logs, pipes and scripts."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def note(self, text: str) -> None:
+        """Show what concerns other runs."""
+        self._say(f"cablectl: note: {text}")
+
+    def begin(self, plan: Plan) -> None:
+        """Show the warnings."""
+        for line in as_warnings(plan):
+            self._say(line)
+
+    def step(self, number: int, total: int, step: Step) -> None:
+        """Show the command before it runs; of a shell program, what it is for."""
+        what = step.waits_for or (step.why if step.argv[0] == "sh" else shlex.join(step.argv))
+        self._say(f"[{number}/{total}] {step.phase.label}: {what}")
+
+    def waiting(self, name: str, seconds: float) -> None:
+        """Nothing to say: the step said what is awaited."""
+
+    def undo(self, argv: Argv) -> None:
+        """Show the command before it runs."""
+        self._say(f"[undo] {shlex.join(argv)}")
+
+    def undo_failed(self, argv: Argv, error: CablectlError) -> None:
+        """Say what a person has to look at."""
+        self._say(f"[undo] not undone, {error.message}: {shlex.join(argv)}")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class LiveProgress(LineProgress):
+    """One moving line on a terminal; what is undone stays on the screen."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._console = console(stream)
+        self._status = self._console.status("reading this host")
+        self._status.start()
+
+    def step(self, number: int, total: int, step: Step) -> None:
+        """Show why, which is shorter than what."""
+        self._show(f"{number}/{total} {step.phase.label}: {step.why}")
+
+    def waiting(self, name: str, seconds: float) -> None:
+        """Show how long it takes."""
+        self._show(f"wait {seconds:.0f} s for {name}")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._status.stop()
+
+    def _show(self, text: str) -> None:
+        from rich.text import Text
+
+        self._status.update(Text(text))
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress(stream: TextIO) -> LineProgress:
+    """Return the progress that suits the stream."""
+    return LiveProgress(stream) if stream.isatty() else LineProgress(stream)
