@@ -66,16 +66,25 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
 
 
 def _forward(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
-    for mac, gateway in vxlan.fdb_entries(cable):
-        yield _made(
-            Phase.OVERLAY,
+    entries, there = vxlan.fdb_entries(cable, wanted), facts.overlay
+    step = partial(_made, Phase.OVERLAY, cable=cable.id)
+    for mac, gateway in entries:
+        yield step(
             vxlan.fdb(wanted, "append", mac, gateway),
             "broadcast and multicast go to the peer"
             if mac == vxlan.ANY_MAC
             else "the peer's frames go to the peer",
-            vxlan.fdb(wanted, "delete", mac, gateway) if facts.overlay.link else None,
-            done=(mac, gateway) in facts.overlay.fdb,
-            cable=cable.id,
+            vxlan.fdb(wanted, "delete", mac, gateway) if there.link else None,
+            done=(mac, gateway) in there.fdb,
+        )
+    flooded = (vxlan.ANY_MAC, str(cable.remote_host))
+    if flooded in there.fdb - set(entries):
+        yield step(
+            vxlan.fdb(wanted, "delete", *flooded),
+            "no frame goes to every peer any more",
+            vxlan.fdb(wanted, "append", *flooded),
+            done=False,
+            kind=Change.REMOVE,
         )
 
 
