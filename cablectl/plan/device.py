@@ -105,9 +105,9 @@ def _reach(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     if overlay.has_macs(wanted):
         yield step(
             # Not add: traffic that waits for the device has the kernel make an incomplete one.
-            network.neighbour(cable, wanted, "replace"),
+            network.neighbour(wanted, "replace", vtep, cable.remote.mac),
             "the peer's VTEP needs no ARP",
-            network.neighbour(cable, wanted, "delete"),
+            network.neighbour(wanted, "delete", vtep, cable.remote.mac),
             done=(vtep, cable.remote.mac) in there.neighbours,
         )
     old = {route[:2]: route for route in there.routes if route[1] == vtep}
