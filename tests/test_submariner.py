@@ -20,7 +20,7 @@ from cablectl.cable import Network, Role
 from cablectl.errors import UsageError
 from cablectl.facts import Facts
 from cablectl.libreswan import parse_version
-from cablectl.model import Encapsulation, Mode, PskEnv, PskFile, Vxlan
+from cablectl.model import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
 from cablectl.plan import connect
 from cablectl.submariner import Imported
 from tests.conftest import EXAMPLES
@@ -217,9 +217,12 @@ class TestEndpoints:
 
 def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
     network = parse(ENDPOINTS.replace("libreswan", "vxlan").replace('"4500"', '"4800"')).network
-    assert (network.mode, network.overlay) == (Mode.NONE, Vxlan(port=4800))
+    assert (network.mode, network.overlay) == (
+        Mode.NONE,
+        Vxlan(port=4800, forwarding=Forwarding.FLOOD),
+    )
     bare = re.sub(r"        udp-port.*\n", "", ENDPOINTS.replace("libreswan", "vxlan"))
-    assert parse(bare).network.overlay == Vxlan(port=4500)
+    assert parse(bare).network.overlay == Vxlan(port=4500, forwarding=Forwarding.FLOOD)
     resource = RESOURCE.replace("cableDriver: libreswan", "cableDriver: vxlan")
     found = parse(resource, ENDPOINTS.replace("libreswan", "vxlan"))
     assert (found.network.mode, found.key) == (Mode.NONE, "")

@@ -66,7 +66,7 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
 
 
 def _forward(cable: Cable, facts: Facts, wanted: Vxlan, *, alone: bool) -> Iterator[Step]:
-    """Have the device send to the peer; of one alone that fails a new device goes, and all on it."""
+    """Have the device send to the peer; with one alone that fails a new device goes as a whole."""
     entries, there = vxlan.fdb_entries(cable, wanted), facts.overlay
     step = partial(_made, Phase.OVERLAY, cable=cable.id)
     for mac, gateway in entries:
