@@ -110,7 +110,7 @@ def test_more_than_two_endpoints_are_a_mesh() -> None:
             "cable_name": f"submariner-cable-cluster{number}-172-18-0-{number}",
         }
         listed["items"].append({**first, "spec": spec_of})
-    found = parse(CONFIGMAP, yaml.safe_dump(listed))
+    found = parse(CONFIGMAP, json.dumps(listed))
     assert [each.cluster for each in found.network.endpoints] == [
         *("cluster1", "cluster2", "cluster3", "cluster4"),
     ]
