@@ -58,15 +58,14 @@ DryRun = Annotated[
 
 
 class Chosen(NamedTuple):
-    """The cables that a command is for, and those to other peers that it leaves alone."""
+    """The cables that a command is for, those of the file that it leaves alone, and if it is told.
+
+    Whoever names peers means them alone, also where the file has no others.
+    """
 
     cables: tuple[Cable, ...]
     others: tuple[Cable, ...]
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether there are others."""
-        return bool(self.others)
+    narrowed: bool
 
 
 def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chosen:
@@ -77,7 +76,8 @@ def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chos
     end = network.named(local) if local else network.held_by(host.addresses())
     every, named = network.cables(end), network.cables(end, peers or ())
     ids = {each.id for each in named}
-    return Chosen(named, tuple(each for each in every if each.id not in ids) if peers else ())
+    others = tuple(each for each in every if each.id not in ids)
+    return Chosen(named, others, narrowed=bool(peers))
 
 
 def described(names: list[str]) -> Network:
