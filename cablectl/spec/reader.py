@@ -128,7 +128,7 @@ class Reader:
 
     def struct(self, kind: type[Any], value: object, path: Path) -> Any:  # noqa: ANN401
         """Return a `kind`, with None in each field that has a problem."""
-        fields = _fields(kind)
+        fields = _fields(kind)  # type: ignore[arg-type] # a class is hashable
         if not isinstance(value, dict):
             self._problem(path, f"allowed: a mapping with {', '.join(fields)}")
             return None
