@@ -200,6 +200,42 @@ class TestOneThatIsGone:
         assert not any(line.startswith(("bridge", "ip neigh")) for line in lines)
 
 
+class TestAnotherName:
+    """A peer whose cluster is called otherwise now: what joins the same gives way first."""
+
+    before = CABLES[1]
+    now = (replace(before, remote=replace(before.remote, cluster="other")),)
+    former = THIRD
+
+    def facts(self, *secrets: str) -> tuple[Facts, ...]:
+        (its,) = shares.of_each(self.now, whole((self.before,)), frozenset(secrets))
+        return (replace(its, guard=guard.made(self.before)),)
+
+    def test_the_former_connections_and_their_key_go(self) -> None:
+        lines = needed(connect.plan(self.now, self.facts(self.former)))
+        deleted = [i for i, line in enumerate(lines) if "--delete" in line]
+        added = [i for i, line in enumerate(lines) if "--psk" in line]
+        assert len(deleted) == len(added) == 2
+        assert max(deleted) < min(added)
+        forgotten = f"rm -f /etc/ipsec.d/cablectl-{self.former}.secrets"
+        assert lines[-2].startswith(forgotten)
+        assert lines[-1] == "ipsec whack --rereadsecrets"
+        assert not any(line.startswith(("bridge", "ip neigh", "ip link")) for line in lines)
+        gone = needed(teardown.plan(self.now, self.facts(self.former)))
+        assert sum("--delete" in line for line in gone) == 2
+        assert any(line.startswith(forgotten) for line in gone)
+
+    def test_not_what_somebody_else_made(self) -> None:
+        (its,) = self.facts()
+        assert its.former == {}
+        assert its.outdated(self.now[0]) == ()
+
+    def test_nor_what_joins_something_else(self) -> None:
+        there = replace(self.before, overlay=Vxlan(port=4799))
+        (its,) = shares.of_each(self.now, whole((there,)), frozenset({self.former}))
+        assert its.former == {}
+
+
 class TestTeardownOfOnePeer:
     narrow = CABLES[1:]
 
