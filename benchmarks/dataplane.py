@@ -1,10 +1,10 @@
 """What each way to join two gateways costs in time and in bytes, on one kernel in one run.
 
-Run `make dataplane`, which boots the lab around it. Each way has two gateways and a wire of its own;
-all stand while one flow of TCP after another goes through them, in turn, in each round. Goodput is
-what the receiver counted; on user-mode-linux it says little in Mbit/s, so it is shown as a ratio to
-plain VXLAN in the same round, the median of the rounds. Bytes on the wire are those that the sender's
-`eth0` counted, Ethernet's header included.
+Run `make dataplane`, which boots the lab around it. Each way has two gateways and a wire of its
+own; all stand while one flow of TCP after another goes through them, in turn, in each round.
+Goodput is what the receiver counted; on user-mode-linux it says little in Mbit/s, so it is shown as
+a ratio to plain VXLAN in the same round, the median of the rounds. Bytes on the wire are those that
+the sender's `eth0` counted, Ethernet's header included.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -52,7 +51,7 @@ OVERLAYS = {
 
 @dataclass(frozen=True)
 class Way:
-    """A way to join two gateways, in words of tests/documents.py, and what the file adds to them."""
+    """A way to join two gateways, in words of tests/documents.py, and what the file adds."""
 
     name: str
     cipher: str
@@ -155,7 +154,7 @@ def swap(gateway: Gateway, mode: str) -> None:
         which = f"src {sa.source} dst {sa.destination} proto esp spi {sa.spi}"
         kept = f"reqid {sa.reqid} mode {mode} replay-window 128 flag af-unspec"
         gateway.ip(
-            f"xfrm state delete {which.partition(' ')[2].partition(' ')[2]}",
+            f"xfrm state delete {which}",
             f"xfrm state add {which} {kept} {NO_CIPHER}",
         )
 
@@ -163,14 +162,19 @@ def swap(gateway: Gateway, mode: str) -> None:
 def wireguard(first: Gateway, last: Gateway) -> tuple[str, str]:
     """Join two gateways by WireGuard; return the addresses between which it carries."""
     keys = {each.name: each.run("wg", "genkey").stdout.strip() for each in (first, last)}
-    for gateway, number, peer, address in ((first, 1, last, "172.18.0.7"), (last, 2, first, "172.18.0.8")):
+    for gateway, number, peer, address in (
+        (first, 1, last, "172.18.0.7"),
+        (last, 2, first, "172.18.0.8"),
+    ):
         gateway.write("/etc/wg.key", keys[gateway.name])
         gateway.ip("link add wg0 type wireguard")
         public = gateway.run("wg", "pubkey", input=keys[peer.name]).stdout.strip()
         settings = ("private-key", "/etc/wg.key", "listen-port", "51820")
         allowed = ("allowed-ips", "10.0.0.0/24", "endpoint", f"{address}:51820")
         gateway.run("wg", "set", "wg0", *settings, "peer", public, *allowed)
-        gateway.ip(f"address add 10.0.0.{number}/24 dev wg0", f"link set wg0 mtu {WIREGUARD_MTU} up")
+        gateway.ip(
+            f"address add 10.0.0.{number}/24 dev wg0", f"link set wg0 mtu {WIREGUARD_MTU} up"
+        )
     return "10.0.0.1", "10.0.0.2"
 
 

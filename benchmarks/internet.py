@@ -1,16 +1,18 @@
 """A mesh of many gateways by calculation, from what was measured of one: see docs/performance.md.
 
-Run `python -m benchmarks.internet`; other measurements go in by changing `MEASURED`.
+Run `python -m benchmarks.internet`, with other measurements in `MEASURED` for another machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 GATEWAYS = (10, 100, 1000, 2000)
 # Exchanges of RFC 7296: two messages each, and every one of them is seen at both ends.
 CREATE_CHILD_SA = 2  # makes the new SA
 INFORMATIONAL = 2  # deletes the old one, or asks whether the peer is there
+BEGIN = 4  # IKE_SA_INIT and IKE_AUTH, which makes the first Child SA as well
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Gateway:
     child_rekeys: float
     messages: float
     dpd_messages: float
+    start: int  # messages until all is up
     pluto: float
     kernel: float
 
@@ -82,6 +85,55 @@ def gateway(
         messages=(ike_rekeys + child_rekeys) * (CREATE_CHILD_SA + INFORMATIONAL),
         # Each end of a cable asks for itself.
         dpd_messages=2 * peers * INFORMATIONAL / lives.dpd,
+        start=peers * (BEGIN + (connections - 1) * CREATE_CHILD_SA),
         pluto=costs.pluto + all_connections * (costs.connection + costs.established),
         kernel=2 * all_connections * costs.sa + policies * all_connections * costs.policy,
     )
+
+
+# Libreswan 4.10 and Linux 6.1, as benchmarks/memory.py measured them; see docs/performance.md.
+MEASURED = Costs(
+    pluto=10.7 * 2**20,
+    connection=12.7 * 1024,
+    established=0,
+    sa=0,
+    policy=0,
+)
+
+
+def main() -> None:
+    """Print what a gateway has in meshes of several sizes, as a table of Markdown."""
+    meshes = [gateway(count - 1, MEASURED, Lifetimes()) for count in GATEWAYS]
+    print("| one gateway of |", *(f"{count:,} |" for count in GATEWAYS))
+    print("|---|" + "---:|" * len(GATEWAYS))
+    for what, show in ROWS.items():
+        print(f"| {what} |", *(f"{show(mesh)} |" for mesh in meshes))
+
+
+def mib(size: float) -> str:
+    """Return bytes as MiB."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def one_in(rate: float) -> str:
+    """Return how many seconds pass from one to the next, or how many come in a second."""
+    return f"one in {1 / rate:,.0f} s" if rate < 1 else f"{rate:.1f} a second"
+
+
+ROWS: dict[str, Callable[[Gateway], str]] = {
+    "connections loaded": lambda mesh: f"{mesh.connections:,}",
+    "IKE SAs": lambda mesh: f"{mesh.ike_sas:,}",
+    "SAs in the kernel": lambda mesh: f"{mesh.sas:,}",
+    "policies in the kernel": lambda mesh: f"{mesh.policies:,}",
+    "IKE SA rekeyed": lambda mesh: one_in(mesh.ike_rekeys),
+    "Child SA rekeyed": lambda mesh: one_in(mesh.child_rekeys),
+    "IKE messages of these": lambda mesh: f"{mesh.messages:.2f} a second",
+    "of dead-peer detection, at most": lambda mesh: f"{mesh.dpd_messages:.1f} a second",
+    "messages to bring all up": lambda mesh: f"{mesh.start:,}",
+    "pluto": lambda mesh: mib(mesh.pluto),
+    "kernel, SAs and policies": lambda mesh: mib(mesh.kernel),
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,8 @@
 """Memory of a real pluto, and of the kernel's SAs and policies.
 
-    python -m benchmarks.memory                                 # as root: connections that are loaded
-    tests/lab/boot .venv/bin/python -m benchmarks.memory sas    # SAs that stand, on a kernel with ESP
-
-Run by `make memory`. Connections are VXLAN's, two to each peer, by the very commands of cablectl's
-plans; pluto's memory is the Rss and Pss that the kernel tells of it.
+Run `make memory`: as root `python -m benchmarks.memory` for connections that are loaded, and with
+`sas` for SAs that stand, which takes the lab's kernel. Connections are VXLAN's, two to each peer,
+by the very commands of cablectl's plans; pluto's memory is the Rss and Pss that the kernel tells.
 """
 
 from __future__ import annotations
@@ -59,7 +57,9 @@ def cables(peers: Sequence[str], local: str) -> list[Cable]:
 def load(gateway: Gateway, these: Sequence[Cable], version: Version) -> None:
     """Load and route the cables' connections, and their secrets, as their plans do."""
     secrets = (f'{each.local.address} {each.remote.address} : PSK "{PSK}"\n' for each in these)
-    gateway.write("/etc/ipsec.d/bench.secrets", gateway.read("/etc/ipsec.d/bench.secrets") + "".join(secrets))
+    gateway.write(
+        "/etc/ipsec.d/bench.secrets", gateway.read("/etc/ipsec.d/bench.secrets") + "".join(secrets)
+    )
     lines = ["ipsec whack --rereadsecrets"]
     for cable in these:
         lines += [shlex.join(libreswan.add(cable, each, version)) for each in cable.connections]
@@ -107,7 +107,9 @@ def loaded(release: str) -> None:
 
 def lifetimes(status: str) -> str:
     """Return the line of pluto's status that has a connection's lifetimes."""
-    found = re.search(r"ike_life: .*?;.*?ipsec_life: .*?;.*?rekey_margin: .*?;.*?rekey_fuzz: [^;]*", status)
+    found = re.search(
+        r"ike_life: .*?;.*?ipsec_life: .*?;.*?rekey_margin: .*?;.*?rekey_fuzz: [^;]*", status
+    )
     assert found
     return found[0]
 
@@ -138,7 +140,10 @@ def established() -> None:
             until(lambda: standing(here) >= count, f"{count} Child SAs", timeout=120)  # noqa: B023
             sizes.append((standing(here), pluto(here)))
         policies = here.run("ip", "xfrm", "policy", "list", "nosock").stdout.count("\tdir ")
-    print(f"Libreswan {release}, {PEERS} peers, {2 * PEERS} connections loaded: Pss {mib(before['Pss'])}")
+    print(
+        f"Libreswan {release}, {PEERS} peers, {2 * PEERS} connections loaded, "
+        f"no SA: Pss {mib(before['Pss'])}"
+    )
     for count, told in sizes[1:]:
         print(f"{count:5} Child SAs, {PEERS} IKE SAs  Pss {mib(told['Pss'])}")
     each = (sizes[-1][1]["Pss"] - before["Pss"]) / sizes[-1][0]
