@@ -11,7 +11,7 @@ PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables pr
 	man-db python3 python3-venv systemd fish tmux zsh
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 system: ## install the Debian packages that are missing
 	@missing=$$(for each in $(PACKAGES); do \

@@ -10,8 +10,7 @@ COLOURS = {
     "AES-GCM": "#1f5fa8",
     "AES-GMAC": "#4e9f50",
     "no crypto": "#9fc78a",
-    "ChaCha20": "#b5483a",
-    "none": "#888888",
+    "ChaCha20-Poly1305": "#b5483a",
 }
 LEFT, LENGTH, GAP, HEIGHT, BAR = 190, 250, 120, 18, 13  # pixels
 

@@ -5,6 +5,10 @@ own; all stand while one flow of TCP after another goes through them, in turn, i
 Goodput is what the receiver counted; on user-mode-linux it says little in Mbit/s, so it is shown as
 a ratio to plain VXLAN in the same round, the median of the rounds. Bytes on the wire are those that
 the sender's `eth0` counted, Ethernet's header included.
+
+There are three turns: with AES-GCM; with AES-GMAC, which authenticates and encrypts nothing; and
+with SAs that were exchanged by hand for some without any cryptography, which is what a NIC leaves
+to the CPU that does all of it itself.
 """
 
 from __future__ import annotations
@@ -31,93 +35,104 @@ SECONDS = 1.0  # of each flow
 BURST = 0.02  # seconds of the flow that is captured
 PATH_MTU = 1500
 ETHERNET = 14
-BASE, WIREGUARD = "plain VXLAN", "WireGuard"
+PLAIN, DEFAULT, WIREGUARD = "plain VXLAN", "VXLAN, ESP in UDP", "WireGuard"
 WIREGUARD_MTU = PATH_MTU - 20 - 8 - 32  # the usual 1420 leaves room for IPv6 outside
-
-# ESP bare, as a NIC wants it and as two gateways without NAT between them can have it.
-BARE = "ipsec: {{encapsulation: no, esp: [{}]}}\n"
-AES_GCM = BARE.format("aes_gcm-null")
-# Authenticates and doesn't encrypt (RFC 4543), in frames as long as those of AES-GCM.
-AES_GMAC = BARE.format("null_auth_aes_gmac-null")
-# What `ip xfrm state add` is told of an SA that does no cryptography at all.
-NO_CIPHER = 'enc ecb(cipher_null) ""'
-OVERLAYS = {
+WAYS = {  # in words of tests/documents.py
+    PLAIN: "none vxlan v4",
     "tunnel mode": "tunnel v4",
     "VXLAN over transport": "transport vxlan v4",
     "GRE over transport": "transport gre v4",
     "Geneve over transport": "transport geneve v4",
+    DEFAULT: "transport vxlan v4",  # as a file has it that doesn't say `encapsulation: no`
+    WIREGUARD: "",
 }
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to join two gateways, in words of tests/documents.py, and what the file adds."""
-
-    name: str
-    cipher: str
-    words: str = ""
-    ipsec: str = ""
-    swapped: bool = False  # its SAs are exchanged for some without cryptography
-
-
-WAYS = (
-    Way(BASE, "none", "none vxlan v4"),
-    *(
-        Way(name, cipher, words, ipsec, swapped)
-        for name, words in OVERLAYS.items()
-        for cipher, ipsec, swapped in (
-            ("AES-GCM", AES_GCM, False),
-            ("AES-GMAC", AES_GMAC, False),
-            ("no crypto", AES_GCM, True),
-        )
-    ),
-    Way("VXLAN, ESP in UDP", "AES-GCM", "transport vxlan v4"),  # the file's default
-    Way(WIREGUARD, "ChaCha20"),
-)
+FIXED = {PLAIN: "no crypto", DEFAULT: "AES-GCM", WIREGUARD: "ChaCha20-Poly1305"}
+GCM, GMAC, NONE = "AES-GCM", "AES-GMAC", "no crypto"
+# GMAC (RFC 4543) has frames as long as those of AES-GCM.
+ESP = {GCM: "aes_gcm-null", GMAC: "null_auth_aes_gmac-null"}
+NO_CIPHER = 'enc ecb(cipher_null) ""'  # what `ip xfrm state add` is told
 
 
 @dataclass
-class Stand:
-    """A way that stands: where flows go, and what was measured of it."""
+class Measured:
+    """What was measured of a way with a cipher."""
 
-    way: Way
-    lab: Lab
-    source: str
-    target: str
-    goodputs: list[float] = field(default_factory=list)  # Mbit/s, one of each round
+    ratios: list[float] = field(default_factory=list)  # of goodputs, to that of plain VXLAN
+    goodputs: list[float] = field(default_factory=list)  # Mbit/s
     wire: list[float] = field(default_factory=list)  # bytes on the wire for each of payload
     largest: int = 0  # bytes, of the largest IP packet on the wire
 
+
+class Stand:
+    """A way that stands, on two gateways, until the stack ends; flows go from the first."""
+
+    def __init__(self, name: str, stack: ExitStack) -> None:
+        self.name, self.stack = name, stack
+        self.lab = stack.enter_context(Lab())
+        self.gateways = [
+            self.lab.gateway(f"c{number}", f"172.18.0.{last}/16")
+            for number, last in ((1, 8), (2, 7))
+        ]
+        if name == WIREGUARD:
+            self.source, self.target = wireguard(*self.gateways)
+        else:
+            self._cable()
+        sender, receiver = self.gateways
+        self._receiving, self._sending = python(receiver, "receive"), python(sender, "send")
+        stack.callback(self._sending.communicate)
+        stack.callback(self._receiving.kill)
+        assert self._answer() == "ready\n"
+
+    def _cable(self) -> None:
+        text = self._text(GCM)
+        network = spec.parse(text, self.name)
+        cables = [network.cable(network.named(f"cluster{number}")) for number in (1, 2)]
+        self.source, self.target = target(cables[0])
+        for gateway in self.gateways:
+            gateway.start_pluto()
+            gateway.write(PSK_FILE, f"{PSK}\n")
+        self.stack.enter_context(hosts(list(zip(self.gateways, cables, strict=True))))
+        self.use(GCM)
+
+    def _text(self, cipher: str) -> str:
+        text = document(WAYS[self.name])
+        if self.name in FIXED:
+            return text
+        return f"{text}ipsec: {{encapsulation: no, esp: [{ESP[cipher]}]}}\n"
+
+    def use(self, cipher: str) -> None:
+        """Have the cable use a cipher."""
+        if cipher == NONE:
+            for gateway in self.gateways:
+                exchange_sas(gateway, WAYS[self.name].partition(" ")[0])
+            return
+        for gateway in self.gateways:
+            gateway.write(FILE, self._text(cipher))
+        connected(*self.gateways)
+
+    def _answer(self) -> str:
+        assert self._receiving.stdout
+        return self._receiving.stdout.readline()
+
     def flow(self, seconds: float) -> tuple[int, float, int]:
         """Send for so long; return bytes of payload, the seconds they took, bytes on the wire."""
-        sender, receiver = self.lab.gateways
-        with python(receiver, "receive", self.target) as receiving:
-            assert receiving.stdout
-            assert receiving.stdout.readline() == "ready\n"
-            before = sent(sender)
-            with python(sender, "send", self.source, self.target, str(seconds)) as sending:
-                _, said = sending.communicate(timeout=60)
-            assert not sending.returncode, said
-            told = json.loads(receiving.communicate(timeout=60)[0])
-        return told["bytes"], told["seconds"], sent(sender) - before
+        before = sent(self.gateways[0])
+        assert self._sending.stdin
+        print(self.source, self.target, seconds, file=self._sending.stdin, flush=True)
+        told = json.loads(self._answer())
+        return told["bytes"], told["seconds"], sent(self.gateways[0]) - before
 
-    def measure(self) -> None:
-        """Send the flow of one round."""
-        payload, seconds, wire = self.flow(SECONDS)
-        self.goodputs.append(payload * 8 / seconds / 1e6)
-        self.wire.append(wire / payload)
-
-    def look(self) -> None:
-        """See how large a frame becomes: in a flow of its own, since a capture costs time."""
+    def largest(self) -> int:
+        """Return the size of the largest packet, of a flow of its own: a capture costs time."""
         with self.lab.capture() as wire:
             self.flow(BURST)
-        self.largest = max(len(frame) for frame in wire.frames) - ETHERNET
+        return max(len(frame) for frame in wire.frames) - ETHERNET
 
 
-def python(gateway: Gateway, *args: str) -> Process:
-    """Start one end of a flow on a gateway."""
+def python(gateway: Gateway, end: str) -> Process:
+    """Start one end of the flows on a gateway."""
     path = {"PYTHONPATH": str(CHECKOUT)}
-    return gateway.popen(sys.executable, "-m", "benchmarks.flow", *args, env=path)
+    return gateway.popen(sys.executable, "-m", "benchmarks.flow", end, env=path)
 
 
 def sent(gateway: Gateway) -> int:
@@ -126,90 +141,93 @@ def sent(gateway: Gateway) -> int:
     return int(link["stats64"]["tx"]["bytes"])
 
 
-def stand(way: Way, stack: ExitStack) -> Stand:
-    """Put up two gateways and what joins them; it goes with the stack."""
-    lab = stack.enter_context(Lab())
-    gateways = [lab.gateway(f"c{n}", f"172.18.0.{last}/16") for n, last in ((1, 8), (2, 7))]
-    if way.name == WIREGUARD:
-        return Stand(way, lab, *wireguard(*gateways))
-    text = document(way.words) + way.ipsec
-    network = spec.parse(text, way.name)
-    cables = [network.cable(network.named(f"cluster{number}")) for number in (1, 2)]
-    for gateway in gateways:
-        gateway.start_pluto()
-        gateway.write(FILE, text)
-        gateway.write(PSK_FILE, f"{PSK}\n")
-    stack.enter_context(hosts(list(zip(gateways, cables, strict=True))))
-    connected(*gateways)
-    if way.swapped:
-        for gateway in gateways:
-            swap(gateway, "tunnel" if way.words.startswith("tunnel") else "transport")
-    return Stand(way, lab, *target(cables[0]))
-
-
-def swap(gateway: Gateway, mode: str) -> None:
-    """Exchange the SAs that pluto made for some that cost no cryptography, as with a NIC's."""
+def exchange_sas(gateway: Gateway, mode: str) -> None:
+    """Put SAs without cryptography in the place of those that pluto made."""
     listed = gateway.run("ip", "-s", "xfrm", "state", "list", "nokeys").stdout
     for sa in xfrm.parse_sas(listed):
         which = f"src {sa.source} dst {sa.destination} proto esp spi {sa.spi}"
         kept = f"reqid {sa.reqid} mode {mode} replay-window 128 flag af-unspec"
-        gateway.ip(
-            f"xfrm state delete {which}",
-            f"xfrm state add {which} {kept} {NO_CIPHER}",
-        )
+        gateway.ip(f"xfrm state delete {which}", f"xfrm state add {which} {kept} {NO_CIPHER}")
 
 
 def wireguard(first: Gateway, last: Gateway) -> tuple[str, str]:
     """Join two gateways by WireGuard; return the addresses between which it carries."""
-    keys = {each.name: each.run("wg", "genkey").stdout.strip() for each in (first, last)}
-    for gateway, number, peer, address in (
-        (first, 1, last, "172.18.0.7"),
-        (last, 2, first, "172.18.0.8"),
+    keys = [gateway.run("wg", "genkey").stdout.strip() for gateway in (first, last)]
+    publics = [first.run("wg", "pubkey", input=key).stdout.strip() for key in keys]
+    for gateway, key, number, peer, address in (
+        (first, keys[0], 1, publics[1], "172.18.0.7"),
+        (last, keys[1], 2, publics[0], "172.18.0.8"),
     ):
-        gateway.write("/etc/wg.key", keys[gateway.name])
+        gateway.write("/etc/wg.key", key)
         gateway.ip("link add wg0 type wireguard")
-        public = gateway.run("wg", "pubkey", input=keys[peer.name]).stdout.strip()
-        settings = ("private-key", "/etc/wg.key", "listen-port", "51820")
-        allowed = ("allowed-ips", "10.0.0.0/24", "endpoint", f"{address}:51820")
-        gateway.run("wg", "set", "wg0", *settings, "peer", public, *allowed)
+        mine = ("private-key", "/etc/wg.key", "listen-port", "51820")
+        theirs = ("allowed-ips", "10.0.0.0/24", "endpoint", f"{address}:51820")
+        gateway.run("wg", "set", "wg0", *mine, "peer", peer, *theirs)
         gateway.ip(
             f"address add 10.0.0.{number}/24 dev wg0", f"link set wg0 mtu {WIREGUARD_MTU} up"
         )
     return "10.0.0.1", "10.0.0.2"
 
 
-def relative(goodputs: list[float], base: list[float]) -> float:
-    """Return the median of the ratios of each round."""
-    return statistics.median(each / plain for each, plain in zip(goodputs, base, strict=True))
+def turn(stands: list[Stand], cipher: str, say: str) -> dict[tuple[str, str], Measured]:
+    """Measure the stands in turn, in each round; the first one is plain VXLAN."""
+    measured = {(each.name, FIXED.get(each.name, cipher)): Measured() for each in stands}
+    for each, found in zip(stands, measured.values(), strict=True):
+        found.largest = each.largest()
+    for number in range(ROUNDS):
+        base = 0.0
+        for each, found in zip(stands, measured.values(), strict=True):
+            payload, seconds, wire = each.flow(SECONDS)
+            goodput = payload * 8 / seconds / 1e6
+            base = base or goodput
+            found.goodputs.append(goodput)
+            found.ratios.append(goodput / base)
+            found.wire.append(wire / payload)
+        print(f"{say}: round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+    return measured
+
+
+def table(measured: dict[tuple[str, str], Measured]) -> str:
+    """Return what was measured as a table of Markdown."""
+    lines = [
+        "| way | cipher | goodput, as ratio (of the rounds) | Mbit/s | wire bytes per payload byte "
+        "| largest packet |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for (name, cipher), found in measured.items():
+        ratio, speed = statistics.median(found.ratios), statistics.median(found.goodputs)
+        span = f"{min(found.ratios):.2f} to {max(found.ratios):.2f}"
+        lines.append(
+            f"| {name} | {cipher} | {ratio:.2f} ({span}) | {speed:.0f} "
+            f"| {statistics.median(found.wire):.4f} | {found.largest} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure, print a table, and draw a picture of it into LAB_RESULTS."""
     with ExitStack() as stack:
         stands = []
-        for way in WAYS:
-            stands.append(stand(way, stack))
-            print(f"up: {way.name}, {way.cipher}", file=sys.stderr, flush=True)
-        for each in stands:
-            each.look()
-        for number in range(ROUNDS):
-            for each in stands:
-                each.measure()
-            print(f"round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-    base = stands[0].goodputs
-    print(f"Linux {platform.release()}, {ROUNDS} rounds of {SECONDS:g} s, path MTU {PATH_MTU}")
-    print("| way | cipher | goodput | as ratio | wire bytes per payload byte | largest packet |")
-    print("|---|---|---:|---:|---:|---:|")
-    rows = []
-    for each in stands:
-        ratio, wire = relative(each.goodputs, base), statistics.median(each.wire)
-        speed = statistics.median(each.goodputs)
-        rows.append(bars.Row(each.way.name, each.way.cipher, ratio, wire))
-        print(
-            f"| {each.way.name} | {each.way.cipher} | {speed:.0f} Mbit/s | {ratio:.2f} "
-            f"| {wire:.4f} | {each.largest} |"
-        )
+        for name in WAYS:
+            stands.append(Stand(name, stack))
+            print(f"up: {name}", file=sys.stderr, flush=True)
+        measured = turn(stands, GCM, GCM)
+        changed = [each for each in stands if each.name not in FIXED]
+        for cipher in (GMAC, NONE):
+            for each in changed:
+                each.use(cipher)
+            found = turn([stands[0], *changed], cipher, cipher)
+            measured |= {key: value for key, value in found.items() if key not in measured}
+    print(f"Linux {platform.release()}, {ROUNDS} rounds, flows of {SECONDS:g} s")
+    print(table(measured))
     if results := os.environ.get("LAB_RESULTS"):
+        order = list(WAYS)
+        rows = [
+            bars.Row(name, cipher, statistics.median(each.ratios), statistics.median(each.wire))
+            for (name, cipher), each in sorted(
+                measured.items(), key=lambda item: order.index(item[0][0])
+            )
+        ]
         (Path(results) / "dataplane.svg").write_text(bars.draw(rows))
 
 

@@ -1,13 +1,13 @@
-"""One flow of TCP, its sender and its receiver in the standard library's own sockets.
+"""Flows of TCP, their sender and their receiver in the standard library's own sockets.
 
-    python -m benchmarks.flow receive ADDRESS
-    python -m benchmarks.flow send SOURCE ADDRESS SECONDS
+    python -m benchmarks.flow receive
+    python -m benchmarks.flow send
 
-The receiver says `ready` as soon as it listens, and at the end of the flow, as a line of JSON, how
-many bytes came and how many seconds passed from the first to the last.
+The receiver says `ready` as soon as it listens on every address, and after each flow, as a line of
+JSON, how many bytes came and how many seconds passed from the first to the last. The sender makes a
+flow for each line of standard input: source, destination, seconds. Both go on to the end of it.
 """
 
-import ipaddress
 import json
 import os
 import socket
@@ -15,42 +15,46 @@ import sys
 import time
 
 PORT = 5001
-PIECE = 1 << 16  # bytes that the sender hands to the kernel at once, random once
+PIECE = 1 << 16  # bytes that the sender hands to the kernel at once
+SPACE = 1 << 20  # bytes that the receiver takes at once, at most
 
 
-def receive(address: str) -> None:
-    """Take one flow, all of it."""
-    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-    with socket.create_server((address, PORT), family=family) as server:
+def receive() -> None:
+    """Take one flow after another."""
+    space = bytearray(SPACE)
+    with socket.create_server(("", PORT)) as server:
         print("ready", flush=True)
-        connection, _ = server.accept()
-    space = bytearray(1 << 20)
-    with connection:
-        total = connection.recv_into(space)
-        began = ended = time.perf_counter()
-        first = total
-        while count := connection.recv_into(space):
-            total += count
-            ended = time.perf_counter()
-    print(json.dumps({"bytes": total, "seconds": ended - began, "first": first}))
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                total = connection.recv_into(space)
+                began = ended = time.perf_counter()
+                while count := connection.recv_into(space):
+                    total += count
+                    ended = time.perf_counter()
+            print(json.dumps({"bytes": total, "seconds": ended - began}), flush=True)
 
 
-def send(source: str, address: str, seconds: float) -> None:
-    """Send as much as goes in `seconds`."""
+def send() -> None:
+    """Send as much as goes in so many seconds, for each line of standard input."""
     piece = os.urandom(PIECE)
-    with socket.create_connection((address, PORT), source_address=(source, 0)) as connection:
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            connection.sendall(piece)
+    for line in sys.stdin:
+        source, destination, seconds = line.split()
+        with socket.create_connection(
+            (destination, PORT), source_address=(source, 0)
+        ) as connection:
+            end = time.perf_counter() + float(seconds)
+            while time.perf_counter() < end:
+                connection.sendall(piece)
 
 
 def main() -> None:
     """Do what the command line says."""
     match sys.argv[1:]:
-        case ["receive", address]:
-            receive(address)
-        case ["send", source, address, seconds]:
-            send(source, address, float(seconds))
+        case ["receive"]:
+            receive()
+        case ["send"]:
+            send()
         case _:
             sys.exit(__doc__)
 
