@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import bars
-from cablectl import spec, xfrm
-from tests.documents import document
+from cablectl import xfrm
+from tests.documents import document, shaped
 from tests.lab.cable import FILE, PSK, PSK_FILE, connected
 from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import CHECKOUT, Process
@@ -84,9 +84,7 @@ class Stand:
         assert self._answer() == "ready\n"
 
     def _cable(self) -> None:
-        text = self._text(GCM)
-        network = spec.parse(text, self.name)
-        cables = [network.cable(network.named(f"cluster{number}")) for number in (1, 2)]
+        cables = [shaped(WAYS[self.name], f"cluster{number}") for number in (1, 2)]
         self.source, self.target = target(cables[0])
         for gateway in self.gateways:
             gateway.start_pluto()

@@ -13,11 +13,15 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from ipaddress import IPv4Address
 from pathlib import Path
 
-from cablectl import libreswan, spec
+from msgspec.structs import replace
+
+from cablectl import libreswan
 from cablectl.cable import Cable
 from cablectl.libreswan import Version
+from tests.documents import shaped
 from tests.lab.cable import PSK
 from tests.lab.gateways import ROOTS, Gateway, Lab
 from tests.lab.rooms import until
@@ -27,14 +31,6 @@ MESH = 1998  # connections to 999 peers
 PEERS = 20  # with SAs that stand
 ENTRIES = 2000  # SAs, and then policies, of which the kernel's memory is measured
 RELEASES = {"4.10": Version(4, 10), "5.2": Version(5, 2)}
-FILE = """
-version: 1
-mode: transport
-overlay: vxlan
-endpoints:
-  - {{cluster: here, hostname: here, address: {0}}}
-  - {{cluster: c{1}, hostname: peer, address: {2}}}
-"""
 HERE = "10.0.0.1"
 SA = "xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi {} reqid {} mode transport"
 SA_KEY = f"aead rfc4106(gcm(aes)) 0x{'5a' * 36} 128 encap espinudp 4500 4500 0.0.0.0"
@@ -47,11 +43,24 @@ def addresses(count: int) -> Iterator[str]:
     return (f"10.1.{number // 250}.{number % 250 + 1}" for number in range(count))
 
 
-def cables(peers: Sequence[str], local: str) -> list[Cable]:
-    """Return the cable to each of the peers, seen from `here` or from the peer."""
-    networks = [spec.parse(FILE.format(HERE, n, peer), peer) for n, peer in enumerate(peers)]
-    names = ["here" if local == "here" else f"c{n}" for n in range(len(peers))]
-    return [each.cable(each.named(name)) for each, name in zip(networks, names, strict=True)]
+def cables(peers: Sequence[str]) -> list[Cable]:
+    """Return the cable from HERE to each of the peers."""
+    shape = shaped("transport vxlan v4")
+    local = replace(shape.local, address=IPv4Address(HERE))
+    return [
+        replace(
+            shape,
+            local=local,
+            remote=replace(shape.remote, cluster=f"c{number}", address=IPv4Address(peer)),
+        )
+        for number, peer in enumerate(peers)
+    ]
+
+
+def mirrored(cable: Cable) -> Cable:
+    """Return the cable as its other end has it, under a name that no other one has there."""
+    here = replace(cable.local, cluster=f"here-{cable.remote.cluster}")
+    return replace(cable, local=cable.remote, remote=here)
 
 
 def load(gateway: Gateway, these: Sequence[Cable], version: Version) -> None:
@@ -86,7 +95,7 @@ def loaded(release: str) -> None:
             "route add default via 10.0.0.2",
         )
         gateway.start_pluto()
-        all_cables = cables(list(addresses(COUNTS[-1] // 2)), "here")
+        all_cables = cables(list(addresses(COUNTS[-1] // 2)))
         seen = [(0, pluto(gateway))]
         for count in COUNTS:
             load(gateway, all_cables[seen[-1][0] // 2 : count // 2], RELEASES[release])
@@ -127,13 +136,13 @@ def established() -> None:
         peers = list(addresses(PEERS))
         there.ip(*(f"address add {each}/8 dev eth0" for each in peers))
         release, version = "4.10", RELEASES["4.10"]
-        mirrored = cables(peers, "there")
-        for gateway, these in ((here, cables(peers, "here")), (there, mirrored)):
+        ours = cables(peers)
+        for gateway, these in ((here, ours), (there, [mirrored(cable) for cable in ours])):
             gateway.start_pluto()
             load(gateway, these, version)
         before, sizes = pluto(here), [(0, pluto(here))]
         for index in (0, 1):
-            names = [cable.connections[index].name for cable in cables(peers, "here")]
+            names = [cable.connections[index].name for cable in ours]
             lines = [shlex.join(libreswan.initiate(name)) for name in names]
             here.run("sh", "-e", input="\n".join(lines), timeout=300)
             count = PEERS * (index + 1)
