@@ -167,7 +167,7 @@ def wireguard(first: Gateway, last: Gateway) -> tuple[str, str]:
     return "10.0.0.1", "10.0.0.2"
 
 
-def turn(stands: list[Stand], cipher: str, say: str) -> dict[tuple[str, str], Measured]:
+def turn(stands: list[Stand], cipher: str) -> dict[tuple[str, str], Measured]:
     """Measure the stands in turn, in each round; the first one is plain VXLAN."""
     measured = {(each.name, FIXED.get(each.name, cipher)): Measured() for each in stands}
     for each, found in zip(stands, measured.values(), strict=True):
@@ -181,7 +181,7 @@ def turn(stands: list[Stand], cipher: str, say: str) -> dict[tuple[str, str], Me
             found.goodputs.append(goodput)
             found.ratios.append(goodput / base)
             found.wire.append(wire / payload)
-        print(f"{say}: round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+        print(f"{cipher}: round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
     return measured
 
 
@@ -209,15 +209,16 @@ def main() -> None:
         for name in WAYS:
             stands.append(Stand(name, stack))
             print(f"up: {name}", file=sys.stderr, flush=True)
-        measured = turn(stands, GCM, GCM)
+        print(f"Linux {platform.release()}, {ROUNDS} rounds, flows of {SECONDS:g} s")
+        measured = turn(stands, GCM)
+        print(table(measured), flush=True)
         changed = [each for each in stands if each.name not in FIXED]
         for cipher in (GMAC, NONE):
             for each in changed:
                 each.use(cipher)
-            found = turn([stands[0], *changed], cipher, cipher)
+            found = turn([stands[0], *changed], cipher)
+            print(table(found), flush=True)
             measured |= {key: value for key, value in found.items() if key not in measured}
-    print(f"Linux {platform.release()}, {ROUNDS} rounds, flows of {SECONDS:g} s")
-    print(table(measured))
     if results := os.environ.get("LAB_RESULTS"):
         order = list(WAYS)
         rows = [

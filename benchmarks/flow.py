@@ -15,7 +15,7 @@ import sys
 import time
 
 PORT = 5001
-PIECE = 1 << 16  # bytes that the sender hands to the kernel at once
+PIECE = 1 << 16  # bytes that the sender hands to the kernel at once, and has the kernel keep
 SPACE = 1 << 20  # bytes that the receiver takes at once, at most
 
 
@@ -43,6 +43,7 @@ def send() -> None:
         with socket.create_connection(
             (destination, PORT), source_address=(source, 0)
         ) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
             end = time.perf_counter() + float(seconds)
             while time.perf_counter() < end:
                 connection.sendall(piece)

@@ -5,10 +5,16 @@ Run `python -m benchmarks.internet`, with other measurements in `MEASURED` for a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 GATEWAYS = (10, 100, 1000, 2000)
+# Connections of a cable, and policies of a connection: tunnel mode has one for forwarding as well.
+MODES = {
+    "GRE over transport": (1, 2),
+    "VXLAN or Geneve over transport": (2, 2),
+    "tunnel mode, 3 subnets each": (9, 3),
+}
 # Exchanges of RFC 7296: two messages each, and every one of them is seen at both ends.
 CREATE_CHILD_SA = 2  # makes the new SA
 INFORMATIONAL = 2  # deletes the old one, or asks whether the peer is there
@@ -102,12 +108,21 @@ MEASURED = Costs(
 
 
 def main() -> None:
-    """Print what a gateway has in meshes of several sizes, as a table of Markdown."""
-    meshes = [gateway(count - 1, MEASURED, Lifetimes()) for count in GATEWAYS]
-    print("| one gateway of |", *(f"{count:,} |" for count in GATEWAYS))
-    print("|---|" + "---:|" * len(GATEWAYS))
-    for what, show in ROWS.items():
-        print(f"| {what} |", *(f"{show(mesh)} |" for mesh in meshes))
+    """Print what one gateway has: of meshes of several sizes, and of a thousand by mode."""
+    sizes = {f"{count:,}": gateway(count - 1, MEASURED, Lifetimes()) for count in GATEWAYS}
+    print(table("VXLAN, one gateway of", sizes))
+    modes = {
+        name: gateway(999, MEASURED, Lifetimes(), connections=connections, policies=policies)
+        for name, (connections, policies) in MODES.items()
+    }
+    print(table("one gateway of 1,000", modes))
+
+
+def table(first: str, meshes: Mapping[str, Gateway]) -> str:
+    """Return a table of Markdown with a column for each mesh."""
+    lines = [[first, *meshes], ["---", *("---:" for _ in meshes)]]
+    lines += [[what, *map(show, meshes.values())] for what, show in ROWS.items()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def mib(size: float) -> str:

@@ -2,7 +2,9 @@
 
 Run `make memory`: as root `python -m benchmarks.memory` for connections that are loaded, and with
 `sas` for SAs that stand, which takes the lab's kernel. Connections are VXLAN's, two to each peer,
-by the very commands of cablectl's plans; pluto's memory is the Rss and Pss that the kernel tells.
+by the very commands of cablectl's plans. Pluto's memory is what the kernel tells of it: Rss, and
+Pss, where each page that other processes have as well counts in part only. Nothing is calculated
+from Pss: it changes whenever another pluto starts on the machine.
 """
 
 from __future__ import annotations
@@ -105,13 +107,12 @@ def loaded(release: str) -> None:
     print(f"Libreswan {release}, lifetimes: {lifetimes(status)}")
     for count, told in seen:
         print(f"{count:5} loaded  Rss {mib(told['Rss'])}  Pss {mib(told['Pss'])}")
-    numbers = [count for count, _ in seen[1:]]
-    for kind in ("Rss", "Pss"):
-        slope, start = statistics.linear_regression(numbers, [told[kind] for _, told in seen[1:]])
-        print(
-            f"{MESH:5} loaded  {kind} {mib(start + slope * MESH)}, extrapolated: "
-            f"{slope / 1024:.1f} KiB a connection"
-        )
+    sizes = [(count, told["Rss"]) for count, told in seen[1:]]
+    slope, start = statistics.linear_regression(*zip(*sizes, strict=True))
+    print(
+        f"{MESH:5} loaded  Rss {mib(start + slope * MESH)}, extrapolated: "
+        f"{slope / 1024:.1f} KiB a connection"
+    )
 
 
 def lifetimes(status: str) -> str:
@@ -151,11 +152,11 @@ def established() -> None:
         policies = here.run("ip", "xfrm", "policy", "list", "nosock").stdout.count("\tdir ")
     print(
         f"Libreswan {release}, {PEERS} peers, {2 * PEERS} connections loaded, "
-        f"no SA: Pss {mib(before['Pss'])}"
+        f"no SA: Rss {mib(before['Rss'])}"
     )
     for count, told in sizes[1:]:
-        print(f"{count:5} Child SAs, {PEERS} IKE SAs  Pss {mib(told['Pss'])}")
-    each = (sizes[-1][1]["Pss"] - before["Pss"]) / sizes[-1][0]
+        print(f"{count:5} Child SAs, {PEERS} IKE SAs  Rss {mib(told['Rss'])}")
+    each = (sizes[-1][1]["Rss"] - before["Rss"]) / sizes[-1][0]
     print(f"{each / 1024:.1f} KiB for each Child SA, with its part of an IKE SA")
     print(f"{policies} policies for {2 * PEERS} connections")
 

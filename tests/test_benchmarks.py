@@ -45,6 +45,17 @@ def test_rates_in_words(rate: float, said: str) -> None:
     assert internet.one_in(rate) == said
 
 
+def test_a_table_has_a_column_for_each_mesh() -> None:
+    meshes = {"7": internet.gateway(7, COSTS, LIVES), "1,000": internet.gateway(999, COSTS, LIVES)}
+    lines = internet.table("one of", meshes).splitlines()
+    assert lines[:3] == [
+        "| one of | 7 | 1,000 |",
+        "| --- | ---: | ---: |",
+        "| connections loaded | 14 | 1,998 |",
+    ]
+    assert {line.count("|") for line in lines} == {4}
+
+
 def test_bars_are_as_long_as_their_numbers() -> None:
     rows = [bars.Row("a <way>", "AES-GCM", 1.0, 1.1), bars.Row("another", "AES-GMAC", 0.25, 1.05)]
     drawn = ElementTree.fromstring(bars.draw(rows))  # noqa: S314 - our own
