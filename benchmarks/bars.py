@@ -8,7 +8,6 @@ from html import escape
 # Told apart in grey as well; both themes of a page show them, on a ground of the picture's own.
 COLOURS = {
     "AES-GCM": "#1f5fa8",
-    "AES-GMAC": "#4e9f50",
     "no crypto": "#9fc78a",
     "ChaCha20-Poly1305": "#b5483a",
 }

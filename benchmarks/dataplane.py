@@ -6,9 +6,9 @@ Goodput is what the receiver counted; on user-mode-linux it says little in Mbit/
 a ratio to plain VXLAN in the same round, the median of the rounds. Bytes on the wire are those that
 the sender's `eth0` counted, Ethernet's header included.
 
-There are three turns: with AES-GCM; with AES-GMAC, which authenticates and encrypts nothing; and
-with SAs that were exchanged by hand for some without any cryptography, which is what a NIC leaves
-to the CPU that does all of it itself.
+There are two turns: with AES-GCM, as pluto agrees on it; and with SAs that were then exchanged by
+hand for some of ESP with the null cipher and no authentication, in the same places. That is what a
+NIC leaves to the CPU that does all of the cryptography itself. Libreswan makes no such SA.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import CHECKOUT, Process
 from tests.lab.traffic import hosts, target
 
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 1.0  # of each flow
 BURST = 0.02  # seconds of the flow that is captured
 PATH_MTU = 1500
@@ -47,9 +47,8 @@ WAYS = {  # in words of tests/documents.py
     WIREGUARD: "",
 }
 FIXED = {PLAIN: "no crypto", DEFAULT: "AES-GCM", WIREGUARD: "ChaCha20-Poly1305"}
-GCM, GMAC, NONE = "AES-GCM", "AES-GMAC", "no crypto"
-# GMAC (RFC 4543) has frames as long as those of AES-GCM.
-ESP = {GCM: "aes_gcm-null", GMAC: "null_auth_aes_gmac-null"}
+GCM, NONE = "AES-GCM", "no crypto"
+BARE = "ipsec: {encapsulation: no, esp: [aes_gcm-null]}\n"
 NO_CIPHER = 'enc ecb(cipher_null) ""'  # what `ip xfrm state add` is told
 
 
@@ -89,24 +88,14 @@ class Stand:
         for gateway in self.gateways:
             gateway.start_pluto()
             gateway.write(PSK_FILE, f"{PSK}\n")
+            gateway.write(FILE, document(WAYS[self.name]) + ("" if self.name in FIXED else BARE))
         self.stack.enter_context(hosts(list(zip(self.gateways, cables, strict=True))))
-        self.use(GCM)
-
-    def _text(self, cipher: str) -> str:
-        text = document(WAYS[self.name])
-        if self.name in FIXED:
-            return text
-        return f"{text}ipsec: {{encapsulation: no, esp: [{ESP[cipher]}]}}\n"
-
-    def use(self, cipher: str) -> None:
-        """Have the cable use a cipher."""
-        if cipher == NONE:
-            for gateway in self.gateways:
-                exchange_sas(gateway, WAYS[self.name].partition(" ")[0])
-            return
-        for gateway in self.gateways:
-            gateway.write(FILE, self._text(cipher))
         connected(*self.gateways)
+
+    def no_crypto(self) -> None:
+        """Have the cable's SAs encrypt and authenticate nothing."""
+        for gateway in self.gateways:
+            exchange_sas(gateway, WAYS[self.name].partition(" ")[0])
 
     def _answer(self) -> str:
         assert self._receiving.stdout
@@ -213,12 +202,11 @@ def main() -> None:
         measured = turn(stands, GCM)
         print(table(measured), flush=True)
         changed = [each for each in stands if each.name not in FIXED]
-        for cipher in (GMAC, NONE):
-            for each in changed:
-                each.use(cipher)
-            found = turn([stands[0], *changed], cipher)
-            print(table(found), flush=True)
-            measured |= {key: value for key, value in found.items() if key not in measured}
+        for each in changed:
+            each.no_crypto()
+        found = turn([stands[0], *changed], NONE)
+        print(table(found), flush=True)
+        measured |= {key: value for key, value in found.items() if key not in measured}
     if results := os.environ.get("LAB_RESULTS"):
         order = list(WAYS)
         rows = [

@@ -40,9 +40,6 @@ _AEADS = {
     "aes_gcm128": AES_GCM,
     "aes_gcm256": AES_GCM,
     "chacha20_poly1305": CHACHA20_POLY1305,
-    # Authentication without encryption, RFC 4543: as long as AES-GCM.
-    "aes_gmac": AES_GCM,
-    "null_auth_aes_gmac": AES_GCM,
 }
 _ICV = {  # truncated MACs: RFC 2404, RFC 4868
     "sha1": 12,

@@ -23,7 +23,6 @@ def test_what_was_measured_with_aes_gcm_on_1500_bytes(encapsulated: bool, seen: 
         ("aes_gcm-null", mtu.Cipher(8, 16, 4)),
         ("aes_gcm128-null", mtu.Cipher(8, 16, 4)),
         ("chacha20_poly1305", mtu.Cipher(8, 16, 4)),
-        ("null_auth_aes_gmac-null", mtu.Cipher(8, 16, 4)),
         ("aes256-sha2_256", mtu.Cipher(16, 16, 16)),
         ("aes-sha1", mtu.Cipher(16, 12, 16)),
         ("aes128-sha2_512-modp2048", mtu.Cipher(16, 32, 16)),
