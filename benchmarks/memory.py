@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from ipaddress import IPv4Address
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -156,8 +157,8 @@ def established() -> None:
     )
     for count, told in sizes[1:]:
         print(f"{count:5} Child SAs, {PEERS} IKE SAs  Rss {mib(told['Rss'])}")
-    each = (sizes[-1][1]["Rss"] - before["Rss"]) / sizes[-1][0]
-    print(f"{each / 1024:.1f} KiB for each Child SA, with its part of an IKE SA")
+    first, second = ((b["Rss"] - a["Rss"]) / PEERS for (_, a), (_, b) in pairwise(sizes))
+    print(f"{(first - second) / 1024:.0f} KiB for each IKE SA, {second / 1024:.0f} KiB a Child SA")
     print(f"{policies} policies for {2 * PEERS} connections")
 
 

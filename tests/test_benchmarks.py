@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import bars, internet
 
-COSTS = internet.Costs(pluto=1000, connection=10, established=5, sa=3, policy=2)
+COSTS = internet.Costs(pluto=1000, connection=10, ike_sa=7, child_sa=5, sa=3, policy=2)
 # Renewed after 1000 - 100 * (1 + 0.5 / 2) = 875 s.
 LIVES = internet.Lifetimes(ike=1000, child=1000, margin=100, fuzz=0.5, dpd=10)
 
@@ -16,7 +16,7 @@ LIVES = internet.Lifetimes(ike=1000, child=1000, margin=100, fuzz=0.5, dpd=10)
 def test_what_a_gateway_of_a_mesh_has() -> None:
     mesh = internet.gateway(7, COSTS, LIVES)
     assert (mesh.connections, mesh.ike_sas, mesh.sas, mesh.policies) == (14, 7, 28, 28)
-    assert mesh.pluto == 1000 + 14 * 15
+    assert mesh.pluto == 1000 + 7 * 7 + 14 * 15
     assert mesh.kernel == 28 * 3 + 28 * 2
 
 
