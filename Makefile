@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots kernel deb package demo pictures lint bench docs clean
+.PHONY: help system setup test fast lab roots kernel deb package demo pictures lint bench dataplane memory docs clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
@@ -11,7 +11,7 @@ PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables pr
 	man-db python3 python3-venv systemd fish tmux zsh
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 system: ## install the Debian packages that are missing
 	@missing=$$(for each in $(PACKAGES); do \
@@ -79,6 +79,15 @@ lint: setup ## look for mistakes in style, types, imports and shell
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py
+
+dataplane: PACKAGES += wireguard-tools
+dataplane: setup kernel ## measure what each mode and overlay costs in time and bytes, beside WireGuard
+	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m benchmarks.dataplane && \
+		mkdir -p docs/pictures && cp "$$LAB_RESULTS"/dataplane.svg docs/pictures/ && rm -r "$$LAB_RESULTS"
+
+memory: setup roots kernel ## measure pluto's memory for connections, and the kernel's for SAs and policies
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m benchmarks.memory
+	tests/lab/boot $(BIN)/python -m benchmarks.memory sas
 
 docs: setup ## make man pages, completions, schema, flags and golden scripts anew
 	$(BIN)/python tools/generate.py
