@@ -60,7 +60,7 @@ def apply(cable: Cable, make_plan: Callable[[], Plan], progress: Progress, wait:
     """
     with handled(leave), held(cable.id, wait, progress.note) as journal:
         if journal.left:
-            progress.note(_cut_off(journal.left))
+            progress.note(f"an earlier {journal.left.cut_off}; going on from what is there")
         plan = make_plan()
         progress.begin(plan)
         if plan.needed:
@@ -72,13 +72,6 @@ def apply(cable: Cable, make_plan: Callable[[], Plan], progress: Progress, wait:
                 run.all_or_nothing(partial(_prove, make_plan))
         journal.end()
     return plan
-
-
-def _cut_off(left: Entry) -> str:
-    return (
-        f"an earlier {left.action} was cut off at step {left.number} of {left.total}"
-        f" ({left.phase}); going on from what is there"
-    )
 
 
 class _Runner:

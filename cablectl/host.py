@@ -34,12 +34,14 @@ def addresses() -> frozenset[str]:
     )
 
 
-class _Path(NamedTuple):
-    mtu: int  # bytes
+class Way(NamedTuple):
+    """The way to a peer: what passes in one piece, in bytes, and the device that it begins with."""
+
+    mtu: int
     device: str
 
 
-def _path(local: AnyAddress, remote: AnyAddress) -> _Path | None:
+def way(local: AnyAddress, remote: AnyAddress) -> Way | None:
     """Return what the route to the peer leads through; None if this isn't the local end."""
     try:
         routes = probe.json("ip", "-j", "route", "get", str(remote), "from", str(local))
@@ -50,7 +52,7 @@ def _path(local: AnyAddress, remote: AnyAddress) -> _Path | None:
     told = [metric["mtu"] for metric in routes[0].get("metrics", ()) if "mtu" in metric]
     device = routes[0]["dev"]
     links = probe.json("ip", "-j", "link", "show", "dev", device)
-    return _Path(min([*told, *(link["mtu"] for link in links)]), device)
+    return Way(min([*told, *(link["mtu"] for link in links)]), device)
 
 
 def _leaves_with(cable: Cable) -> str:
@@ -100,7 +102,7 @@ def dry_facts(cable: Cable, version: Version | None) -> Facts:
         except HostNotReadyError:
             version = libreswan.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
-    path = _path(cable.local.address, cable.remote_host)
+    path = way(cable.local.address, cable.remote_host)
     if path is None and cable.overlay:
         assumed.append(
             f"a path MTU of {ASSUMED_PATH_MTU} bytes, since this host isn't {cable.local.cluster}"
@@ -124,7 +126,7 @@ def facts(cable: Cable) -> Facts:
     """Return what this host has of the cable; HostNotReadyError where that can't be read."""
     refuse_others_than_root()
     version = libreswan_version() if cable.connections else libreswan.LATEST
-    path, not_ready = _path(cable.local.address, cable.remote_host), []
+    path, not_ready = way(cable.local.address, cable.remote_host), []
     if path is None:
         local, remote = cable.local.address, cable.remote_host
         not_ready.append((f"no route from {local} to {remote}", "is it this host's address?"))
@@ -146,7 +148,7 @@ def offload_of(cable: Cable) -> offload.Report:
     return _offload(
         cable.remote.cable_name,
         cable.connections,
-        _path(cable.local.address, cable.remote_host),
+        way(cable.local.address, cable.remote_host),
         asked=cable.ipsec.offload,
         encapsulation=cable.encapsulation,
     )
@@ -164,7 +166,7 @@ def offload_of_all() -> list[offload.Report]:
     reports = []
     for name, connections in pluto.cables(status.connections).items():
         local, remote = connections[0].local.host, connections[0].remote.host
-        path = _path(local, remote) if local and remote else None
+        path = way(local, remote) if local and remote else None
         reports.append(_offload(name, connections, path))
     return reports
 
@@ -172,7 +174,7 @@ def offload_of_all() -> list[offload.Report]:
 def _offload(
     name: str,
     connections: tuple[Connection, ...],
-    path: _Path | None,
+    path: Way | None,
     asked: Offload | None = None,
     encapsulation: Encapsulation | None = None,
 ) -> offload.Report:
@@ -228,7 +230,7 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         pluto=Pluto.RUNNING if status else _startable(),
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
         guard=guard_of(cable),
-        service_port=_service_port(),
+        service_port=service_port(),
         algorithms=algorithms,
         unknown_algorithms=unknown,
         secret=key.held,
@@ -283,7 +285,8 @@ def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
         yield (f"{secret.MAIN_FILE} doesn't include ours", f"add this line to it: {included}")
 
 
-def _service_port() -> int | None:
+def service_port() -> int | None:
+    """Return which UDP port the name vxlan stands for here, if any."""
     import socket  # 2 ms that no dry run needs
 
     try:

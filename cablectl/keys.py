@@ -59,6 +59,14 @@ def find(cable: Cable) -> Found:
     return Found(held, (*problems, *distrust), tuple(warnings))
 
 
+def read(cable: Cable) -> bytes:
+    """Return the key itself; nothing if it can't be had."""
+    psk = cable.ipsec.psk
+    if isinstance(psk, PskFile):
+        return secret.key(_read(Path(psk.path), "")[0])
+    return secret.key(os.environb.get(psk.variable.encode(), b""))
+
+
 def _read(path: Path, make: str) -> tuple[bytes, list[Problem], list[str]]:
     """Return what the key's file holds, or why it can't be read or trusted, and warnings."""
     problems = [*_distrust(path.parent), *_distrust(path)]

@@ -110,6 +110,9 @@ _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
 _ESP = r'^(?:\d{3} )?"(?P<name>[^"]+)":   ESP algorithms: (?P<esp>[^\n]+)$'
 _ALGORITHM = r"^\t(?P<algorithm>\S+)$"
+_INTERFACE = (
+    r"(?:\d{3} )?interface \S+ (?:UDP )?(?P<address>\S+?):(?:UDP/)?(?P<port>\d{1,5})(?: |$)"
+)
 _SHUNT = (
     r"^(?:\d{3} )?(?P<source>[\da-fA-F.:]+/\d{1,3})\S* -\w+->"
     r" (?P<destination>[\da-fA-F.:]+/\d{1,3})\S* => %(?P<policy>\w+)\s"
@@ -187,6 +190,12 @@ def parse_ike(status: str) -> dict[str, Ike]:
     return found
 
 
+def parse_listening(status: str) -> tuple[str, ...]:
+    """Return where pluto hears IKE, as ADDRESS:PORT, by what `--status` prints."""
+    found = (re.match(_INTERFACE, line) for line in status.splitlines())
+    return tuple(f"{each['address']}:{each['port']}" for each in found if each)
+
+
 def parse_established(traffic_status: str) -> frozenset[str]:
     """Return the names of the connections that have a Child SA, in the kernel as well."""
     return frozenset(parse_child_sas("", traffic_status))
@@ -220,6 +229,7 @@ class Refusal(Struct, frozen=True):
     line: str
 
 
+# The most telling first: what follows from it is logged as well.
 _REFUSALS = (
     (
         r"AUTHENTICATION_FAILED|authentication failed",
@@ -227,20 +237,9 @@ _REFUSALS = (
         "is the pre-shared key the same at both ends?",
     ),
     (
-        r"no suitable connection found",
-        "the peer asks for another connection than ours",
-        "do both ends have the same file?",
-    ),
-    (
-        r"NO_PROPOSAL_CHOSEN",
-        "the peer accepts none of our proposals, or has no such connection",
-        "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5"
-        " or strongSwan? Then the file needs esn, maybe pfs_group (docs/libreswan.md)",
-    ),
-    (
-        r"TS_UNACCEPTABLE|compatible Traffic Selectors",
-        "the peer has other traffic selectors",
-        "are mode, overlay, its port and the subnets the same at both ends?",
+        r"(?:dictates|requires) T(?:ransport|unnel) Mode,? but",
+        "one end is in transport mode, the other in tunnel mode",
+        "is mode the same at both ends? A Libreswan 5 that is told by hand needs --transport",
     ),
     (
         r"cannot identify ourselves",
@@ -253,13 +252,33 @@ _REFUSALS = (
         "the kernel took no SA",
         "does this kernel have ESP and the ciphers of ipsec.esp?",
     ),
+    (
+        r"TS_UNACCEPTABLE|compatible Traffic Selectors",
+        "the peer has other traffic selectors",
+        "are mode, overlay, its port and the subnets the same at both ends?",
+    ),
+    (
+        r"no suitable connection found",
+        "the peer asks for another connection than ours",
+        "do both ends have the same file?",
+    ),
+    (
+        r"NO_PROPOSAL_CHOSEN",
+        "the peer accepts none of our proposals, or has no such connection",
+        "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5"
+        " or strongSwan? Then the file needs esn, maybe pfs_group (docs/libreswan.md)",
+    ),
 )
 
 
 def parse_refusal(output: str) -> Refusal | None:
-    """Return why a negotiation failed, by what pluto printed or logged; None if it doesn't say."""
-    for line in output.splitlines():
-        for pattern, reason, remedy in _REFUSALS:
+    """Return why a negotiation failed, by what pluto printed or logged; None if it doesn't say.
+
+    The most telling reason, and the last line with it.
+    """
+    lines = output.splitlines()[::-1]
+    for pattern, reason, remedy in _REFUSALS:
+        for line in lines:
             if re.search(pattern, line):
                 return Refusal(reason, remedy, line)
     return None

@@ -17,6 +17,8 @@ from cablectl.model import PskFile
 
 DIRECTORY = "/etc/ipsec.d"
 MAIN_FILE = "/etc/ipsec.secrets"
+MASK = "***"
+SHORTEST = 4  # bytes; what is shorter may as well be any word
 LINE_ENDS = b"\r\n"  # an editor's, no part of the key
 MAX_KEY = 900  # bytes: pluto takes lines of up to 2047, and logs the rest (docs/libreswan.md)
 
@@ -54,6 +56,19 @@ def ids(files: Iterable[str]) -> frozenset[str]:
 def key(raw: bytes) -> bytes:
     """Return the key that a file or a variable holds."""
     return raw.translate(None, LINE_ENDS)
+
+
+def masked(text: str, key: bytes) -> str:
+    """Return a text without a key, as its file or pluto's have it; one too short is no key."""
+    written = (key.decode(errors="replace"), key.hex())
+    for each in written if len(key) >= SHORTEST else ():
+        text = text.replace(each, MASK)
+    return text
+
+
+def masked_log(text: str) -> str:
+    """Return pluto's log without what may be a key: all that follows PSK in a line, and hex."""
+    return re.sub(r"(?i)0x[\da-f]+", f"0x{MASK}", re.sub(r"\bPSK\b.*", f"PSK {MASK}", text))
 
 
 def content(cable: Cable, psk: bytes) -> bytes:

@@ -28,15 +28,15 @@ def report_of_all() -> Report:
     host.libreswan_version()
     status = host.pluto_status()
     found = pluto.cables(status.connections) if status else {}
-    forgotten = _secrets() - {name.removeprefix(CABLE).replace(".", "-") for name in found}
+    forgotten = secrets() - {name.removeprefix(CABLE).replace(".", "-") for name in found}
     if not (status or forgotten):
         raise HostNotReadyError(
             "pluto isn't running, so this host's cables can't be told",
             hint="start it, or name the cable's file",
         )
-    links = _links() if found else {}
+    devices = links() if found else {}
     why = "pluto has none of its connections" if status else "pluto isn't running"
-    states = [_traced(name, connections, links) for name, connections in found.items()]
+    states = [_traced(name, connections, devices) for name, connections in found.items()]
     states += [state.unknown(f"{CABLE}{each}", Verdict.DOWN, why) for each in forgotten]
     return _report(states)
 
@@ -76,12 +76,14 @@ def _state(cable: Cable) -> CableState:
     return state.of(cable, host.facts(cable), time.time())
 
 
-def _links() -> traces.Links:
+def links() -> traces.Links:
+    """Return all devices by name."""
     listed = probe.json("ip", "-N", "-d", "-j", "address")
     return {link["ifname"]: host.link_of(link) for link in listed if "ifname" in link}
 
 
-def _secrets() -> frozenset[str]:
+def secrets() -> frozenset[str]:
+    """Return what tells the cables apart that have a secret here."""
     try:
         return secret.ids(file.name for file in Path(secret.DIRECTORY).iterdir())
     except OSError:

@@ -69,7 +69,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(kernel, "has_module", lambda name: name in ("xfrm_user", "esp4"))
     monkeypatch.setattr(kernel, "can_load", lambda name: False)
-    monkeypatch.setattr(host, "_service_port", lambda: None)
+    monkeypatch.setattr(host, "service_port", lambda: None)
     monkeypatch.setattr(host, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1")
     monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(secret, "MAIN_FILE", str(tmp_path / "main"))
@@ -248,7 +248,7 @@ def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> No
     command = "ip -j route get 172.18.0.7 from 172.18.0.8"
     fp.register(command.split(), stdout=json.dumps(route))
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":1500}]')
-    assert host._path(cable.local.address, cable.remote_host) == (1400, "eth0")
+    assert host.way(cable.local.address, cable.remote_host) == (1400, "eth0")
 
 
 class TestSource:
