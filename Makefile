@@ -50,7 +50,7 @@ modules: system ## make what the lab boots where this machine's kernel has no ES
 	@$(SUDO) tests/lab/modules .lab/modules
 
 # debhelper cleans up all around, and what it makes lies beside its directory: it has a copy.
-deb: PACKAGES += debhelper git python3-pip
+deb package: PACKAGES += debhelper git python3-pip
 deb: system ## build the Debian package, build/cablectl_*.deb
 	@rm -rf build/cablectl*
 	@mkdir -p build/cablectl
@@ -85,4 +85,5 @@ docs: setup ## make man pages, completions, schema, flags and golden scripts ane
 
 clean: ## remove what the other targets made here
 	$(SUDO) rm -rf .lab
+	rm -rf build
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

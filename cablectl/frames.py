@@ -61,7 +61,7 @@ def tally(cable: Cable, sas: Iterable[SecurityAssociation], captured: Iterable[C
     is_clear = clear_text(cable)
     packets = [(each, parse(each.data)) for each in captured]
     esp = [each for each, packet in packets if packet and _sa(packet) in ours]
-    clear = [each for each, packet in packets if packet and is_clear(packet)]
+    clear = [each for each, packet in packets if packet and is_clear(packet, each.outgoing)]
     decrypted = {each.stamp for each in esp if not each.outgoing}
     return Tally(
         all=len(packets),
@@ -107,15 +107,15 @@ def _sa(packet: Packet) -> tuple[AnyAddress, int] | None:
     return packet.destination, int.from_bytes(packet.payload[begin : begin + 4])
 
 
-def clear_text(cable: Cable) -> Callable[[Packet], bool]:
-    """Return what tells the cable's own packets in clear text."""
+def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:
+    """Return what tells whether a packet, outgoing or not, is the cable's own in clear text."""
     if cable.mode is Mode.TUNNEL:
         ours, theirs = cable.local.networks, cable.remote.networks
 
-        def between_subnets(packet: Packet) -> bool:
-            source, destination = packet.source, packet.destination
-            out = _within(source, ours) and _within(destination, theirs)
-            return out or (_within(source, theirs) and _within(destination, ours))
+        def between_subnets(packet: Packet, outgoing: bool) -> bool:
+            # The other way round it is the gateway's own side, which may be on the same wire.
+            source, target = (ours, theirs) if outgoing else (theirs, ours)
+            return _within(packet.source, source) and _within(packet.destination, target)
 
         return between_subnets
     match cable.overlay:
@@ -124,7 +124,7 @@ def clear_text(cable: Cable) -> Callable[[Packet], bool]:
         case Geneve() as geneve:
             return _of_vni(geneve.port, geneve.vni)
         case Gre() as gre:
-            return lambda packet: (
+            return lambda packet, _: (
                 packet.protocol == _GRE
                 and bool(int.from_bytes(packet.payload[:2]) & _GRE_KEY)
                 and packet.payload[4:8] == gre.key.to_bytes(4)
@@ -133,20 +133,20 @@ def clear_text(cable: Cable) -> Callable[[Packet], bool]:
             return _between_hosts(cable)
 
 
-def _of_vni(port: int, vni: int) -> Callable[[Packet], bool]:
+def _of_vni(port: int, vni: int) -> Callable[[Packet, bool], bool]:
     """Tell VXLAN and Geneve, which have the VNI at the same place."""
-    return lambda packet: (
+    return lambda packet, _: (
         packet.protocol == _UDP
         and packet.payload[2:4] == port.to_bytes(2)
         and packet.payload[12:15] == vni.to_bytes(3)
     )
 
 
-def _between_hosts(cable: Cable) -> Callable[[Packet], bool]:
+def _between_hosts(cable: Cable) -> Callable[[Packet, bool], bool]:
     ends = {cable.local.address, cable.remote_host}
     ports = {port.to_bytes(2) for port in cable.ike_ports}
 
-    def is_clear(packet: Packet) -> bool:
+    def is_clear(packet: Packet, _: bool) -> bool:
         if {packet.source, packet.destination} != ends or not packet.payload:
             return False
         if packet.protocol == _UDP:

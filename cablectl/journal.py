@@ -72,7 +72,10 @@ class Left(NamedTuple):
 
 
 def found() -> Iterator[Left]:
-    """Yield what there is of every cable; nothing is taken and nothing waited for."""
+    """Yield what there is of every cable; nothing waits for this.
+
+    A lock is known as held by asking to share it, for an instant: whoever wants it then asks again.
+    """
     with suppress(OSError):
         names = sorted({file.stem for file in DIRECTORY.iterdir()})
         for name in names:

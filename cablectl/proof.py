@@ -10,12 +10,12 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl import mtu, overlay
+from cablectl import mtu, overlay, xfrm
 from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError
 from cablectl.facts import Facts, Pluto
 from cablectl.frames import Tally
-from cablectl.model import Encapsulation, Mode
+from cablectl.model import Mode
 from cablectl.plan.connect import overlay_mtu
 from cablectl.xfrm import SecurityAssociation
 
@@ -132,7 +132,7 @@ def flow(cable: Cable, facts: Facts) -> Flow:
     if cable.overlay:
         source, target = str(cable.local_vtep.ip), str(cable.remote_vtep.ip)
     elif cable.mode is Mode.TUNNEL:
-        source, target = facts.source, str(cable.remote.networks[0][1])
+        source, target = facts.source, str(next(iter(cable.remote.networks[0].hosts())))
     return Flow(source, target, facts.nic.device if facts.nic else "")
 
 
@@ -154,7 +154,8 @@ def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:
             f"this host has no address in {subnets}, and sends nothing from there",
             "give it one for as long as you verify: ip address add ADDRESS dev lo",
         )
-    if any(sa.offload == "packet" for sa in facts.sas):
+    sas = xfrm.sas_of(cable.connections, facts.policies, facts.sas)
+    if any(sa.offload == "packet" for sa in sas):
         yield (
             "the NIC encrypts whole packets, after a capture on this host has seen them",
             "capture on the switch",
@@ -175,18 +176,16 @@ def carried(cable: Cable, size: int) -> int:
 
 
 def largest(cable: Cable, facts: Facts, sas: Sas) -> int:
-    """Return the largest packet in bytes: the device's MTU as planned, or what ESP leaves."""
+    """Return the largest packet in bytes: the device's MTU as planned, or what the SAs leave.
+
+    Nothing passes where there is neither: 0.
+    """
     if cable.overlay:
         return overlay_mtu(cable, facts, cable.overlay)
-    asked = cable.encapsulation is not Encapsulation.NO
     version = cable.local.address.version
-    return mtu.protected(
-        facts.path_mtu,
-        0 if cable.mode is Mode.TUNNEL else -mtu.IP_HEADER[version],
-        version=version,
-        encapsulated=any(sa.encapsulated for sa in sas) if sas else asked,
-        esp=cable.ipsec.esp,
-    )
+    # Transport mode has the packet's own IP header outside.
+    headers = 0 if cable.mode is Mode.TUNNEL else -mtu.IP_HEADER[version]
+    return xfrm.largest(sas, facts.path_mtu, headers, version) or 0
 
 
 def sweep(passes: Callable[[int], bool], guess: int, least: int, most: int) -> int:
@@ -203,13 +202,12 @@ def sweep(passes: Callable[[int], bool], guess: int, least: int, most: int) -> i
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims; the cable is proven if none has failed."""
-    sent = _sent(evidence)
-    out = (_counted(evidence, out=True), _esp(evidence, out=True))
-    into = (_counted(evidence, out=False), _esp(evidence, out=False))
-    left = all(claim.state is State.OK for claim in (sent, *out))
+    sent, lost = _sent(evidence), _lost(evidence)
+    counted = [_counted(evidence, out=out) for out in (True, False)]
+    esp = [_esp(evidence, out=out) for out in (True, False)]
+    left = all(claim.state is State.OK for claim in (sent, counted[0], esp[0]))
     answered = _answered(evidence, left=left)
-    last = (_clear(evidence), *_size(evidence))
-    return (sent, answered, out[0], into[0], out[1], into[1], _lost(evidence), *last)
+    return (sent, answered, *counted, *esp, lost, _clear(evidence), *_size(evidence))
 
 
 def proven(made: tuple[Claim, ...]) -> bool:
@@ -299,7 +297,7 @@ def _size(evidence: Evidence) -> Iterator[Claim]:
     if not sizes:
         return
     exact = {sizes.found, sizes.device or sizes.computed} == {sizes.computed}
-    text = f"{sizes.found} bytes pass, {sizes.computed} computed"
+    text = f"{sizes.found} bytes pass, {sizes.computed or 'nothing'} computed"
     if sizes.device:
         text += f", {sizes.device} is the device's"
     if not evidence.answers.answered:

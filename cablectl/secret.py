@@ -66,9 +66,19 @@ def masked(text: str, key: bytes) -> str:
     return text
 
 
+# What of pluto's log may be a key: what it says of a line of its secrets, or of PSK; hex, also
+# without its beginning, as in the rest of a line that was too long (docs/libreswan.md).
+_MAYBE_KEYS = re.compile(r"(\bline \d+:|\bPSK\b).*|(\b0[xX])[\da-fA-F]+|\b[\da-fA-F]{32,}\b")
+
+
 def masked_log(text: str) -> str:
-    """Return pluto's log without what may be a key: all that follows PSK in a line, and hex."""
-    return re.sub(r"(?i)0x[\da-f]+", f"0x{MASK}", re.sub(r"\bPSK\b.*", f"PSK {MASK}", text))
+    """Return pluto's log without what may be a key."""
+    return _MAYBE_KEYS.sub(_mask, text)
+
+
+def _mask(found: re.Match[str]) -> str:
+    begin, hexadecimal = found.groups()
+    return f"{begin} {MASK}" if begin else f"{hexadecimal or ''}{MASK}"
 
 
 def content(cable: Cable, psk: bytes) -> bytes:

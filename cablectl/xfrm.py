@@ -12,7 +12,7 @@ from msgspec import Struct
 from cablectl.cable import Connection, End
 from cablectl.libreswan import Argv
 from cablectl.model import Mode
-from cablectl.mtu import Cipher
+from cablectl.mtu import Cipher, carried
 
 # Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
 _PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
@@ -27,8 +27,6 @@ _SA = (
 )
 _CARRIED = r"lifetime current:\s+(?P<bytes>\d+)\(bytes\), (?P<packets>\d+)\(packets\)"
 _OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
-
-
 _AEAD = r"\taead rfc(?:4106|7539esp)\S+ .* (?P<icv>\d{1,4})\n"
 _CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
 
@@ -102,6 +100,21 @@ def sas_of(
     """Return those SAs that the connections' own policies use."""
     reqids = {installed[policy] for policy in policies_of(connections) & installed.keys()}
     return tuple(sa for sa in sas if sa.reqid and sa.reqid in reqids)
+
+
+def largest(
+    sas: Iterable[SecurityAssociation], path_mtu: int, headers: int, version: int
+) -> int | None:
+    """Return the largest packet in bytes that all SAs carry; None where none tells its cipher.
+
+    `headers` is what an overlay takes, `version` that of IP outside.
+    """
+    told = (
+        carried(path_mtu, headers, sa.cipher, version=version, encapsulated=sa.encapsulated)
+        for sa in sas
+        if sa.cipher
+    )
+    return min(told, default=None)
 
 
 def get_policy(policy: Policy) -> Argv:

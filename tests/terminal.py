@@ -8,18 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 LIMIT = 90.0  # seconds for what a screen is to show
-PROMPT = "ready>"
 
 
 class Terminal:
-    """A tmux of its own, 100 columns by 30 lines, with a shell whose prompt is `PROMPT`."""
+    """A tmux of its own, 100 columns by 30 lines, with a shell in it."""
 
     def __init__(self, folder: Path, shell: str, environment: dict[str, str]) -> None:
         for each in ("tmux", shell):
             assert shutil.which(each), f"{each} is missing: `make system` installs it"
         self._environment = {**os.environ, **environment, "TMUX_TMPDIR": str(folder)}
         self._tmux("new-session", "-d", "-x", "100", "-y", "30", "-c", str(folder), shell)
-        self.wait(lambda screen: screen.endswith(PROMPT), "a prompt")
 
     def type(self, *keys: str) -> None:
         """Type texts, and keys by tmux's names for them, such as Tab."""
@@ -33,13 +31,6 @@ class Terminal:
             assert time.monotonic() < end, f"waited for {what}; the terminal shows:\n{screen}"
             time.sleep(0.02)
         return screen
-
-    def clear(self) -> None:
-        """Give up what is typed, and wait for an empty screen with a prompt."""
-        self.type("C-c")
-        self.wait(lambda screen: screen.endswith(PROMPT), "a prompt")
-        self.type("clear", "Enter")
-        self.wait(lambda screen: screen == PROMPT, "nothing but a prompt")
 
     def close(self) -> None:
         """End it, and the shell in it."""

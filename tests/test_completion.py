@@ -12,8 +12,9 @@ from cablectl.libreswan import DIALECTS, EXAMPLES, dialect
 from tests import conftest
 from tests.conftest import ROOT
 from tests.documents import document
-from tests.terminal import PROMPT, Terminal
+from tests.terminal import Terminal
 
+PROMPT = "ready>"
 BIN = Path(sys.executable).parent
 COMPLETIONS = ROOT / "completions"
 QUICKSTART = str(conftest.EXAMPLES / "quickstart.yaml")
@@ -35,43 +36,35 @@ SETUP = {
 LISTS = {"bash": ["Tab", "Tab"], "zsh": ["Tab"], "fish": ["Tab"]}
 
 
-@pytest.fixture(scope="module", params=SETUP)
-def opened(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Terminal, Path]]:
-    home = tmp_path_factory.mktemp(request.param)
-    name, text = SETUP[request.param]
-    (home / name).parent.mkdir(parents=True, exist_ok=True)
-    (home / name).write_text(text)
+@pytest.fixture(params=SETUP)
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def terminal(shell: str, tmp_path: Path) -> Iterator[Terminal]:
+    name, text = SETUP[shell]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text)
     # or fish begins to make completions of all man pages
-    (home / ".local/share/fish/generated_completions").mkdir(parents=True)
+    (tmp_path / ".local/share/fish/generated_completions").mkdir(parents=True)
     for family in ADDRESSES:
-        (home / f"{family}.yaml").write_text(document(f"transport vxlan {family}"))
-    (home / "broken.yaml").write_text("version: [")
+        (tmp_path / f"{family}.yaml").write_text(document(f"transport vxlan {family}"))
+    (tmp_path / "broken.yaml").write_text("version: [")
     environment = {
-        "HOME": str(home),
-        "ZDOTDIR": str(home),
-        "XDG_CONFIG_HOME": str(home / ".config"),
-        "XDG_DATA_HOME": str(home / ".local/share"),
+        "HOME": str(tmp_path),
+        "ZDOTDIR": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / ".config"),
+        "XDG_DATA_HOME": str(tmp_path / ".local/share"),
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "LC_ALL": "C.UTF-8",
     }
-    terminal = Terminal(home, request.param, environment)
+    terminal = Terminal(tmp_path, shell, environment)
     try:
-        yield request.param, terminal, home
+        terminal.wait(lambda screen: screen == PROMPT, "a prompt")
+        yield terminal
     finally:
         terminal.close()
-
-
-@pytest.fixture
-def shell(opened: tuple[str, Terminal, Path]) -> str:
-    opened[1].clear()
-    return opened[0]
-
-
-@pytest.fixture
-def terminal(shell: str, opened: tuple[str, Terminal, Path]) -> Terminal:
-    return opened[1]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ def test_every_command_has_a_page_with_every_option(name: str) -> None:
         for parameter in manual.parameters(command):
             for option in manual.options(parameter):
                 assert option in text, f"man/{source.name} says nothing of {path} {option}"
+            said = words(manual.told(parameter))
+            assert said in text, f"man/{source.name} needs `.. options:: {path}`"
 
 
 def test_the_page_of_the_program_lists_every_command() -> None:

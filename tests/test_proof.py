@@ -1,5 +1,7 @@
 """Numbers → claims: what proves a cable, what speaks against it, and what says nothing."""
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError
 from cablectl.facts import Facts, OverlayFacts, Pluto, connected
 from cablectl.frames import Tally
-from cablectl.model import Encapsulation
+from cablectl.mtu import AES_GCM
 from cablectl.offload import Nic
 from cablectl.proof import Answers, Claim, Evidence, Flow, Sizes, State
 from cablectl.xfrm import SecurityAssociation
@@ -194,6 +196,16 @@ def test_what_an_sa_counts_of_a_ping(shape: str, size: int, counted: int) -> Non
     assert proof.carried(cable, size) == counted
 
 
+@pytest.mark.parametrize(
+    ("subnet", "target"),
+    [("10.45.0.0/16", "10.45.0.1"), ("10.45.0.6/31", "10.45.0.6"), ("10.45.0.7/32", "10.45.0.7")],
+)
+def test_in_tunnel_mode_the_first_host_of_a_subnet_is_asked(subnet: str, target: str) -> None:
+    cable = shaped("tunnel v4")
+    remote = replace(cable.remote, subnets=(ip_network(subnet),))
+    assert proof.flow(replace(cable, remote=remote), up(cable)).target == target
+
+
 def up(cable: Cable, **changed: object) -> Facts:
     facts = replace(connected(cable, BLANK, 1408), nic=Nic("eth0"), source="10.44.0.1")
     return replace(facts, **changed)
@@ -224,7 +236,7 @@ def test_what_is_sent_goes_through_the_cable(shape: str, ends: tuple[str, str]) 
         ("tunnel v4", {"source": ""}, "no address in 10.44.0.0/16, 100.44.0.0/16"),
         (
             "transport vxlan v4",
-            {"sas": (replace(sa("out"), offload="packet"),)},
+            {"sas": (replace(sa("out"), reqid=16389, offload="packet"),)},
             "the NIC encrypts whole packets",
         ),
     ],
@@ -264,11 +276,16 @@ def test_mode_none_needs_no_pluto() -> None:
     ],
 )
 def test_the_largest_packet(shape: str, encapsulated: bool, size: int) -> None:
-    """Without a device it is what the SAs leave: of `auto` they alone say which it is."""
-    cable = shaped(shape)
-    ipsec = replace(cable.ipsec, encapsulation=Encapsulation.AUTO)
-    sas = (replace(sa("out"), encapsulated=encapsulated),)
-    assert proof.largest(replace(cable, ipsec=ipsec), BLANK, sas) == size
+    """Without a device it is what the SAs leave, which alone know cipher and encapsulation."""
+    sas = (replace(sa("out"), encapsulated=encapsulated, cipher=AES_GCM),)
+    assert proof.largest(shaped(shape), BLANK, sas) == size
+
+
+def test_without_sas_nothing_is_computed() -> None:
+    assert proof.largest(shaped("tunnel v4"), BLANK, ()) == 0
+    sizes = Sizes(found=1500, computed=0, device=None)
+    made = claim(evidence(cable=shaped("tunnel v4"), sizes=sizes), "MTU")
+    assert (made.state, made.text) == (FAILED, "1500 bytes pass, nothing computed")
 
 
 @given(st.integers(100, 1500), st.integers(577, 1500))

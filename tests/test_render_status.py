@@ -108,7 +108,7 @@ class TestMetrics:
         assert samples["cablectl_guard_up", "", ""] == 1
 
     def test_labels_are_escaped(self) -> None:
-        odd = 'submariner-cable-"x\\y\nz'
+        odd = 'submariner-cable-"x\\no\nz'
         text = as_metrics(report(state.unknown(odd, Verdict.DOWN, "why")))
         assert text.count("\n") == 2 * len(METRICS) + len(Verdict) + 1
         (first, *_) = text_string_to_metric_families(text)

@@ -102,12 +102,18 @@ def test_plutos_log_is_masked_where_a_key_could_be() -> None:
         'line 3: PSK "correct horse" is malformed\n'
         "| PSK 0x00ff secret\n"
         "policy: IKEv2+PSK+ENCRYPT;\n"
+        f'"/etc/ipsec.secrets" line 4: malformed: {b"correct horse".hex() * 2}\n'
+        f"| {b'correct horse'.hex() * 2} is the rest of it\n"
+        "initiator SPI f00dfacef00dface\n"
         "UPSKILL"
     )
     assert secret.masked_log(log) == (
         '"x" #1: {ESPinUDP=>0x*** <0x*** xfrm=AES_GCM}\n'
-        "line 3: PSK ***\n"
+        "line 3: ***\n"
         "| PSK ***\n"
         "policy: IKEv2+PSK ***\n"
+        '"/etc/ipsec.secrets" line 4: ***\n'
+        "| *** is the rest of it\n"
+        "initiator SPI f00dfacef00dface\n"
         "UPSKILL"
     )

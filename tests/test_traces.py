@@ -71,6 +71,17 @@ def test_what_a_file_may_have_otherwise() -> None:
     assert guard.made(found) == guard.made(other)
 
 
+def test_addresses_of_others_on_the_device_tell_nothing() -> None:
+    cable = shaped("transport vxlan v4")
+    facts = alive(cable)
+    assert facts.overlay.link
+    link = replace(facts.overlay.link, addresses=frozenset({"10.9.0.1/24", "fe80::1/64"}))
+    facts = replace(facts, overlay=replace(facts.overlay, link=link))
+    found = traced(cable, facts)
+    assert found.local_vtep == cable.local_vtep
+    assert seen(found, facts)[1] == ("vxlan-tunnel has no address 241.18.0.8/8",)
+
+
 @pytest.mark.parametrize(
     ("shape", "kind"),
     [

@@ -127,7 +127,7 @@ def _long(parameter: Parameter) -> list[nodes.Node]:
     return parts if _is_flag(parameter) else [*parts, nodes.Text(" "), *_value(parameter)]
 
 
-def _told(parameter: Parameter) -> str:
+def told(parameter: Parameter) -> str:
     """Return the help of a parameter and its default, in sentences."""
     if parameter.name == "help":
         return "Print the usage."
@@ -135,7 +135,15 @@ def _told(parameter: Parameter) -> str:
     default = default.rstrip("]")
     if not said and parameter.default and not (_is_option(parameter) and _is_flag(parameter)):
         default = str(getattr(parameter.default, "value", parameter.default))
-    return f"{text} Default: {default}." if default else text
+    return f"{text}{_limits(parameter.type)}" + (f" Default: {default}." if default else "")
+
+
+def _limits(kind: Any) -> str:  # noqa: ANN401
+    """Return what a number may be, as a sentence."""
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if least is None:
+        return "" if most is None else f" At most {most}."
+    return f" At least {least}." if most is None else f" {least} to {most}."
 
 
 def _item(term: list[nodes.Node], said: str) -> nodes.definition_list_item:
@@ -185,7 +193,7 @@ class Options(OfCommand):
 
     def run(self) -> list[nodes.Node]:
         """Return a list of them."""
-        items = (_item(_long(each), _told(each)) for each in parameters(self.command))
+        items = (_item(_long(each), told(each)) for each in parameters(self.command))
         return [nodes.definition_list("", *items)]
 
 

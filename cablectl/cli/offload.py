@@ -8,7 +8,6 @@ import typer
 from cablectl import host
 from cablectl.cli import common
 from cablectl.errors import UsageError
-from cablectl.render import offload as render
 
 
 def offload(
@@ -27,6 +26,8 @@ def offload(
     What is asked for, what NIC and kernel can, and the SAs, which alone tell the truth. Nothing is
     changed.
     """
+    from cablectl.render import offload as render  # and json, which few dry runs need
+
     if files:
         reports = [host.offload_of(common.cable(files, local))]
     elif local:

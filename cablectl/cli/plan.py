@@ -52,10 +52,10 @@ def plan(
         bool, typer.Option("--exit-code", help="Exit with 1 if there is something to do.")
     ] = False,
 ) -> None:
-    """Show what connect or teardown would do, in order; change nothing.
+    """Show what connect or teardown would do, in order.
 
     This host is read, and each step is + added, ~ altered, - removed, or = there already. With
-    --dry-run the whole sequence is shown, whatever this host has.
+    --dry-run the whole sequence is shown, whatever this host has. Nothing is changed.
     """
     if libreswan and not dry_run:
         raise UsageError("--libreswan goes with --dry-run: else it is this host's")

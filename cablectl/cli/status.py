@@ -37,9 +37,10 @@ def status(
     ] = False,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,  # noqa: A002
 ) -> None:
-    """Show whether cables are up: connections, SAs and what they carried, overlay, guard, offload.
+    """Show whether cables are up.
 
-    The exit code is 0 only if every cable is up, and there is one. Nothing is changed.
+    Their connections, SAs and what they carried, overlay, guard, and offload. The exit code is 0
+    only if every cable is up, and there is one. Nothing is changed.
     """
     from cablectl import seen
 

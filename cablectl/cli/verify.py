@@ -20,10 +20,10 @@ def verify(
     ] = False,
     format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Send over the cable, and prove that it encrypts: exit code 0 only if every claim holds.
+    """Send over the cable, and prove that it encrypts.
 
     The SAs have to count what is sent and answered, their ESP has to be on the wire, and nothing of
-    the cable in clear text. Nothing is changed.
+    the cable in clear text: the exit code is 0 only if every claim holds. Nothing is changed.
     """
     cable = common.cable(files, local)
     from cablectl import proof  # and sockets and threads, which no dry run needs

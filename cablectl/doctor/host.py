@@ -9,6 +9,7 @@ from cablectl.doctor import Finding, fail, ok, warn
 from cablectl.doctor.evidence import Host, Presence
 from cablectl.errors import UsageError
 from cablectl.model import CABLE, Gre, Mode
+from cablectl.sockets import PLUTO
 
 # Each with what makes a kernel have it; Debian's own kernels have them all.
 OPTIONS = {
@@ -21,7 +22,6 @@ OPTIONS = {
     "nf_tables": "CONFIG_NF_TABLES",
 }
 FIRST_YEAR = 2025  # before that this program didn't exist
-_PLUTO = "pluto"
 _FIPS_CIPHERS = ("aes", "null_auth_aes_gmac")  # SP 800-38A to -38D; what begins so
 _FIPS_GROUPS = ("modp2048", "modp3072", "modp4096", "modp6144", "modp8192", "dh19", "dh20", "dh21")
 _SUBMARINERS = ("vxlan-tunnel", "vx-submariner")  # what its own drivers call their devices
@@ -53,29 +53,29 @@ def libreswan(host: Host) -> Iterator[Finding]:
 
 def pluto(host: Host) -> Iterator[Finding]:
     """Whether the daemon runs and answers."""
-    running = [each for each in host.daemons if each.name == _PLUTO]
+    running = [each for each in host.daemons if each.name == PLUTO]
     if not running:
-        yield fail(_PLUTO, "pluto isn't running", "systemctl start ipsec")
+        yield fail(PLUTO, "pluto isn't running", "systemctl start ipsec")
     elif host.deaf:
         yield fail(
-            _PLUTO,
+            PLUTO,
             f"{running[0]} doesn't answer: {host.deaf}",
             "see its log, and whether it is stopped or busy; systemctl restart ipsec",
         )
     elif len(running) > 1:
         yield warn(
-            _PLUTO,
+            PLUTO,
             f"there is more than one: {', '.join(map(str, running))}",
             "one is enough, unless the others run in containers",
         )
     else:
-        yield ok(_PLUTO, f"{running[0]} {'answers' if host.root else 'runs'}")
+        yield ok(PLUTO, f"{running[0]} {'answers' if host.root else 'runs'}")
 
 
 def listening(host: Host, cable: Cable | None) -> Iterator[Finding]:
     """Whether pluto hears IKE: at the addresses that the host had when it was last told to."""
     if not host.listening:
-        if host.root and not host.deaf and any(each.name == _PLUTO for each in host.daemons):
+        if host.root and not host.deaf and any(each.name == PLUTO for each in host.daemons):
             yield fail("listening", "pluto listens on no address", "ipsec whack --listen")
         return
     addresses = dict.fromkeys(each.rpartition(":")[0].strip("[]") for each in host.listening)
@@ -150,7 +150,7 @@ def clock(host: Host) -> Iterator[Finding]:
 
 def others(host: Host) -> Iterator[Finding]:
     """Whether anybody else speaks IKE here, or makes cables."""
-    daemons = [str(each) for each in host.daemons if each.name != _PLUTO]
+    daemons = [str(each) for each in host.daemons if each.name != PLUTO]
     if daemons:
         yield warn(
             "others",
@@ -185,15 +185,16 @@ def runs(host: Host) -> Iterator[Finding]:
                 "wait for its end, or stop it",
             )
         elif each.cut_off:
+            stale = f", and its lock is stale ({who})" if each.pid else ""
             yield warn(
                 "runs",
-                f"{each.cable}: an earlier {each.cut_off}",
+                f"{each.cable}: an earlier {each.cut_off}{stale}",
                 "connect finishes it, teardown takes it away",
             )
         else:
             yield warn(
                 "runs",
-                f"{each.cable}: the lock of a cablectl that is gone ({who}) is left",
+                f"{each.cable}: the lock of a cablectl that is gone is stale ({who})",
                 "nothing has to be done: the next connect or teardown takes it",
             )
     if not host.runs:

@@ -11,11 +11,10 @@ from cablectl.libreswan import LATEST
 from cablectl.model import PLUTO_PORTS, Mode
 from cablectl.overlay import link_info
 from cablectl.plan.connect import overlay_mtu
-from cablectl.sockets import Socket
+from cablectl.sockets import PLUTO, Socket
 
 STRICT = 1  # rp_filter, RFC 3704
 LEAST_MTU = {4: 576, 6: 1280}  # bytes that have to pass: RFC 791, RFC 8200 (section 5)
-_PLUTO = "pluto"
 _WORDS = {"id": "VNI", "ikey": "key in", "okey": "key out"}  # what `ip -d -j link` calls them
 
 
@@ -122,7 +121,7 @@ def _ike_conflicts(host: Host, cable: Cable | None) -> Iterator[Finding]:
         for socket in host.sockets:
             taken = socket.port == port and (not local or socket.covers(local))
             hidden = socket.holder is None and not host.root
-            if taken and not hidden and not (socket.holder and socket.holder.name == _PLUTO):
+            if taken and not hidden and not (socket.holder and socket.holder.name == PLUTO):
                 yield fail(
                     "ports",
                     f"UDP {port} of {socket.address} is held by {_holder(host, socket)}",
@@ -157,7 +156,7 @@ def clear_text(host: Host, cable: Cable) -> Iterator[Finding]:
         for name, link in host.links.items()
         if link.kind == kind
         and all(link.info.get(key) == info[key] for key in which)
-        and True
+        and not (link.ours and name == wanted.device)
     ]
     for name in found:
         yield fail(

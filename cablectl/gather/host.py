@@ -10,10 +10,10 @@ from cablectl import journal, kernel, libreswan, pluto, probe, seen, sockets
 from cablectl.doctor.evidence import Host, Presence, Run
 from cablectl.errors import CablectlError
 from cablectl.firewall import Chain, iptables, nft
-from cablectl.sockets import Process
+from cablectl.sockets import PLUTO, Process
 
 # Daemons that speak IKE: Libreswan's, strongSwan's, racoon's, OpenIKED's.
-DAEMONS = ("pluto", "charon", "charon-systemd", "charon-nm", "racoon", "iked")
+DAEMONS = (PLUTO, "charon", "charon-systemd", "charon-nm", "racoon", "iked")
 FIPS = Path("/proc/sys/crypto/fips_enabled")
 _TIMEX_SIZE = 512  # bytes, more than struct timex has; no mode set: adjtimex(2) only reads
 _TIME_ERROR = 5  # the clock isn't synchronised

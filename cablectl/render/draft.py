@@ -15,9 +15,7 @@ _ABOUT = {
 }
 _IPSEC = f"""
 ipsec:
-  # The same key on both, for root's eyes alone. To make one, as root:
-  #   umask 077; mkdir -p {DEFAULT_PSK.rpartition("/")[0]}
-  #   head -c 32 /dev/urandom | base64 >{DEFAULT_PSK}
+  # The same key on both, for root's eyes alone: sudo cablectl secret new {DEFAULT_PSK}
   psk: {{file: {DEFAULT_PSK}}}
   # These three if one end has Libreswan 4.x and the other 5.x:
   # esn: yes

@@ -59,15 +59,15 @@ def _mapping(properties: Schema, required: list[str]) -> Schema:
 
 
 def _field(field: structs.FieldInfo, path: str) -> Schema:
-    told = WORDS.get(path) or WORDS[f"*.{field.name}"]
+    told = WORDS.get(path) or WORDS.get(f"*.{field.name}", "")
     if not _is_struct(plain_type(field.type)):
-        told = f"{told} Allowed: {allowed(field.type)}."
+        told = f"{told} Allowed: {allowed(field.type)}.".lstrip()
     nothing = NONE_WORDS.get(field.name, ())
     made = _value(field.type, path)
-    if path == "ipsec.pfs_group":  # Submariner's proposal has a list of one
-        made = {"anyOf": [made, {"type": "array", "items": made, "minItems": 1, "maxItems": 1}]}
     if nothing:
         made = {"anyOf": [made, _choice(*nothing)]}
+    if path == "ipsec.pfs_group":  # Submariner's proposal has a list of one
+        made = {"anyOf": [made, {"type": "array", "items": made, "minItems": 1, "maxItems": 1}]}
     return {"description": told, **made, **_default(field.default, nothing)}
 
 

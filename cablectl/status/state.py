@@ -164,11 +164,4 @@ def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: Overlay) -> int |
     version, headers = cable.local.address.version, overlay.headers(wanted)
     if cable.mode is Mode.NONE:
         return mtu.clear(facts.path_mtu, headers, version=version)
-    told = (
-        mtu.carried(
-            facts.path_mtu, headers, sa.cipher, version=version, encapsulated=sa.encapsulated
-        )
-        for sa in sas
-        if sa.cipher
-    )
-    return min(told, default=None)
+    return xfrm.largest(sas, facts.path_mtu, headers, version)
