@@ -52,7 +52,7 @@ def names(lab: Lab, cause: str, told: Cause, record: Record) -> None:
         assert found, json.dumps(troubles, indent=1)
         assert found[0]["fix"]
         assert code == any(each["state"] == "fail" for each in findings)
-    NAMED[cause] = f"{told.state} {told.check}: {found[0]['evidence']}"
+    NAMED[cause] = f"doctor, {told.state}: {told.check}: {found[0]['evidence']}"
     record(cause, NAMED[cause])
 
 

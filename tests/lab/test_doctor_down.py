@@ -14,22 +14,19 @@ from tests.conftest import load
 from tests.documents import document
 
 from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
-from .doctor import Breaker, Cause, Record, by, doctor, firewall, names, nothing_else, score
+from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM, until
 
 pytestmark = pytest.mark.lab
 
 
-@pytest.fixture
-def down(lab: Lab) -> Iterator[Lab]:
-    """Two gateways without a cable, whatever the test before did."""
+@pytest.fixture(scope="module")
+def down(lab: Lab) -> Lab:
+    """Two gateways with file and key, and without a cable: each test leaves them so."""
     for gateway in lab.gateways:
         prepare(gateway)
-    yield lab
-    for gateway in lab.gateways:
-        prepare(gateway)
-    torn_down(*lab.gateways)
+    return lab
 
 
 ROUTE = "default via 172.18.255.254"
@@ -71,26 +68,25 @@ def refusing(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def silent(lab: Lab) -> Iterator[None]:
-    """The peer is there for the switch, and takes nothing."""
-    with firewall("drop", gateway=1)(lab):
-        yield
-
-
-@contextmanager
 def cut_off(lab: Lab) -> Iterator[None]:
     """Kill a connect that waits for the peer."""
     with lab.gateways[0].popen(PROGRAM, "connect", FILE) as process:
         assert process.stderr
         next(line for line in process.stderr if "] wait: " in line)
         process.kill()
-    yield
+    try:
+        yield
+    finally:
+        torn_down(lab.gateways[0])
 
 
 @contextmanager
 def named_port(lab: Lab) -> Iterator[None]:
     prepare(lab.gateways[0], "proposal")
-    yield
+    try:
+        yield
+    finally:
+        prepare(lab.gateways[0])
 
 
 def refused(change: Callable[[Gateway], None]) -> Breaker:
@@ -104,7 +100,10 @@ def refused(change: Callable[[Gateway], None]) -> Breaker:
             assert run(c2, "connect", FILE, "--timeout", "5").returncode == 1
             waiting.communicate(timeout=120)
             assert waiting.returncode == 1
-        yield
+        try:
+            yield
+        finally:
+            prepare(c2)
 
     return broken
 
@@ -119,7 +118,19 @@ def another_port(gateway: Gateway) -> None:
 
 OTHER = "vxlan0 type vxlan id 1000 dstport 4789 local 172.18.0.8"
 
+# What is left is a kernel whose modules nobody finds, as one without ESP.
+NO_MODULES = (
+    "mount -t tmpfs none /sys/module; mount -t tmpfs none /lib/modules;"
+    " mount --bind /dev/null /proc/kallsyms"
+)
+
 WHILE_DOWN = {
+    "no ESP": Cause(
+        by(NO_MODULES, "umount /sys/module /lib/modules /proc/kallsyms"),
+        "fail",
+        "kernel",
+        (" has no esp4, loaded, built in or to be loaded", "CONFIG_INET_ESP", "apt install"),
+    ),
     "wrong PSK": Cause(
         refused(another_key),
         "warn",
@@ -140,9 +151,6 @@ WHILE_DOWN = {
         "peer",
         ("172.18.0.7 UDP 4500", "is cluster2-worker up?"),
     ),
-    "peer silent": Cause(
-        silent, "fail", "peer", ("172.18.0.7 UDP 4500 is silent", "is cluster2-worker up?")
-    ),
     "peer's pluto dead": Cause(
         refusing,
         "fail",
@@ -150,7 +158,7 @@ WHILE_DOWN = {
         ("172.18.0.7 UDP 4500 refuses", "start pluto on cluster2-worker"),
     ),
     "pluto dead": Cause(dead, "fail", "pluto", ("pluto isn't running", "systemctl start ipsec")),
-    "no route": Cause(
+    "no default route": Cause(
         by(
             "ip route delete default; ip route delete 172.18.0.0/16",
             f"ip route add 172.18.0.0/16 dev eth0 src 172.18.0.8; ip route add {ROUTE}",
@@ -162,7 +170,7 @@ WHILE_DOWN = {
     "VXLAN port taken": Cause(
         taken, "fail", "ports", ("UDP 4789, the overlay's, is held by python", "PID", "stop it")
     ),
-    "clear-text overlay of others": Cause(
+    "clear-text overlay of someone else": Cause(
         by(f"ip link add {OTHER}", "ip link delete vxlan0"),
         "fail",
         "clear text",
@@ -171,11 +179,11 @@ WHILE_DOWN = {
     "service name missing": Cause(
         named_port, "fail", "service", ("doesn't call UDP 4789 vxlan", "write port: 4789")
     ),
-    "cut off, with a stale lock": Cause(
+    "stale lock": Cause(
         cut_off,
         "warn",
         "runs",
-        ("an earlier connect was cut off at step", "(wait)", "connect finishes it"),
+        ("an earlier connect was cut off at step", "its lock is stale (PID", "connect finishes it"),
     ),
 }
 
@@ -199,7 +207,7 @@ def test_a_host_without_a_cable(down: Lab) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    ["transport geneve v6", "transport gre v4", "transport none v4", "tunnel v4 server"],
+    ["transport geneve v6", "tunnel v4 server"],
 )
 def test_nothing_fails_where_nothing_is_wrong(down: Lab, shape: str) -> None:
     for gateway in down.gateways:
@@ -213,15 +221,8 @@ def test_nothing_fails_where_nothing_is_wrong(down: Lab, shape: str) -> None:
             assert run(gateway, "status", FILE).returncode == 0  # and it is up still
     finally:
         torn_down(*down.gateways)
-
-
-def test_a_peer_on_another_vni(down: Lab, record_property: Record) -> None:
-    """Both ends come up and encrypt, and what they say isn't heard."""
-    c2 = down.gateways[1]
-    c2.write(FILE, c2.read(FILE) + "vxlan: {vni: 2000}\n")
-    connected(*down.gateways)
-    told = Cause(nothing_else, "fail", "traffic", ("241.18.0.7 answers no ping", "the same VNI"))
-    names(down, "peer on another VNI", told, record_property)
+        for gateway in down.gateways:
+            prepare(gateway)
 
 
 def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
@@ -252,4 +253,4 @@ def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
 
 
 def test_the_score(record_property: Record) -> None:
-    score((*WHILE_DOWN, "peer on another VNI", "5.x peer in tunnel mode"), record_property)
+    score((*WHILE_DOWN, "5.x peer in tunnel mode"), record_property)
