@@ -8,7 +8,7 @@ from msgspec import Struct
 PLUTO = "pluto"  # what its process is called
 _SOCKET = (
     r"\S+ +\d+ +\d+ +(?P<address>\S+):(?P<port>\d{1,5}) +\S+ *"
-    r'(?:users:\(\("(?P<name>[^"]*)",pid=(?P<pid>\d{1,10}))?'
+    r'(?:users:\(\("(?P<name>.*?)",pid=(?P<pid>\d{1,10}))?'
 )
 
 

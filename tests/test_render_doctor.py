@@ -43,6 +43,16 @@ def test_failures_come_first_and_each_has_its_remedy_below() -> None:
     )
 
 
+def test_what_others_name_is_a_line_and_moves_no_cursor() -> None:
+    odd = fail("ports", "held by a\nb\x1b[2Jc\u202e (PID 7)", "stop it\r")
+    assert table(odd) == (
+        "fail  ports         held by a\\nb\\x1b[2Jc\\u202e (PID 7)\n"
+        "                    try: stop it\\r\n"
+        "\n"
+        "1 fail\n"
+    )
+
+
 def test_without_a_file_and_without_a_failure() -> None:
     assert table(FINDINGS[0]) == "ok    root          yes\n\n1 ok\n"
 

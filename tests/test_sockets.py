@@ -24,6 +24,8 @@ def test_who_holds_what() -> None:
         Socket("*", 500),
     )
     assert str(pluto) == "pluto (PID 17)"
+    (odd,) = parse('UNCONN 0 0 *:4789 *:* users:(("a"),b",pid=9,fd=1))\n')
+    assert odd.holder == Process('a"),b', 9)
     assert parse("") == parse("Cannot open netlink socket\n") == ()
 
 

@@ -43,12 +43,17 @@ def print_table(findings: tuple[Finding, ...], subject: str, stream: TextIO) -> 
     for state in counts(()):
         for each in findings:
             if each.state is state:
-                told = Text(each.evidence)
+                told = Text(_printable(each.evidence))
                 if each.fix:
-                    told.append(f"\ntry: {each.fix}", style="dim")
+                    told.append(f"\ntry: {_printable(each.fix)}", style="dim")
                 table.add_row(Text(state, style=_STYLES[state]), each.check, told)
     summary = _summary(findings)
     draw(stream, table, Text(), Text(f"{subject}: {summary}" if subject else summary))
+
+
+def _printable(text: str) -> str:
+    """Return a line that moves no cursor: any user may name a process, and a peer is logged."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _summary(findings: tuple[Finding, ...]) -> str:
