@@ -13,7 +13,7 @@ from .gateways import Gateway, Lab
 Record = Callable[[str, object], None]
 Breaker = Callable[[Lab], AbstractContextManager[None]]
 Finding = dict[str, str]
-# Of each broken host, what doctor said. The last test of a file counts them.
+# Of each broken host, what doctor said; the last test of a file counts its own.
 NAMED: dict[str, str] = {}
 
 
@@ -85,5 +85,6 @@ def nothing_else(_: Lab) -> Iterator[None]:
 def score(causes: Iterable[str], record: Record) -> None:
     """Count those whose cause was named; all are expected to be."""
     broken = set(causes)
-    record("broken hosts whose cause doctor names", f"{len(NAMED)} of {len(broken)}")
-    assert NAMED.keys() == broken
+    named = NAMED.keys() & broken
+    record("broken hosts whose cause doctor names", f"{len(named)} of {len(broken)}")
+    assert named == broken

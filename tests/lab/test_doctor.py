@@ -153,10 +153,13 @@ def up(lab: Lab) -> Iterator[Lab]:
 
 class TestWhileItIsUp:
     def test_a_cable_that_is_up(self, up: Lab) -> None:
+        """Nothing is a failure, and it is as it was before."""
+        before = [gateway.snapshot() for gateway in up.gateways]
         for gateway in up.gateways:
             code, findings = doctor(gateway)
             assert [each for each in findings if each["state"] == "fail"] == []
             assert code == 0
+        assert [gateway.snapshot() for gateway in up.gateways] == before
 
     @pytest.mark.parametrize("cause", WHILE_UP)
     def test_a_host_that_breaks(self, up: Lab, cause: str, record_property: Record) -> None:

@@ -96,7 +96,7 @@ def refused(change: Callable[[Gateway], None]) -> Breaker:
     def broken(lab: Lab) -> Iterator[None]:
         c1, c2 = lab.gateways
         change(c2)
-        with c1.popen(PROGRAM, "connect", FILE, "--timeout", "15") as waiting:
+        with c1.popen(PROGRAM, "connect", FILE, "--timeout", "8") as waiting:
             assert run(c2, "connect", FILE, "--timeout", "5").returncode == 1
             waiting.communicate(timeout=120)
             assert waiting.returncode == 1
@@ -118,10 +118,10 @@ def another_port(gateway: Gateway) -> None:
 
 OTHER = "vxlan0 type vxlan id 1000 dstport 4789 local 172.18.0.8"
 
-# What is left is a kernel whose modules nobody finds, as one without ESP.
+# To the gateway's programs the kernel is then one without modules, and without ESP.
 NO_MODULES = (
-    "mount -t tmpfs none /sys/module; mount -t tmpfs none /lib/modules;"
-    " mount --bind /dev/null /proc/kallsyms"
+    "mount -t tmpfs none /sys/module && mount -t tmpfs none /lib/modules"
+    " && mount --bind /dev/null /proc/kallsyms"
 )
 
 WHILE_DOWN = {
@@ -195,11 +195,11 @@ def test_a_host_that_was_broken_before(down: Lab, cause: str, record_property: R
 
 def test_a_host_without_a_cable(down: Lab) -> None:
     """All is ready; the peer, which has no connection yet, says so, and nothing is a failure."""
+    before = [gateway.snapshot() for gateway in down.gateways]
     code, findings = doctor(down.gateways[0])
     told = {(each["check"], each["state"]) for each in findings}
     assert code == 0
     assert {("peer", "warn"), ("cable", "warn"), ("connect", "ok")} <= told
-    before = [gateway.snapshot() for gateway in down.gateways]
     done = run(down.gateways[0], "doctor")
     assert done.returncode == 0, done.stdout
     assert [gateway.snapshot() for gateway in down.gateways] == before
