@@ -122,7 +122,7 @@ class TestFacts:
             expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic, algorithms=()
         )
         loaded = {
-            name: replace(each, child_sas=(), ike=Ike.NONE)
+            name: replace(each, child_sas=(), ike=Ike.NONE, ike_of=None)
             for name, each in facts.connections.items()
         }
         assert replace(facts, service_port=4789, connections=loaded) == expected

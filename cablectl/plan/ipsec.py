@@ -24,18 +24,10 @@ def steps(cable: Cable, facts: Facts, *, wait: bool, limit: float) -> Iterator[S
     yield from _guard(cable, facts)
     yield from _pluto(cable, facts)
     yield from _secret(cable, facts)
-    names, why = facts.outdated(cable), "the file says something else of it now"
-    if _flushed(cable, facts):
-        names = (*facts.loaded(cable), *(name for name in names if name not in cable.names))
-        why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
-    for name in names:
-        yield Step(
-            phase=Phase.ADD,
-            argv=libreswan.delete(name),
-            why=why if name in cable.names else "the file has no such connection any more",
-            kind=Change.REMOVE,
-        )
-    kept = {name: each for name, each in facts.connections.items() if name not in names}
+    unwanted = _unwanted(cable, facts)
+    for name, why in unwanted.items():
+        yield Step(phase=Phase.ADD, argv=libreswan.delete(name), why=why, kind=Change.REMOVE)
+    kept = {name: each for name, each in facts.connections.items() if name not in unwanted}
     facts = replace(facts, connections=kept)
     yield from _connections(cable, facts)
     yield from _initiate(cable, facts)
@@ -128,6 +120,32 @@ def _secret(cable: Cable, facts: Facts) -> Iterator[Step]:
         why="pluto reads the secrets and its addresses again",
         not_needed=there if _all_loaded(cable, facts) else "",
     )
+
+
+def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
+    """Return the connections that have to go, or to be loaded anew, each with the reason."""
+    loaded = facts.loaded(cable)
+    names = facts.outdated(cable)
+    gone = dict.fromkeys(
+        (name for name in names if name not in loaded), "the file has no such connection any more"
+    )
+    if _flushed(cable, facts):
+        why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
+        return dict.fromkeys(loaded, why) | gone
+    gone |= dict.fromkeys(
+        (name for name in names if name in loaded), "the file says something else of it now"
+    )
+    gone |= {
+        name: "the IKE SA of its Child SA is gone, and the peer has let go of it: load it anew"
+        for name, each in loaded.items()
+        if name not in gone and each.ike_of == ""
+    }
+    # pluto deletes a connection's IKE SA with it, whoever else's Child SAs are of it.
+    return gone | {
+        name: f"its Child SA is of the IKE SA of {each.ike_of}, which goes: load it anew"
+        for name, each in loaded.items()
+        if name not in gone and each.ike_of in gone
+    }
 
 
 def _flushed(cable: Cable, facts: Facts) -> bool:
