@@ -15,13 +15,14 @@ from typing import Protocol
 
 import sh
 
-from cablectl import host, libreswan, pluto
+from cablectl import host, libreswan
 from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.journal import Entry, Journal, held
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
 from cablectl.plan import COMMAND_LIMIT, Action, Phase, Plan, Step, teardown
+from cablectl.refusal import parse_refusal
 from cablectl.signals import handled, leave
 
 POLL = 0.5  # seconds between two looks at the Child SAs
@@ -204,7 +205,7 @@ def _no_child_sa(step: Step, logged: str) -> CablectlError:
     """Say why: from a negotiation in the foreground, or from what pluto logged since the start."""
     message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
     told = _asked_once_more(step.waits_for) if step.can_ask else ""
-    refusal = pluto.parse_refusal(told) or pluto.parse_refusal(logged)
+    refusal = parse_refusal(told) or parse_refusal(logged)
     if refusal:
         return CablectlError(
             f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]

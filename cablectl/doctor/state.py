@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from cablectl import offload as truth
-from cablectl import pluto, secret
+from cablectl import secret
 from cablectl.cable import Cable
 from cablectl.doctor import Finding, State, fail, ok, warn
 from cablectl.doctor.evidence import Ends
@@ -14,6 +14,7 @@ from cablectl.model import Mode, Vxlan
 from cablectl.offload import Report
 from cablectl.overlay import vxlan
 from cablectl.plan import connect
+from cablectl.refusal import parse_refusal
 from cablectl.status import CableState, GuardState, Verdict
 
 _BEGINNING = "added IKEv2 connection|established Child SA"  # of another attempt, in pluto's log
@@ -58,7 +59,7 @@ def negotiation(ends: Ends) -> Iterator[Finding]:
     """
     found: dict[str, Finding] = {}
     for name, logged in ends.logged.items():
-        refusal = pluto.parse_refusal(_last_attempt(logged))
+        refusal = parse_refusal(_last_attempt(logged))
         connections = ends.facts.connections if ends.facts else {}
         if refusal and not (name in connections and connections[name].up):
             state = State.FAIL if name in connections else State.WARN
