@@ -205,13 +205,9 @@ def test_a_host_without_a_cable(down: Lab) -> None:
     assert [gateway.snapshot() for gateway in down.gateways] == before
 
 
-@pytest.mark.parametrize(
-    "shape",
-    ["transport geneve v6", "tunnel v4 server"],
-)
-def test_nothing_fails_where_nothing_is_wrong(down: Lab, shape: str) -> None:
+def test_nothing_fails_on_another_overlay_over_ipv6(down: Lab) -> None:
     for gateway in down.gateways:
-        gateway.write(FILE, document(shape))
+        gateway.write(FILE, document("transport geneve v6"))
     try:
         connected(*down.gateways)
         for gateway in down.gateways:
