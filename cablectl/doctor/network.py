@@ -196,7 +196,9 @@ def peer(cable: Cable, ends: Ends) -> Iterator[Finding]:
         if port != wanted:
             yield ok("peer", f"{where} {_says(reply)}; the file has {wanted}")
         elif not reply.answer:
-            yield fail("peer", f"{where} {_says(reply)}", _remedy(cable, reply, ends))
+            silent = reply == Reply()
+            but = "".join(f", and UDP {each} is not" for each in _heard(ends) if silent)
+            yield fail("peer", f"{where} {_says(reply)}{but}", _remedy(cable, reply, ends))
         elif reply.answer == "NO_PROPOSAL_CHOSEN":
             what = f"it has no connection for {cable.local.address} yet"
             remedy = f"connect on {cable.remote.hostname}, with the same file"
@@ -213,6 +215,11 @@ def _not_asked(cable: Cable, ends: Ends) -> str:
     return "not asked: all that this host sends there is the cable's own"
 
 
+def _heard(ends: Ends) -> list[int]:
+    """Return the ports from which anything came back."""
+    return [port for port, each in ends.replies.items() if each.answer or each.refused]
+
+
 def _says(reply: Reply) -> str:
     if reply.answer:
         return f"answers IKE_SA_INIT with {reply.answer}"
@@ -226,6 +233,6 @@ def _remedy(cable: Cable, reply: Reply, ends: Ends) -> str:
         return f"start pluto on {cable.remote.hostname}, and see that it listens there"
     if reply.error:
         return f"is {cable.remote.hostname} up? See this host's firewall and routes as well"
-    if any(each.answer or each.refused for each in ends.replies.values()):
+    if _heard(ends):
         return "the peer is there: a firewall here, there or on the way drops this port"
     return f"is {cable.remote.hostname} up? Does a firewall here, there or on the way drop it?"

@@ -88,3 +88,4 @@ def score(causes: Iterable[str], record: Record) -> None:
     named = NAMED.keys() & broken
     record("broken hosts whose cause doctor names", f"{len(named)} of {len(broken)}")
     assert named == broken
+    assert len({NAMED[each] for each in named}) == len(named)  # no two in the same words

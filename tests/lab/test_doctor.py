@@ -25,7 +25,7 @@ from .cable import (
     torn_down,
 )
 from .doctor import Cause, Record, by, doctor, firewall, names, score
-from .gateways import Lab
+from .gateways import Gateway, Lab
 from .inject import send, vxlan
 from .rooms import until
 
@@ -47,20 +47,21 @@ def one_of_two(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def another_vni(lab: Lab) -> Iterator[None]:
-    """Have the peer's connect make its device anew: both ends encrypt, and neither is heard."""
-    c2 = lab.gateways[1]
+    """Both devices are new, as after the first connect: both ends encrypt, and neither is heard."""
+    c1, c2 = lab.gateways
     text = c2.read(FILE)
 
-    def remade(file: str) -> None:
-        c2.ip("link delete vxlan-tunnel")
-        c2.write(FILE, file)
-        connected(c2)
+    def remade(gateway: Gateway, file: str) -> None:
+        gateway.ip("link delete vxlan-tunnel")
+        gateway.write(FILE, file)
+        connected(gateway)
 
-    remade(f"{text}vxlan: {{vni: 2000}}\n")
+    remade(c1, text)
+    remade(c2, f"{text}vxlan: {{vni: 2000}}\n")
     try:
         yield
     finally:
-        remade(text)
+        remade(c2, text)
 
 
 @contextmanager
@@ -118,7 +119,7 @@ WHILE_UP = {
         firewall("udp dport 4500 drop", gateway=1),
         "fail",
         "peer",
-        ("172.18.0.7 UDP 4500 is silent", "the peer is there", "drops this port"),
+        ("172.18.0.7 UDP 4500 is silent, and UDP 500 is not", "drops this port"),
     ),
     "ESP dropped": Cause(
         firewall(ESP, gateway=1),
@@ -133,7 +134,13 @@ WHILE_UP = {
         ("connection 0 has no Child SA for what the local VTEP receives",),
     ),
     "peer on another VNI": Cause(
-        another_vni, "fail", "traffic", ("241.18.0.7 answers no ping", "the same VNI")
+        another_vni,
+        "fail",
+        "traffic",
+        (
+            "packets come in by the SAs, and vxlan-tunnel has received 0",
+            "has cluster2-worker the same VNI",
+        ),
     ),
     "clear text from others": Cause(
         attacked, "warn", "guard", ("has dropped 3 packets that came in clear text",)
