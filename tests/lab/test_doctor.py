@@ -34,13 +34,18 @@ pytestmark = pytest.mark.lab
 
 @contextmanager
 def one_of_two(lab: Lab) -> Iterator[None]:
-    """Take down the Child SA of the connection that doesn't have the IKE SA."""
-    c1 = lab.gateways[0]
+    """Take down the Child SA of the connection that doesn't have the IKE SA.
+
+    The peer's device is silent meanwhile: a packet of its own would bring the Child SA back.
+    """
+    c1, c2 = lab.gateways
     name = connections(c1)[0]
+    c2.run("sh", "-c", f"echo 1 >{NO_IPV6}")
     c1.whack("--terminate", "--name", name)
     try:
         yield
     finally:
+        c2.run("sh", "-c", f"echo 0 >{NO_IPV6}")
         c1.whack("--initiate", "--name", name)
         until(lambda: name in child_sas(c1), "the Child SA")
 
@@ -72,6 +77,7 @@ def attacked(lab: Lab) -> Iterator[None]:
     yield
 
 
+NO_IPV6 = "/proc/sys/net/ipv6/conf/vxlan-tunnel/disable_ipv6"
 VXLAN = "/proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter"
 TABLE = "inet cablectl_cluster2-172-18-0-7"
 FDB = "02:ca:ac:12:00:07 dev vxlan-tunnel dst 172.18.0.7 self permanent"
