@@ -61,8 +61,8 @@ def another_vni(lab: Lab) -> Iterator[None]:
         gateway.write(FILE, file)
         connected(gateway)
 
-    remade(c1, text)
     remade(c2, f"{text}vxlan: {{vni: 2000}}\n")
+    remade(c1, text)  # after the other, whose old device would still be heard
     try:
         yield
     finally:
