@@ -207,9 +207,10 @@ def test_a_host_without_a_cable(down: Lab) -> None:
         assert changes(old, gateway.snapshot()) == ""
 
 
-def test_nothing_fails_on_another_overlay_over_ipv6(down: Lab) -> None:
+@pytest.mark.parametrize("shape", ["transport geneve v6", "tunnel v4 server"])
+def test_nothing_fails_where_nothing_is_wrong(down: Lab, shape: str) -> None:
     for gateway in down.gateways:
-        gateway.write(FILE, document("transport geneve v6"))
+        gateway.write(FILE, document(shape))
     try:
         connected(*down.gateways)
         for gateway in down.gateways:
