@@ -15,13 +15,14 @@ from typing import Protocol
 
 import sh
 
-from cablectl import host, libreswan, pluto
+from cablectl import host, libreswan
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts import Facts
 from cablectl.journal import Entry, Journal, held
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
 from cablectl.plan import COMMAND_LIMIT, Action, Outcome, Phase, Plan, Step, teardown
+from cablectl.refusal import parse_refusal
 from cablectl.signals import handled, leave
 
 POLL = 0.5  # seconds between two looks at the Child SAs
@@ -60,7 +61,7 @@ def apply(lock: str, make_plan: Callable[[], Plan], progress: Progress, wait: fl
     """
     with handled(leave), held(lock, wait, progress.note) as journal:
         if journal.left:
-            progress.note(_cut_off(journal.left))
+            progress.note(f"an earlier {journal.left.cut_off}; going on from what is there")
         plan = make_plan()
         progress.begin(plan)
         if plan.needed:
@@ -72,13 +73,6 @@ def apply(lock: str, make_plan: Callable[[], Plan], progress: Progress, wait: fl
                 run.all_or_nothing(partial(_prove, make_plan))
         journal.end()
     return Outcome(plan)
-
-
-def _cut_off(left: Entry) -> str:
-    return (
-        f"an earlier {left.action} was cut off at step {left.number} of {left.total}"
-        f" ({left.phase}); going on from what is there"
-    )
 
 
 class _Runner:
@@ -212,7 +206,7 @@ def _no_child_sa(step: Step, logged: str) -> CablectlError:
     """Say why: from a negotiation in the foreground, or from what pluto logged since the start."""
     message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
     told = _asked_once_more(step.waits_for) if step.can_ask else ""
-    refusal = pluto.parse_refusal(told) or pluto.parse_refusal(logged)
+    refusal = parse_refusal(told) or parse_refusal(logged)
     if refusal:
         return CablectlError(
             f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]

@@ -9,7 +9,7 @@ from cablectl import guard, overlay, pluto, xfrm
 from cablectl.cable import Cable
 from cablectl.guard import Guard
 from cablectl.libreswan import Version
-from cablectl.model import IANA_VXLAN_PORT, AnyAddress, Overlay
+from cablectl.model import IANA_VXLAN_PORT, Overlay
 from cablectl.offload import MODULES, Nic
 from cablectl.overlay import network
 from cablectl.pluto import LoadedConnection, Shunt, selectors
@@ -67,7 +67,7 @@ class Stray(Struct, frozen=True):
     """
 
     id: str
-    gateway: AnyAddress
+    gateway: str
     fdb: frozenset[tuple[str, str]] = frozenset()
     neighbours: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[network.Route] = frozenset()

@@ -1,5 +1,6 @@
 """Files that a person names: read whole, or written whole, never over one that is there."""
 
+import io
 import os
 import stat
 import sys
@@ -63,4 +64,30 @@ def write(name: str, text: str) -> None:
         with Path(name).open("x", encoding="utf-8") as file:  # whatever came in between
             file.write(text)
     except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from None
+        raise _not_written(name, error) from None
+
+
+def write_archive(name: str, members: dict[str, str]) -> None:
+    """Write texts to a new .tar.gz that its owner alone can read; UsageError as `write`."""
+    import tarfile
+
+    folder = Path(name).name.partition(".")[0]
+    new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with (
+            os.fdopen(os.open(name, new, 0o600), "wb") as file,
+            tarfile.open(fileobj=file, mode="w:gz") as archive,
+        ):
+            for member, text in members.items():
+                content = text.encode()
+                info = tarfile.TarInfo(f"{folder}/{member}")
+                info.size, info.mode = len(content), 0o600
+                archive.addfile(info, io.BytesIO(content))
+    except OSError as error:
+        raise _not_written(name, error) from None
+
+
+def _not_written(name: str, error: OSError) -> UsageError:
+    if isinstance(error, FileExistsError):
+        return UsageError(f"{name}: there is one already", hint="remove it first")
+    return UsageError(f"{name}: {error.strerror}")

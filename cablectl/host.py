@@ -277,7 +277,7 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         plain,
         pluto=Pluto.RUNNING if status else _startable(),
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
-        service_port=_service_port(),
+        service_port=service_port(),
         algorithms=algorithms,
         unknown_algorithms=unknown,
         connections=status.connections if status else {},
@@ -330,7 +330,8 @@ def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
         yield (f"{secret.MAIN_FILE} doesn't include ours", f"add this line to it: {included}")
 
 
-def _service_port() -> int | None:
+def service_port() -> int | None:
+    """Return which UDP port the name vxlan stands for here, if any."""
     import socket  # 2 ms that no dry run needs
 
     try:

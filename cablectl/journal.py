@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import DecodeError, Struct, json
 
@@ -30,6 +31,11 @@ class Entry(Struct, frozen=True):
     phase: str
     argv: Argv
     undo: tuple[Argv, ...] = ()
+
+    @property
+    def cut_off(self) -> str:
+        """How far a run came that didn't end."""
+        return f"{self.action} was cut off at step {self.number} of {self.total} ({self.phase})"
 
 
 class Journal:
@@ -54,6 +60,43 @@ class Journal:
     def end(self) -> None:
         """Forget it all: what was begun is finished, or undone."""
         self._path.unlink(missing_ok=True)
+
+
+class Left(NamedTuple):
+    """What is in the directory of a cable: whose lock, whether it is held, and the last entry."""
+
+    cable: str
+    pid: int | None
+    held: bool
+    entry: Entry | None
+
+
+def found() -> Iterator[Left]:
+    """Yield what there is of every cable; nothing waits for this.
+
+    A lock is known as held by asking to share it, for an instant: whoever wants it then asks again.
+    """
+    with suppress(OSError):
+        names = sorted({file.stem for file in DIRECTORY.iterdir()})
+        for name in names:
+            lock = DIRECTORY / f"{name}.lock"
+            entry = _last(DIRECTORY / f"{name}.journal")
+            yield Left(name, *_holder(lock), entry)
+
+
+def _holder(path: Path) -> tuple[int | None, bool]:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None, False
+    try:
+        pid = os.pread(file, 20, 0).decode(errors="replace")
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(pid) if pid.isdecimal() else None, True
+    finally:
+        os.close(file)
+    return int(pid) if pid.isdecimal() else None, False
 
 
 @contextmanager

@@ -34,13 +34,28 @@ def to_load(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def has_esp(module: str) -> bool:
     """Tell whether ESP (esp4, esp6) is there or can be loaded."""
-    if has_module(module) or can_load(module):
-        return True
-    symbol = "esp_init_state" if module == "esp4" else "esp6_init_state"
-    try:  # built in, on a host without /lib/modules, such as a container
-        return re.search(rf"\b{symbol}\b", Path("/proc/kallsyms").read_text()) is not None
+    return has_module(module) or can_load(module) or has_code(module)
+
+
+# A function of each, by which one that is built in is known where nothing else tells.
+_FUNCTIONS = {
+    "esp4": "esp_init_state",
+    "esp6": "esp6_init_state",
+    "vxlan": "vxlan_xmit",
+    "geneve": "geneve_xmit",
+    "ip_gre": "ipgre_xmit",
+    "ip6_gre": "ip6gre_tunnel_xmit",
+    "nf_tables": "nft_do_chain",
+}
+
+
+def has_code(module: str) -> bool:
+    """Tell whether it is built in, on a host without /lib/modules, such as a container."""
+    try:
+        symbols = Path("/proc/kallsyms").read_text()
     except OSError:
         return False
+    return re.search(rf"\b{_FUNCTIONS[module]}\b", symbols) is not None
 
 
 def nic(device: str) -> Nic:

@@ -1,4 +1,4 @@
-"""pluto's log from a moment on: the file that it writes, or else the journal. Read-only."""
+"""pluto's log, whole or from a moment on: the file that it writes, or the journal. Read-only."""
 
 import re
 import time
@@ -9,33 +9,42 @@ from cablectl import probe
 PID = Path("/run/pluto/pluto.pid")
 CONFIG = Path("/etc/ipsec.conf")
 MAX_READ = 1 << 20  # bytes, the last ones
+MAX_LINES = "5000"  # of the journal, the last ones
 
 
 class PlutoLog:
-    """What pluto says from the moment this is made; nothing where it can't be had."""
+    """What pluto says from the moment this is made; nothing where it can't be had.
 
-    def __init__(self) -> None:
-        self._since = time.time()
+    Or what it said before as well, each line with its time.
+    """
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self._since = None if whole else time.time()
         self._file = _file()
-        self._begin = _size(self._file)
+        self._begin = 0 if whole else _size(self._file)
 
-    def about(self, name: str, address: str) -> str:
+    def about(self, name: str, address: str = "") -> str:
         """Return the lines about a connection, or about packets from an address."""
-        marks = (f'"{name}"', f"packet from {address}:", f"packet from [{address}]:")
-        lines = self._read().splitlines()
+        marks = [f'"{name}"']
+        marks += [f"packet from {address}:", f"packet from [{address}]:"] if address else []
+        lines = self.read().splitlines()
         return "\n".join(line for line in lines if any(mark in line for mark in marks))
 
-    def _read(self) -> str:
+    def read(self) -> str:
+        """Return the last of it."""
         if self._file is None:
-            return probe.if_any(
-                "journalctl", "-u", "ipsec", "-o", "cat", "--since", f"@{self._since:.0f}"
-            )
+            return probe.if_any("journalctl", "-u", "ipsec", *self._entries())
         try:
             with self._file.open("rb") as file:
                 file.seek(max(self._begin, _size(self._file) - MAX_READ))
                 return file.read().decode(errors="replace")
         except OSError:
             return ""
+
+    def _entries(self) -> tuple[str, ...]:
+        if self._since is None:
+            return ("-o", "short-iso", "-n", MAX_LINES)
+        return ("-o", "cat", "--since", f"@{self._since:.0f}")
 
 
 def _file() -> Path | None:

@@ -114,6 +114,9 @@ _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
 _ESP = r'^(?:\d{3} )?"(?P<name>[^"]+)":   ESP algorithms: (?P<esp>[^\n]+)$'
 _ALGORITHM = r"^\t(?P<algorithm>\S+)$"
+_INTERFACE = (
+    r"(?:\d{3} )?interface \S+ (?:UDP )?(?P<address>\S+?):(?:UDP/)?(?P<port>\d{1,5})(?: |$)"
+)
 _SHUNT = (
     r"^(?:\d{3} )?(?P<source>[\da-fA-F.:]+/\d{1,3})\S* -\w+->"
     r" (?P<destination>[\da-fA-F.:]+/\d{1,3})\S* => %(?P<policy>\w+)\s"
@@ -193,6 +196,12 @@ def parse_ike(status: str) -> dict[str, Ike]:
     return found
 
 
+def parse_listening(status: str) -> tuple[str, ...]:
+    """Return where pluto hears IKE, as ADDRESS:PORT, by what `--status` prints."""
+    found = (re.match(_INTERFACE, line) for line in status.splitlines())
+    return tuple(f"{each['address']}:{each['port']}" for each in found if each)
+
+
 def parse_parents(status: str) -> dict[str, str]:
     """Return which connection has the IKE SA of a connection's newest Child SA; empty: none has."""
     stories = list(_lines(_STORY, status))
@@ -228,59 +237,6 @@ def _lines(pattern: str, text: str) -> Iterator[re.Match[str]]:
 
 def _spi(digits: str) -> str:
     return f"0x{digits:>08}"
-
-
-class Refusal(Struct, frozen=True):
-    """Why a negotiation failed: in words, what to do, and pluto's own line."""
-
-    reason: str
-    remedy: str
-    line: str
-
-
-_REFUSALS = (
-    (
-        r"AUTHENTICATION_FAILED|authentication failed",
-        "authentication failed",
-        "is the pre-shared key the same at both ends?",
-    ),
-    (
-        r"no suitable connection found",
-        "the peer asks for another connection than ours",
-        "do both ends have the same file?",
-    ),
-    (
-        r"NO_PROPOSAL_CHOSEN",
-        "the peer accepts none of our proposals, or has no such connection",
-        "has the peer run connect, with the same file? Does one end have Libreswan 4, the other 5"
-        " or strongSwan? Then the file needs esn, maybe pfs_group (docs/libreswan.md)",
-    ),
-    (
-        r"TS_UNACCEPTABLE|compatible Traffic Selectors",
-        "the peer has other traffic selectors",
-        "are mode, overlay, its port and the subnets the same at both ends?",
-    ),
-    (
-        r"cannot identify ourselves",
-        "pluto has neither of the connection's addresses",
-        "is it this host's address (`ip address`)? Then: ipsec whack --listen",
-    ),
-    (r"need --listen", "pluto doesn't listen", "ipsec whack --listen"),
-    (
-        r"Function not implemented|netlink response for Add SA",
-        "the kernel took no SA",
-        "does this kernel have ESP and the ciphers of ipsec.esp?",
-    ),
-)
-
-
-def parse_refusal(output: str) -> Refusal | None:
-    """Return why a negotiation failed, by what pluto printed or logged; None if it doesn't say."""
-    for line in output.splitlines():
-        for pattern, reason, remedy in _REFUSALS:
-            if re.search(pattern, line):
-                return Refusal(reason, remedy, line)
-    return None
 
 
 def selectors(connection: Connection) -> Selectors:

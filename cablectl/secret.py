@@ -17,6 +17,8 @@ from cablectl.model import PskFile
 
 DIRECTORY = "/etc/ipsec.d"
 MAIN_FILE = "/etc/ipsec.secrets"
+MASK = "***"
+SHORTEST = 4  # bytes; what is shorter may as well be any word
 LINE_ENDS = b"\r\n"  # an editor's, no part of the key
 MAX_KEY = 900  # bytes: pluto takes lines of up to 2047, and logs the rest (docs/libreswan.md)
 
@@ -58,6 +60,29 @@ def ids(files: Iterable[str]) -> frozenset[str]:
 def key(raw: bytes) -> bytes:
     """Return the key that a file or a variable holds."""
     return raw.translate(None, LINE_ENDS)
+
+
+def masked(text: str, key: bytes) -> str:
+    """Return a text without a key, as its file or pluto's have it; one too short is no key."""
+    written = (key.decode(errors="replace"), key.hex())
+    for each in written if len(key) >= SHORTEST else ():
+        text = text.replace(each, MASK)
+    return text
+
+
+# What of pluto's log may be a key: what it says of a line of its secrets, or of PSK; hex, also
+# without its beginning, as in the rest of a line that was too long (docs/libreswan.md).
+_MAYBE_KEYS = re.compile(r"(\bline \d+:|\bPSK\b).*|(\b0[xX])[\da-fA-F]+|\b[\da-fA-F]{32,}\b")
+
+
+def masked_log(text: str) -> str:
+    """Return pluto's log without what may be a key."""
+    return _MAYBE_KEYS.sub(_mask, text)
+
+
+def _mask(found: re.Match[str]) -> str:
+    begin, hexadecimal = found.groups()
+    return f"{begin} {MASK}" if begin else f"{hexadecimal or ''}{MASK}"
 
 
 def content(cable: Cable, psk: bytes) -> bytes:

@@ -36,9 +36,9 @@ def report_of_all() -> Report:
             "pluto isn't running, so this host's cables can't be told",
             hint="start it, or name the cable's file",
         )
-    links = _links() if found else {}
+    devices = links() if found else {}
     why = "pluto has none of its connections" if status else "pluto isn't running"
-    states = list(_traced(found, links))
+    states = list(_traced(found, devices))
     states += [state.unknown(f"{CABLE}{each}", Verdict.DOWN, why) for each in forgotten]
     return _report(states)
 
@@ -66,11 +66,13 @@ def _report(states: list[CableState]) -> Report:
     return Report(version=1, time=time.time(), cables=cables)
 
 
-def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> Iterator[CableState]:
+def _traced(
+    found: dict[str, tuple[Connection, ...]], devices: traces.Links
+) -> Iterator[CableState]:
     """Yield the states of the cables of these names; those alike, as one file has them, at once."""
     alike: dict[tuple[object, ...], list[Cable]] = {}
     for name, connections in found.items():
-        cable = traces.cable(name, connections, links)
+        cable = traces.cable(name, connections, devices)
         if cable is None:
             why = "its connections aren't such as cablectl makes, or not all are there"
             yield state.unknown(name, Verdict.FOREIGN, why)
@@ -85,6 +87,7 @@ def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> It
             yield state.of(cable, replace(its_own, algorithms=None), now)
 
 
-def _links() -> traces.Links:
+def links() -> traces.Links:
+    """Return all devices by name."""
     listed = probe.json("ip", "-N", "-d", "-j", "address")
     return {link["ifname"]: host.link_of(link) for link in listed if "ifname" in link}

@@ -158,7 +158,7 @@ def _strays(
         remote = str(vtep(address, first.vtep_network).ip)
         yield Stray(
             id=min(ids, default=dashed(address)),
-            gateway=address,
+            gateway=gateway,
             fdb=frozenset(fdb[gateway]),
             neighbours=frozenset(neighbours[remote]),
             routes=frozenset(routes[remote]),

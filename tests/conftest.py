@@ -15,7 +15,13 @@ settings.load_profile("cablectl")
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-CHANGERS = ("bridge", "ethtool", "ip", "ipsec", "modprobe", "nft", "pidof", "systemctl")
+IPTABLES = [
+    f"{kind}-save" for kind in ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
+]
+CHANGERS = (
+    *("bridge", "ethtool", "ip", "ipsec", "journalctl", "modprobe", "nft", "pidof", "ss"),
+    *("systemctl", *IPTABLES),
+)
 
 
 @pytest.fixture(autouse=True)

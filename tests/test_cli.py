@@ -37,7 +37,18 @@ def test_version_and_module() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "plan", "connect", "teardown", "status", "verify", "offload", "import", "secret new"],
+    [
+        "init",
+        "plan",
+        "connect",
+        "teardown",
+        "status",
+        "verify",
+        "doctor",
+        "offload",
+        "import",
+        "secret new",
+    ],
 )
 def test_help_has_an_example(command: str) -> None:
     done = run(*command.split(), "--help")

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,29 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "new").read_text() == "text"
     with pytest.raises(UsageError, match="No such file"):
         files.write(str(tmp_path / "no" / "new"), "text")
+
+
+class TestArchive:
+    def test_it_is_whole_and_its_owners_alone(self, tmp_path: Path) -> None:
+        old = os.umask(0)
+        try:
+            files.write_archive(str(tmp_path / "report.tar.gz"), {"a.txt": "ä\n", "b.json": "{}"})
+        finally:
+            os.umask(old)
+        assert (tmp_path / "report.tar.gz").stat().st_mode & 0o777 == 0o600
+        with tarfile.open(tmp_path / "report.tar.gz") as archive:
+            assert archive.getnames() == ["report/a.txt", "report/b.json"]
+            member = archive.extractfile("report/a.txt")
+            assert member
+            assert member.read().decode() == "ä\n"
+
+    def test_never_over_one_that_is_there(self, tmp_path: Path) -> None:
+        (tmp_path / "there").write_text("old")
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+        for name in ("there", "link"):
+            with pytest.raises(UsageError, match=f"{name}: there is one already"):
+                files.write_archive(str(tmp_path / name), {"a": "b"})
+        assert (tmp_path / "there").read_text() == "old"
+        assert not (tmp_path / "elsewhere").exists()
+        with pytest.raises(UsageError, match="No such file"):
+            files.write_archive(str(tmp_path / "no" / "new"), {"a": "b"})

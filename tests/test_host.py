@@ -71,7 +71,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(kernel, "has_module", lambda name: name in ("xfrm_user", "esp4"))
     monkeypatch.setattr(kernel, "can_load", lambda name: False)
-    monkeypatch.setattr(host, "_service_port", lambda: None)
+    monkeypatch.setattr(host, "service_port", lambda: None)
     monkeypatch.setattr(host, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1")
     monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(secret, "MAIN_FILE", str(tmp_path / "main"))

@@ -158,3 +158,38 @@ def test_what_could_not_be_undone_stays_on_record(cable: Cable, commands: Comman
     with held(cable.bundle, 1, nobody) as log:
         assert log.left
         assert log.left.argv == ("/bin/false",)
+
+
+class TestFound:
+    """What somebody else sees of it, without taking anything."""
+
+    def test_nothing(self) -> None:
+        assert list(journal.found()) == []
+
+    def test_one_that_is_at_work(self, tmp_path: Path) -> None:
+        with other(tmp_path / "began") as process:
+            (left,) = journal.found()
+            assert (left.cable, left.pid, left.held) == ("x", process.pid, True)
+            assert left.entry
+            assert left.entry.cut_off == "connect was cut off at step 2 of 3 (add)"
+
+    def test_what_killed_ones_left(self) -> None:
+        journal.DIRECTORY.mkdir()
+        (journal.DIRECTORY / "a.lock").write_text("4711")
+        (journal.DIRECTORY / "b.lock").write_bytes(b"\xff\n")
+        (journal.DIRECTORY / "c.journal").write_text("not an entry\n")
+        found = [(each.cable, each.pid, each.held, each.entry) for each in journal.found()]
+        assert found == [
+            ("a", 4711, False, None),
+            ("b", None, False, None),
+            ("c", None, False, None),
+        ]
+        assert sorted(file.name for file in journal.DIRECTORY.iterdir()) == [
+            *("a.lock", "b.lock", "c.journal")
+        ]
+
+    def test_looking_doesnt_keep_anybody_out(self) -> None:
+        with held("x", 1, nobody):
+            assert [each.held for each in journal.found()] == [True]
+        with held("x", 0, nobody):
+            pass

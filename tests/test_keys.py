@@ -351,3 +351,11 @@ class TestNew:
         done = run("secret", "new", "/proc/cablectl/psk")
         assert done.returncode == 3
         assert done.stderr.startswith("cablectl: /proc/cablectl/psk: ")
+
+
+def test_the_key_for_who_has_to_hide_it(this: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert keys.read(this.cable.ipsec.psk).raw == KEY.encode()
+    this.psk.unlink()
+    assert keys.read(this.cable.ipsec.psk).raw == b""
+    monkeypatch.setenv("CABLE_PSK", f"{KEY}\n")
+    assert keys.read(PskEnv("CABLE_PSK")).raw == KEY.encode()

@@ -78,3 +78,13 @@ def test_nothing_where_it_cannot_be_had(written: Path) -> None:
     since = PlutoLog()
     written.unlink()
     assert since.about("x", "172.18.0.7") == ""
+
+
+def test_the_whole_of_it_as_well(written: Path, fp: FakeProcess) -> None:
+    whole = PlutoLog(whole=True)
+    assert whole.read() == BEFORE
+    written.write_text(BEFORE + SINCE)
+    assert whole.about("x") == "\n".join([BEFORE.strip(), SINCE.splitlines()[0]])
+    log.CONFIG.unlink()
+    fp.register("journalctl -u ipsec -o short-iso -n 5000".split(), stdout="all\n")
+    assert PlutoLog(whole=True).read() == "all\n"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cablectl import pluto
 from cablectl.pluto import Ike
+from cablectl.refusal import parse_refusal
 from tests.test_pluto import NAMES, States, blocks
 
 RELEASES = ("4.10", "5.2")
@@ -71,7 +72,7 @@ def test_what_is_up_has_its_whole_line(status: str, traffic: str) -> None:
         whole = rf'#\d+: "{re.escape(name)}"[^"\n]*, type=ESP, add_time=\d+, inBytes=\d+, out'
         assert re.search(whole, traffic)
     for each in parsed.connections.values():
-        assert each.up == bool(each.child_sas)
+        assert each.up == (bool(each.child_sas) and each.ike_of != "")
         assert all(sa.bytes_in >= 0 and sa.serial >= 0 for sa in each.child_sas)
 
 
@@ -86,7 +87,7 @@ def test_no_cable_is_found_that_cannot_be_told(status: str, traffic: str) -> Non
 @given(st.text(), st.text())
 def test_any_text(status: str, traffic: str) -> None:
     assert not pluto.parse(status, traffic).connections
-    pluto.parse_refusal(status)
+    parse_refusal(status)
 
 
 @pytest.mark.parametrize("release", RELEASES)

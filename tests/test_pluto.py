@@ -7,6 +7,7 @@ import pytest
 
 from cablectl import pluto
 from cablectl.pluto import Ike, Selectors, Shunt, Side
+from cablectl.refusal import parse_refusal
 from tests.conftest import load
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -193,11 +194,11 @@ def test_only_esp_counts() -> None:
 def test_the_reason_of_a_refusal() -> None:
     # The one for whom the keys differ; the capture of 4.10 has no refusal.
     text = (CAPTURES / "libreswan-5.2.txt").read_text().partition("##### wrong PSK")[2]
-    refusal = pluto.parse_refusal(text)
+    refusal = parse_refusal(text)
     assert refusal
     assert refusal.reason == "authentication failed"
     assert "AUTHENTICATION_FAILED" in refusal.line
-    assert pluto.parse_refusal("#2: retransmission; will wait 1 seconds") is None
+    assert parse_refusal("#2: retransmission; will wait 1 seconds") is None
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_the_reason_of_a_refusal() -> None:
     ],
 )
 def test_every_reason_has_words_and_a_way_out(line: str, reason: str) -> None:
-    refusal = pluto.parse_refusal(f"181 before\n{line}\nafter")
+    refusal = parse_refusal(f"181 before\n{line}\nafter")
     assert refusal
     assert reason in refusal.reason
     assert refusal.line == line
@@ -303,3 +304,32 @@ def test_an_ike_port_that_was_not_told_is_plutos_to_choose() -> None:
     other = Side("172.18.0.7", 500, "10.45.0.0/16", None, None)
     assert pluto.same(Selectors(side, side), Selectors(untold, side))
     assert not pluto.same(Selectors(side, side), Selectors(side, other))
+
+
+@pytest.mark.parametrize("release", ["4.10", "5.2"])
+def test_where_it_listens(release: str) -> None:
+    status = blocks(release, "ipsec whack --status")[0]
+    ports = ("127.0.0.1:4500", "127.0.0.1:500", "172.18.0.8:4500", "172.18.0.8:500")
+    assert pluto.parse_listening(status) == ports
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["000 interface eth0 UDP [2001:db8::8]:500", "interface eth0 [2001:db8::8]:UDP/500 (NAT)"],
+)
+def test_where_it_listens_by_ipv6(line: str) -> None:
+    assert pluto.parse_listening(line) == ("[2001:db8::8]:500",)
+
+
+def test_of_several_reasons_the_most_telling() -> None:
+    """What 5.2 logged with a peer in tunnel mode: the reason, then what follows from it."""
+    logged = (
+        '"x" #2: policy dictates Transport Mode, but peer requested Tunnel Mode\n'
+        '"x" #2: CHILD SA failed: NO_PROPOSAL_CHOSEN\n'
+        '"x" #3: policy dictates Transport Mode, but peer requested Tunnel Mode\n'
+        '"x" #4: responding to CREATE_CHILD_SA message with encrypted notification TS_UNACCEPTABLE'
+    )
+    refusal = parse_refusal(logged)
+    assert refusal
+    assert refusal.reason == "one end is in transport mode, the other in tunnel mode"
+    assert refusal.line == logged.splitlines()[2]

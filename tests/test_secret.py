@@ -86,3 +86,34 @@ def test_no_line_is_longer_than_pluto_reads(shape: str) -> None:
 def test_a_path_is_no_option(cable: Cable) -> None:
     odd = from_file(cable, Path("/-n; echo $(id)"))
     assert secret.write(odd)[-3:-1] == ("/-n; echo $(id)", "/")
+
+
+def test_a_key_is_masked_in_every_form() -> None:
+    key = b"correct horse"
+    text = f"a {key.decode()} b 0x{key.hex()} c"
+    assert secret.masked(text, key) == "a *** b 0x*** c"
+    assert secret.masked("a word", b"a") == "a word"  # or nothing could be read any more
+    assert secret.masked("a word", b"") == "a word"
+
+
+def test_plutos_log_is_masked_where_a_key_could_be() -> None:
+    log = (
+        '"x" #1: {ESPinUDP=>0xd5ef3171 <0x279bb8e9 xfrm=AES_GCM}\n'
+        'line 3: PSK "correct horse" is malformed\n'
+        "| PSK 0x00ff secret\n"
+        "policy: IKEv2+PSK+ENCRYPT;\n"
+        f'"/etc/ipsec.secrets" line 4: malformed: {b"correct horse".hex() * 2}\n'
+        f"| {b'correct horse'.hex() * 2} is the rest of it\n"
+        "initiator SPI f00dfacef00dface\n"
+        "UPSKILL"
+    )
+    assert secret.masked_log(log) == (
+        '"x" #1: {ESPinUDP=>0x*** <0x*** xfrm=AES_GCM}\n'
+        "line 3: ***\n"
+        "| PSK ***\n"
+        "policy: IKEv2+PSK ***\n"
+        '"/etc/ipsec.secrets" line 4: ***\n'
+        "| *** is the rest of it\n"
+        "initiator SPI f00dfacef00dface\n"
+        "UPSKILL"
+    )

@@ -1,7 +1,5 @@
 """Peers that go: from the file, from the command line, or from one name to another."""
 
-from ipaddress import ip_address
-
 from msgspec.structs import replace
 
 from cablectl import guard, render, shares
@@ -145,7 +143,7 @@ class TestTeardownOfOnePeer:
 
 
 def test_strays_of_a_dry_run() -> None:
-    stray = Stray(id="x", gateway=ip_address("172.18.0.9"))
+    stray = Stray(id="x", gateway="172.18.0.9")
     facts = (connected(CABLES[1], BLANK, 1408, strays=(stray,)),)
     plan = teardown.plan(CABLES[1:], facts, narrowed=True)
     assert "# not needed (other peers need it): ip link delete" in render.as_script(plan)

@@ -9,6 +9,7 @@ from cablectl import __version__, render
 from cablectl.cli import (
     completion,
     connect,
+    doctor,
     import_,
     init,
     offload,
@@ -38,6 +39,7 @@ app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(conne
 app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
 app.command("status", epilog="Example: sudo cablectl status")(status.status)
 app.command("verify", epilog="Example: sudo cablectl verify cable.yaml --size-sweep")(verify.verify)
+app.command("doctor", epilog="Example: sudo cablectl doctor cable.yaml")(doctor.doctor)
 app.command("offload", epilog="Example: sudo cablectl offload cable.yaml")(offload.offload)
 app.command(
     "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"

@@ -110,7 +110,7 @@ def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> 
     facts = host.dry_facts_of(these.cables, release)
     if action is Action.CONNECT:
         return facts
-    others = tuple(Stray(id=each.id, gateway=each.remote_host) for each in these.others)
+    others = tuple(Stray(id=each.id, gateway=str(each.remote_host)) for each in these.others)
     return tuple(
         connected(cable, its, its.path_mtu, strays=others)
         for cable, its in zip(these.cables, facts, strict=True)

@@ -13,7 +13,7 @@ from cablectl.model import Mode
 from cablectl.plan import Action, Outcome, Phase, Plan
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 JSON_VERSION = 1
 
@@ -206,6 +206,15 @@ def console(stream: TextIO) -> "Console":
     from rich.console import Console
 
     return Console(file=stream, highlight=False)
+
+
+def draw(stream: TextIO, *what: "RenderableType") -> None:
+    """Print what rich draws, without the blanks with which it fills each line."""
+    to = console(stream)
+    with to.capture() as drawn:
+        to.print(*what, sep="\n")
+    for line in drawn.get().splitlines():
+        print(line.rstrip(), file=stream)
 
 
 def _has_colour(stream: TextIO) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from msgspec import json
 
 from cablectl.model import Mode
-from cablectl.render import console
+from cablectl.render import draw
 from cablectl.status import CableState, ChildSa, ConnectionState, OverlayState, Report, Verdict
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ def as_line(cable: CableState) -> str:
 
 def print_table(report: Report, stream: TextIO) -> None:
     """Print the report for a person."""
-    to = console(stream)
-    with to.capture() as drawn:
-        to.print(as_table(report))
-    for line in drawn.get().splitlines():  # rich fills each to the end of its column
-        print(line.rstrip(), file=stream)
+    draw(stream, as_table(report))
 
 
 def as_table(report: Report) -> "RenderableType":

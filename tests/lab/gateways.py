@@ -48,7 +48,8 @@ FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first `gre` link, loads a module, which puts its fallback
 # device into every namespace: no teardown can take that away.
 FALLBACK = re.compile("(gre|gretap|erspan|ip6gre|ip_vti|ip6_vti|tunl|ip6tnl|sit)0")
-COUNTERS = re.compile("^\t(anti-replay| ).*\n", re.MULTILINE)  # sequence numbers of a state
+# Of a state: sequence numbers, and when it was used.
+COUNTERS = re.compile("^\t(anti-replay|lastused| ).*\n", re.MULTILINE)
 LARVAL = "spi 0x00000000 "  # of a packet that waits for an SA; the kernel drops it after 30 s
 
 

@@ -1,0 +1,255 @@
+"""Hosts on which no cable comes up, or a deaf one: `doctor` names the cause of each."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from cablectl import libreswan, secret
+from tests.conftest import load
+from tests.documents import document
+
+from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
+from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score
+from .gateways import Gateway, Lab
+from .rooms import PROGRAM, until
+from .traffic import changes
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def down(lab: Lab) -> Lab:
+    """Two gateways with file and key, and without a cable: each test leaves them so."""
+    for gateway in lab.gateways:
+        prepare(gateway)
+    return lab
+
+
+ROUTE = "default via 172.18.255.254"
+# A link that was down has no routes any more, and no IPv6 address.
+BACK = f"ip link set eth0 up; ip route add {ROUTE}; ip address add 2001:db8::7/64 dev eth0 nodad"
+HOLDS = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind"
+
+
+@contextmanager
+def taken(lab: Lab) -> Iterator[None]:
+    """Have another program hold the overlay's port."""
+    c1 = lab.gateways[0]
+    program = f"{HOLDS}(('', 4789)); print(flush=True); time.sleep(99)"
+    with c1.popen(sys.executable, "-c", program) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@contextmanager
+def dead(lab: Lab) -> Iterator[None]:
+    lab.gateways[0].kill_pluto()
+    try:
+        yield
+    finally:
+        lab.gateways[0].start_pluto()
+
+
+@contextmanager
+def refusing(lab: Lab) -> Iterator[None]:
+    lab.gateways[1].stop_pluto()
+    try:
+        yield
+    finally:
+        lab.gateways[1].start_pluto()
+
+
+@contextmanager
+def cut_off(lab: Lab) -> Iterator[None]:
+    """Kill a connect that waits for the peer."""
+    with lab.gateways[0].popen(PROGRAM, "connect", FILE) as process:
+        assert process.stderr
+        next(line for line in process.stderr if "] wait: " in line)
+        process.kill()
+    try:
+        yield
+    finally:
+        torn_down(lab.gateways[0])
+
+
+@contextmanager
+def named_port(lab: Lab) -> Iterator[None]:
+    prepare(lab.gateways[0], "proposal")
+    try:
+        yield
+    finally:
+        prepare(lab.gateways[0])
+
+
+def refused(change: Callable[[Gateway], None]) -> Breaker:
+    """Have both connect, after a change at the peer with which they can't agree."""
+
+    @contextmanager
+    def broken(lab: Lab) -> Iterator[None]:
+        c1, c2 = lab.gateways
+        change(c2)
+        with c1.popen(PROGRAM, "connect", FILE, "--timeout", "8") as waiting:
+            assert run(c2, "connect", FILE, "--timeout", "5").returncode == 1
+            waiting.communicate(timeout=120)
+            assert waiting.returncode == 1
+        try:
+            yield
+        finally:
+            prepare(c2)
+
+    return broken
+
+
+def another_key(gateway: Gateway) -> None:
+    prepare(gateway, psk="another key than that of the other end")
+
+
+def another_port(gateway: Gateway) -> None:
+    gateway.write(FILE, gateway.read(FILE) + "vxlan: {port: 4790}\n")
+
+
+OTHER = "vxlan0 type vxlan id 1000 dstport 4789 local 172.18.0.8"
+
+# To the gateway's programs the kernel is then one without modules, and without ESP.
+NO_MODULES = (
+    "mount -t tmpfs none /sys/module && mount -t tmpfs none /lib/modules"
+    " && mount --bind /dev/null /proc/kallsyms"
+)
+
+WHILE_DOWN = {
+    "no ESP": Cause(
+        by(NO_MODULES, "umount /sys/module /lib/modules /proc/kallsyms"),
+        "fail",
+        "kernel",
+        (" has no esp4, loaded, built in or to be loaded", "CONFIG_INET_ESP", "apt install"),
+    ),
+    "wrong PSK": Cause(
+        refused(another_key),
+        "warn",
+        "negotiation",
+        ("authentication failed", "is the pre-shared key the same at both ends?"),
+        (0, 1),
+    ),
+    "wrong selectors": Cause(
+        refused(another_port),
+        "warn",
+        "negotiation",
+        ("the peer has other traffic selectors", "overlay, its port"),
+        (0, 1),
+    ),
+    "peer down": Cause(
+        by("ip link set eth0 down", BACK, gateway=1),
+        "fail",
+        "peer",
+        ("172.18.0.7 UDP 4500", "is cluster2-worker up?"),
+    ),
+    "peer's pluto dead": Cause(
+        refusing,
+        "fail",
+        "peer",
+        ("172.18.0.7 UDP 4500 refuses", "start pluto on cluster2-worker"),
+    ),
+    "pluto dead": Cause(dead, "fail", "pluto", ("pluto isn't running", "systemctl start ipsec")),
+    "no default route": Cause(
+        by(
+            "ip route delete default; ip route delete 172.18.0.0/16",
+            f"ip route add 172.18.0.0/16 dev eth0 src 172.18.0.8; ip route add {ROUTE}",
+        ),
+        "fail",
+        "route",
+        ("no route from 172.18.0.8 to 172.18.0.7: RTNETLINK answers: Network is unreachable",),
+    ),
+    "VXLAN port taken": Cause(
+        taken, "fail", "ports", ("UDP 4789, the overlay's, is held by python", "PID", "stop it")
+    ),
+    "clear-text overlay of someone else": Cause(
+        by(f"ip link add {OTHER}", "ip link delete vxlan0"),
+        "fail",
+        "clear text",
+        ("vxlan0 is a vxlan with the cable's own VNI 1000, port 4789", "take another VNI"),
+    ),
+    "service name missing": Cause(
+        named_port, "fail", "service", ("doesn't call UDP 4789 vxlan", "write port: 4789")
+    ),
+    "stale lock": Cause(
+        cut_off,
+        "warn",
+        "runs",
+        ("an earlier connect was cut off at step", "its lock is stale (PID", "connect finishes it"),
+    ),
+}
+
+
+@pytest.mark.parametrize("cause", WHILE_DOWN)
+def test_a_host_that_was_broken_before(down: Lab, cause: str, record_property: Record) -> None:
+    names(down, cause, WHILE_DOWN[cause], record_property)
+
+
+def test_a_host_without_a_cable(down: Lab) -> None:
+    """All is ready; the peer, which has no connection yet, says so, and nothing is a failure."""
+    before = [gateway.snapshot() for gateway in down.gateways]
+    code, findings = doctor(down.gateways[0])
+    told = {(each["check"], each["state"]) for each in findings}
+    assert code == 0
+    assert {("peer", "warn"), ("cable", "warn"), ("connect", "ok")} <= told
+    done = run(down.gateways[0], "doctor")
+    assert done.returncode == 0, done.stdout
+    for gateway, old in zip(down.gateways, before, strict=True):
+        assert changes(old, gateway.snapshot()) == ""
+
+
+@pytest.mark.parametrize("shape", ["transport geneve v6", "tunnel v4 server"])
+def test_nothing_fails_where_nothing_is_wrong(down: Lab, shape: str) -> None:
+    for gateway in down.gateways:
+        gateway.write(FILE, document(shape))
+    try:
+        connected(*down.gateways)
+        for gateway in down.gateways:
+            code, findings = doctor(gateway)
+            assert [each for each in findings if each["state"] == "fail"] == []
+            assert code == 0
+            assert run(gateway, "status", FILE).returncode == 0  # and it is up still
+    finally:
+        torn_down(*down.gateways)
+        for gateway in down.gateways:
+            prepare(gateway)
+
+
+def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
+    """Told by hand as on 4.x: without a flag its connections are in tunnel mode."""
+    with Lab() as lab:
+        c1 = lab.gateway("c1", "172.18.0.8/16", release="5.2")
+        c2 = lab.gateway("c2", "172.18.0.7/16", release="5.2")
+        cable = load("quickstart", "cluster2")
+        for gateway in lab.gateways:
+            gateway.start_pluto()
+            prepare(gateway)
+        c2.write(secret.path(cable), secret.content(cable, PSK.encode()).decode())
+        c2.whack("--listen")
+        for each in cable.connections:
+            argv = libreswan.add(cable, each, libreswan.parse_version("5.2"))
+            c2.run(*(word for word in argv if word != "--transport"))
+        with c1.popen(PROGRAM, "connect", FILE) as waiting:
+            until(lambda: connections(c1)[1] in c1.whack("--status", check=False), "c1", 60)
+            c2.whack("--initiate", "--name", connections(c2)[0], check=False)
+            told = Cause(
+                nothing_else, "fail", "negotiation", ("one end is in transport mode, the other",)
+            )
+            try:
+                names(lab, "5.x peer in tunnel mode", told, record_property)
+            finally:
+                waiting.send_signal(signal.SIGINT)
+                waiting.communicate(timeout=60)
+
+
+def test_the_score(record_property: Record) -> None:
+    score((*WHILE_DOWN, "5.x peer in tunnel mode"), record_property)

@@ -1,0 +1,46 @@
+"""Who holds which UDP port."""
+
+import pytest
+
+from cablectl.sockets import Process, Socket, parse
+
+# What ss of iproute2 6.1 printed on a gateway, and of a resolver that is bound to a device.
+LISTED = """\
+UNCONN 0      0         172.18.0.8:4500 0.0.0.0:* users:(("pluto",pid=17,fd=16),("x",pid=9,fd=1))
+UNCONN 0      0            0.0.0.0:4789 0.0.0.0:*                               \x20
+UNCONN 0      0      127.0.0.53%lo:53   0.0.0.0:* users:(("systemd-resolve",pid=512,fd=13))
+UNCONN 0      0      [2001:db8::8]:500     [::]:* users:(("pluto",pid=17,fd=21))
+UNCONN 0      0                  *:500        *:*
+"""
+
+
+def test_who_holds_what() -> None:
+    pluto = Process("pluto", 17)
+    assert parse(LISTED) == (
+        Socket("172.18.0.8", 4500, pluto),
+        Socket("0.0.0.0", 4789),  # noqa: S104 - as ss prints it
+        Socket("127.0.0.53%lo", 53, Process("systemd-resolve", 512)),
+        Socket("[2001:db8::8]", 500, pluto),
+        Socket("*", 500),
+    )
+    assert str(pluto) == "pluto (PID 17)"
+    (odd,) = parse('UNCONN 0 0 *:4789 *:* users:(("a"),b",pid=9,fd=1))\n')
+    assert odd.holder == Process('a"),b', 9)
+    assert parse("") == parse("Cannot open netlink socket\n") == ()
+
+
+@pytest.mark.parametrize(
+    ("bound", "address", "covers"),
+    [
+        ("172.18.0.8", "172.18.0.8", True),
+        ("172.18.0.8", "172.18.0.7", False),
+        ("0.0.0.0", "172.18.0.8", True),  # noqa: S104 - as ss prints it
+        ("*", "172.18.0.8", True),
+        ("[::]", "2001:db8::8", True),
+        ("[2001:db8::8]", "2001:db8::8", True),
+        ("127.0.0.53%lo", "127.0.0.53", True),
+        ("[fe80::1]%eth0", "2001:db8::8", False),
+    ],
+)
+def test_whom_it_keeps_out(bound: str, address: str, covers: bool) -> None:
+    assert Socket(bound, 500).covers(address) == covers
