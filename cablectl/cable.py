@@ -3,6 +3,7 @@
 All of it follows from what the file says, and two ends that read the same file mirror each other.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
@@ -25,6 +26,8 @@ from cablectl.model import (
     Vxlan,
     dashed,
 )
+
+MAX_LISTED = 8  # endpoints that an error names
 
 AnyInterface = IPv4Interface | IPv6Interface
 
@@ -284,13 +287,13 @@ class Network(Struct, frozen=True, kw_only=True):
     guard: bool
     vtep_network: AnyNetwork
 
-    def named(self, name: str) -> Endpoint:
+    def named(self, name: str, option: str = "--local") -> Endpoint:
         """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
         for endpoint in self.endpoints:
             if name in (endpoint.cluster, endpoint.hostname, str(endpoint.address)):
                 return endpoint
         raise UsageError(
-            f"--local {name!r}: no endpoint has that cluster, hostname or address",
+            f"{option} {name!r}: no endpoint has that cluster, hostname or address",
             hint=f"the endpoints are {self._listed}",
         )
 
@@ -305,8 +308,17 @@ class Network(Struct, frozen=True, kw_only=True):
             hint=f"say which end it is with --local: {self._listed}",
         )
 
-    def cables(self, local: Endpoint) -> tuple[Cable, ...]:
-        """Return the cables from `local` to every other endpoint, in the file's order."""
+    def cables(self, local: Endpoint, peers: Sequence[str] = ()) -> tuple[Cable, ...]:
+        """Return the cables from `local` to the peers, or else to all, in the file's order.
+
+        A peer is named by its cluster, hostname or address. UsageError if there is none.
+        """
+        named = [self.named(name, "--peer") for name in peers]
+        if local in named:
+            raise UsageError(
+                f"--peer {peers[named.index(local)]!r} is the local end, {local}",
+                hint="name another one, or say which end this is with --local",
+            )
         return tuple(
             Cable(
                 local=local,
@@ -318,7 +330,7 @@ class Network(Struct, frozen=True, kw_only=True):
                 vtep_network=self.vtep_network,
             )
             for remote in self.endpoints
-            if remote is not local
+            if remote is not local and (not named or remote in named)
         )
 
     def encapsulated(self) -> "Network":
@@ -332,4 +344,6 @@ class Network(Struct, frozen=True, kw_only=True):
 
     @property
     def _listed(self) -> str:
-        return ", ".join(map(str, self.endpoints))
+        more = len(self.endpoints) - MAX_LISTED
+        listed = ", ".join(map(str, self.endpoints[:MAX_LISTED]))
+        return f"{listed} and {more} more" if more > 0 else listed

@@ -9,7 +9,7 @@ from cablectl import guard, overlay, pluto, xfrm
 from cablectl.cable import Cable
 from cablectl.guard import Guard
 from cablectl.libreswan import Version
-from cablectl.model import IANA_VXLAN_PORT, Overlay
+from cablectl.model import IANA_VXLAN_PORT, AnyAddress, Overlay
 from cablectl.offload import MODULES, Nic
 from cablectl.overlay import network
 from cablectl.pluto import LoadedConnection, Shunt, selectors
@@ -59,12 +59,28 @@ class Link(Struct, frozen=True):
         return self.kind == kind and info.items() <= self.info.items()
 
 
+class Stray(Struct, frozen=True):
+    """A peer of the cable's device whose cable isn't among those that the facts were read for.
+
+    `id` is what its cable was called, `gateway` its address; `connections` are the names of those
+    that pluto has; the rest is what is there of it, as in `OverlayFacts`.
+    """
+
+    id: str
+    gateway: AnyAddress
+    fdb: frozenset[tuple[str, str]] = frozenset()
+    neighbours: frozenset[tuple[str, str]] = frozenset()
+    routes: frozenset[network.Route] = frozenset()
+    connections: tuple[str, ...] = ()
+    secret: bool = False  # whether cablectl's file with its key is there
+
+
 class OverlayFacts(Struct, frozen=True):
     """What the kernel holds of the overlay.
 
     `fdb` holds (MAC, VTEP's host), `neighbours` (VTEP, MAC), `routes` (subnet, VTEP, source),
     `settings` (file, value): those of the cable's device. `rule` says whether cablectl's rule for
-    its routing table is there.
+    its routing table is there, `strays` which other peers the device has.
     """
 
     link: Link | None = None
@@ -73,6 +89,7 @@ class OverlayFacts(Struct, frozen=True):
     routes: frozenset[network.Route] = frozenset()
     settings: frozenset[tuple[str, str]] = frozenset()
     rule: bool = False
+    strays: tuple[Stray, ...] = ()
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -81,12 +98,13 @@ class Facts(Struct, frozen=True, kw_only=True):
     `path_mtu` is in bytes; `nic` leads to the peer; `to_load` are the kernel's modules of IPsec and
     its offload that are missing and can be loaded; `source` is the address that speaks for the host
     in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
-    leaves; `shunts` are pluto's bare ones; `policies` (each with its reqid) and `sas` are all that
-    the kernel has, ours or not; `guard` is the cable's nftables table; `service_port` is what the
-    name vxlan stands for here; `algorithms` are those of the file in pluto's words, None if not
-    known; `unknown_algorithms` is what Libreswan says against them; `not_ready` says what keeps a
-    cable from coming up here, each with what to do about it; `warnings` and `assumed` (what a dry
-    run did not read) are for a person to judge.
+    leaves; `connections` are those of the cable that pluto has, `shunts` its bare ones; `policies`
+    (each with its reqid) and `sas` are all that the kernel has, ours or not, but for those of other
+    cables that were read with this one; `guard` is the cable's nftables table; `service_port` is
+    what the name vxlan stands for here; `algorithms` are those of the file in pluto's words, None
+    if not known; `unknown_algorithms` is what Libreswan says against them; `not_ready` says what
+    keeps a cable from coming up here, each with what to do about it; `warnings` and `assumed` (what
+    a dry run did not read) are for a person to judge.
     """
 
     libreswan: Version
@@ -141,10 +159,12 @@ class Facts(Struct, frozen=True, kw_only=True):
         return loaded is not None and loaded.up
 
 
-def connected(cable: Cable, before: Facts, mtu: int, *, up: bool = True) -> Facts:
+def connected(
+    cable: Cable, before: Facts, mtu: int, *, up: bool = True, strays: tuple[Stray, ...] = ()
+) -> Facts:
     """Return the facts of a host on which the cable was made; the device's MTU is in bytes.
 
-    What a teardown's dry run assumes.
+    What a teardown's dry run assumes; `strays` are the other peers of the cable's device.
     """
     return replace(
         before,
@@ -158,7 +178,9 @@ def connected(cable: Cable, before: Facts, mtu: int, *, up: bool = True) -> Fact
         },
         guard=guard.made(cable) if cable.guarded else None,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
-        overlay=_made(cable, cable.overlay, before, mtu) if cable.overlay else OverlayFacts(),
+        overlay=replace(_made(cable, cable.overlay, before, mtu), strays=strays)
+        if cable.overlay
+        else OverlayFacts(),
     )
 
 

@@ -19,6 +19,7 @@ from cablectl.model import Geneve, Gre, Mode, Vxlan
 from cablectl.overlay.vxlan import port as vxlan_port
 
 PRIORITY = -10  # before the filters of others, so that theirs never see such a packet
+FAMILY = "inet"  # of the tables: IPv4 and IPv6
 MARK = "cablectl "  # begins each rule's comment
 _HOOKS = {"in": "input", "out": "output", "forward": "forward"}
 _MISSING = {"in": "meta secpath missing", "out": "rt ipsec missing"}
@@ -54,7 +55,7 @@ class Guard(Struct, frozen=True):
 
 def name(cable: Cable) -> str:
     """Return what nft calls the table of the cable, or of all that share its device."""
-    return f"inet cablectl_{cable.bundle}"
+    return f"{FAMILY} cablectl_{cable.bundle}"
 
 
 def load(cable: Cable) -> Argv:
@@ -95,6 +96,17 @@ def broken(cable: Cable, there: Guard | None) -> bool:
         return there is None
     marks = {comment.rpartition(" ")[0] for comment in there.comments}
     return len(marks) != 1 or marks == {_mark(cable)} or not marks.pop().startswith(MARK)
+
+
+def parse_tables(listing: dict[str, Any]) -> dict[str, Guard]:
+    """Return what `nft -j list ruleset` says, by the names of the tables."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for each in listing["nftables"]:
+        for kind, value in each.items():
+            table = value.get("name" if kind == "table" else "table")
+            if table and value.get("family") == FAMILY:
+                tables.setdefault(f"{FAMILY} {table}", []).append(each)
+    return {name: parse({"nftables": objects}) for name, objects in tables.items()}
 
 
 def parse(listing: dict[str, Any]) -> Guard:

@@ -6,20 +6,24 @@ JSON where the tool offers it; what pluto and `ip xfrm` print is parsed in the p
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
-from cablectl import guard, kernel, keys, libreswan, offload, pluto, probe, secret, xfrm
+from cablectl import guard, kernel, keys, libreswan, offload, pluto, probe, secret, shares, xfrm
 from cablectl.cable import Cable, Connection
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import Version
-from cablectl.model import AnyAddress, Encapsulation, Geneve, Offload, Overlay
+from cablectl.model import Encapsulation, Geneve, Offload, Overlay
 from cablectl.overlay import network
+from cablectl.paths import ways
 from cablectl.xfrm import Policy, SecurityAssociation
+
+Xfrm = tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
 
@@ -34,25 +38,6 @@ def addresses() -> frozenset[str]:
     )
 
 
-class _Path(NamedTuple):
-    mtu: int  # bytes
-    device: str
-
-
-def _path(local: AnyAddress, remote: AnyAddress) -> _Path | None:
-    """Return what the route to the peer leads through; None if this isn't the local end."""
-    try:
-        routes = probe.json("ip", "-j", "route", "get", str(remote), "from", str(local))
-    except HostNotReadyError:
-        return None
-    if not routes:
-        return None
-    told = [metric["mtu"] for metric in routes[0].get("metrics", ()) if "mtu" in metric]
-    device = routes[0]["dev"]
-    links = probe.json("ip", "-j", "link", "show", "dev", device)
-    return _Path(min([*told, *(link["mtu"] for link in links)]), device)
-
-
 def _leaves_with(cable: Cable) -> str:
     """Return the source that the kernel gives to packets of a device that can't be told its own."""
     if not isinstance(cable.overlay, Geneve):
@@ -61,10 +46,10 @@ def _leaves_with(cable: Cable) -> str:
     return str(route.get("prefsrc", ""))
 
 
-def _source(cable: Cable) -> str:
-    """Return the address that this host has in its own cluster's subnets, if it has one."""
-    held = (ip_address(each) for each in addresses())
-    ours = (each for each in held for subnet in cable.local.networks if each in subnet)
+def _source(cable: Cable, held: frozenset[str]) -> str:
+    """Return which address that this host holds is in its own cluster's subnets, if one is."""
+    parsed = map(ip_address, held)
+    ours = (each for each in parsed for subnet in cable.local.networks if each in subnet)
     return str(min(ours, key=int, default=""))
 
 
@@ -87,74 +72,114 @@ def forces_encapsulation() -> bool:
     return os.environ.get("CE_IPSEC_FORCEENCAPS", "").lower() in ("1", "t", "true")
 
 
-def dry_facts(cable: Cable, version: Version | None) -> Facts:
-    """Return the facts of a host with nothing of the cable on it, and pluto running.
+def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Facts, ...]:
+    """Return the facts of a host with nothing of the cables on it, and pluto running.
 
     Only what decides the commands' arguments is read, where it can be without being root.
     """
-    assumed, unknown = ["pluto is running"] if cable.connections else [], ""
+    first = cables[0]
+    assumed, unknown = ["pluto is running"] if first.connections else [], ""
     if version is None:
         try:
             version = libreswan_version()
-            _, unknown = _algorithms(cable)
+            _, unknown = _algorithms(first)
         except HostNotReadyError:
             version = libreswan.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
-    path = _path(cable.local.address, cable.remote_host)
-    if path is None and cable.overlay:
-        assumed.append(
-            f"a path MTU of {ASSUMED_PATH_MTU} bytes, since this host isn't {cable.local.cluster}"
-        )
-    *modules, last = offload.modules(cable.local.address.version)
-    if not path or kernel.can_load(last):
+    there = ways(first.local.address, (each.remote_host for each in cables))
+    if first.overlay and not all(each.remote_host in there for each in cables):
+        why = "have no route here" if there else f"since this host isn't {first.local.cluster}"
+        which = "for peers that " if there else ""
+        assumed.append(f"a path MTU of {ASSUMED_PATH_MTU} bytes, {which}{why}")
+    *modules, last = offload.modules(first.local.address.version)
+    if not there or kernel.can_load(last):
         modules.append(last)
-    return Facts(
+    whole = Facts(
         libreswan=version,
-        path_mtu=path.mtu if path else ASSUMED_PATH_MTU,
-        nic=kernel.nic(path.device) if path and cable.connections else None,
         to_load=tuple(modules),
-        source=_source(cable) if path else "",
-        leaves_with=_leaves_with(cable) if path else "",
+        source=_source(first, addresses()) if there else "",
+        leaves_with=_leaves_with(first) if there else "",
         unknown_algorithms=unknown,
         assumed=tuple(assumed),
+    )
+    nic_of = cache(kernel.nic)
+    found = (there.get(each.remote_host) for each in cables)
+    return tuple(
+        replace(whole, path_mtu=way.mtu, nic=nic_of(way.device) if first.connections else None)
+        if way
+        else replace(whole, path_mtu=ASSUMED_PATH_MTU)
+        for way in found
     )
 
 
 def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
-    """Return what this host has of each cable; HostNotReadyError where that can't be read."""
-    return tuple(facts(each) for each in cables)
+    """Return what this host has of each cable; HostNotReadyError where that can't be read.
+
+    They are of one file and one local end: whatever they share is read once.
+    """
+    refuse_others_than_root()
+    first = cables[0]
+    there = ways(first.local.address, (each.remote_host for each in cables))
+    whole = Facts(
+        libreswan=libreswan_version() if first.connections else libreswan.LATEST,
+        source=_source(first, addresses()),
+        leaves_with=_leaves_with(first) if first.remote_host in there else "",
+        overlay=_overlay(first, first.overlay) if first.overlay else OverlayFacts(),
+    )
+    if first.connections:
+        whole = _with_ipsec(first, whole)
+    nic_of, found = cache(kernel.nic), []
+    for cable, its_own in zip(cables, shares.of_each(cables, whole, secrets()), strict=True):
+        way = there.get(cable.remote_host)
+        found.append(
+            replace(its_own, path_mtu=way.mtu, nic=nic_of(way.device))
+            if way
+            else _without_way(cable, its_own)
+        )
+    return tuple(_with_key_and_guard(cables, found)) if first.connections else tuple(found)
 
 
 def facts(cable: Cable) -> Facts:
-    """Return what this host has of the cable; HostNotReadyError where that can't be read."""
-    refuse_others_than_root()
-    version = libreswan_version() if cable.connections else libreswan.LATEST
-    path, not_ready = _path(cable.local.address, cable.remote_host), []
-    if path is None:
-        local, remote = cable.local.address, cable.remote_host
-        not_ready.append((f"no route from {local} to {remote}", "is it this host's address?"))
-    plain = Facts(
-        libreswan=version,
-        path_mtu=path.mtu if path else ASSUMED_PATH_MTU,
-        nic=kernel.nic(path.device) if path else None,
-        source=_source(cable),
-        leaves_with=_leaves_with(cable) if path else "",
-        overlay=_overlay(cable, cable.overlay) if cable.overlay else OverlayFacts(),
-        not_ready=tuple(not_ready),
-    )
-    return _with_ipsec(cable, plain) if cable.connections else plain
+    """Return the same of one cable."""
+    (found,) = facts_of((cable,))
+    return found
 
 
-def offload_of(cable: Cable) -> offload.Report:
-    """Return what of the cable's ESP the NIC does."""
+def _without_way(cable: Cable, its_own: Facts) -> Facts:
+    what = f"no route from {cable.local.address} to {cable.remote_host}"
+    problem = (what, "is it this host's address?")
+    return replace(its_own, path_mtu=ASSUMED_PATH_MTU, not_ready=(problem, *its_own.not_ready))
+
+
+def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterator[Facts]:
+    key, guards = keys.read(cables[0].ipsec.psk), _guards(cables)
+    for cable, its_own in zip(cables, found, strict=True):
+        its_key = keys.find_in(cable, key)
+        yield replace(
+            its_own,
+            guard=guards.get(guard.name(cable)),
+            secret=its_key.held,
+            not_ready=(*its_own.not_ready, *its_key.problems),
+            warnings=its_key.warnings,
+        )
+
+
+def offload_of(cables: tuple[Cable, ...]) -> list[offload.Report]:
+    """Return what of the cables' ESP the NIC does."""
     refuse_others_than_root()
-    return _offload(
-        cable.remote.cable_name,
-        cable.connections,
-        _path(cable.local.address, cable.remote_host),
-        asked=cable.ipsec.offload,
-        encapsulation=cable.encapsulation,
-    )
+    there = ways(cables[0].local.address, (each.remote_host for each in cables))
+    nic_of, xfrm_of_all = cache(kernel.nic), _xfrm()
+    return [
+        _offload(
+            cable.remote.cable_name,
+            cable.connections,
+            nic_of(way.device) if (way := there.get(cable.remote_host)) else None,
+            xfrm_of_all,
+            asked=cable.ipsec.offload,
+            encapsulation=cable.encapsulation,
+        )
+        for cable in cables
+    ]
 
 
 def offload_of_all() -> list[offload.Report]:
@@ -166,32 +191,33 @@ def offload_of_all() -> list[offload.Report]:
             "pluto isn't running, so this host's cables can't be told",
             hint="start it, or name the cable's file",
         )
-    reports = []
+    reports, nic_of, xfrm_of_all = [], cache(kernel.nic), _xfrm()
     for name, connections in pluto.cables(status.connections).items():
         local, remote = connections[0].local.host, connections[0].remote.host
-        path = _path(local, remote) if local and remote else None
-        reports.append(_offload(name, connections, path))
+        way = ways(local, (remote,)).get(remote) if local and remote else None
+        nic = nic_of(way.device) if way else None
+        reports.append(_offload(name, connections, nic, xfrm_of_all))
     return reports
 
 
 def _offload(
     name: str,
     connections: tuple[Connection, ...],
-    path: _Path | None,
+    nic: offload.Nic | None,
+    xfrm_of_all: Xfrm,
     asked: Offload | None = None,
     encapsulation: Encapsulation | None = None,
 ) -> offload.Report:
-    policies, sas = _xfrm()
     version = connections[0].local.network.version if connections else 4
     module = offload.modules(version)[-1]
     return offload.Report(
         cable=name,
         asked=asked,
         encapsulation=encapsulation,
-        nic=kernel.nic(path.device) if path else None,
+        nic=nic,
         module=module,
         loaded=kernel.has_module(module),
-        sas=xfrm.sas_of(connections, policies, sas),
+        sas=xfrm.sas_of(connections, *xfrm_of_all),
     )
 
 
@@ -206,7 +232,26 @@ def guard_of(cable: Cable) -> guard.Guard | None:
     return guard.parse(probe.decoded(listing)) if listing else None
 
 
-def _xfrm() -> tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]:
+def _guards(cables: tuple[Cable, ...]) -> dict[str, guard.Guard]:
+    """Return the nftables tables of the cables that are there, by name."""
+    names = {guard.name(each) for each in cables}
+    if len(names) == 1:
+        there = guard_of(cables[0])
+        return {guard.name(cables[0]): there} if there else {}
+    listing = probe.if_any("nft", "-j", "list", "ruleset", guard.FAMILY)
+    tables = guard.parse_tables(probe.decoded(listing)) if listing else {}
+    return {name: tables[name] for name in names & tables.keys()}
+
+
+def secrets() -> frozenset[str]:
+    """Return what tells the cables apart whose secrets files are there."""
+    try:
+        return secret.ids(file.name for file in Path(secret.DIRECTORY).iterdir())
+    except OSError:
+        return frozenset()
+
+
+def _xfrm() -> Xfrm:
     policies = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
     # -d: with what a NIC does of it; -s: what it carried; nokeys: without what nobody may see.
     listed = probe.output("ip", "-s", "-d", "xfrm", "state", "list", "nokeys")
@@ -220,8 +265,7 @@ def refuse_others_than_root() -> None:
 
 
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
-    key = keys.find(cable)
-    not_ready = [*plain.not_ready, *_not_ready(cable), *key.problems]
+    not_ready = [*_not_ready(cable)]
     if cable.guarded and not shutil.which("nft"):
         hint = "on Debian: apt install nftables; guard: false in the file does without"
         not_ready.append(("nft is not installed, and the guard needs it", hint))
@@ -232,17 +276,14 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         plain,
         pluto=Pluto.RUNNING if status else _startable(),
         to_load=kernel.to_load(offload.modules(cable.local.address.version)),
-        guard=guard_of(cable),
         service_port=_service_port(),
         algorithms=algorithms,
         unknown_algorithms=unknown,
-        secret=key.held,
         connections=status.connections if status else {},
         shunts=status.shunts if status else (),
         policies=policies,
         sas=sas,
         not_ready=tuple(not_ready),
-        warnings=key.warnings,
     )
 
 

@@ -17,12 +17,27 @@ from cablectl import files, secret
 from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import Secret
-from cablectl.model import PskFile
+from cablectl.model import PskEnv, PskFile
 
 # As unpredictable as the strongest key that is negotiated, RFC 7296, section 2.15: that of AES-256.
 STRONG = 32  # bytes
 
 Problem = tuple[str, str]  # what is wrong, and what to do
+
+
+class Key(Struct, frozen=True):
+    """The key, why it can't be used, and what is for a person to judge.
+
+    The key itself is for nobody to see: it isn't shown.
+    """
+
+    raw: bytes
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Tell nothing of the key."""
+        return "Key()"
 
 
 class Found(Struct, frozen=True):
@@ -35,7 +50,11 @@ class Found(Struct, frozen=True):
 
 def find(cable: Cable) -> Found:
     """Look at the cable's key and at its secrets file, and tell nothing of the key itself."""
-    psk, target = cable.ipsec.psk, Path(secret.path(cable))
+    return find_in(cable, read(cable.ipsec.psk))
+
+
+def read(psk: PskFile | PskEnv) -> Key:
+    """Return the key that is in a file or a variable."""
     if isinstance(psk, PskFile):
         make = f"cablectl secret new {shlex.quote(psk.path)}, and copy it to the peer"
         raw, problems, warnings = _read(Path(psk.path), make)
@@ -51,12 +70,18 @@ def find(cable: Cable) -> Found:
             f"ipsec.psk: the pre-shared key is weak, under {STRONG} bytes:"
             " `cablectl secret new FILE` makes a strong one"
         )
+    return Key(key, tuple(problems), tuple(warnings))
+
+
+def find_in(cable: Cable, key: Key) -> Found:
+    """Look at the cable's secrets file, which should hold the key."""
+    target = Path(secret.path(cable))
     held = Secret.OTHER if os.path.lexists(target) else Secret.ABSENT
-    expected = secret.content(cable, key)
+    expected = secret.content(cable, key.raw)
     if _content(target, len(expected) + 1) == expected:
         held = Secret.SAME
     distrust = (*_distrust(target.parent), *_distrust(target))
-    return Found(held, (*problems, *distrust), tuple(warnings))
+    return Found(held, (*key.problems, *distrust), key.warnings)
 
 
 def _read(path: Path, make: str) -> tuple[bytes, list[Problem], list[str]]:

@@ -15,6 +15,7 @@ IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address, RFC 7296, section 2
 CABLE = "submariner-cable-"  # begins the name of a cable's connections
 DEFAULT_PSK = "/etc/cablectl/psk"
+MAX_ENDPOINTS = 4096  # of a file; each has SAs with every other
 
 AnyAddress = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
@@ -96,6 +97,14 @@ class Initiate(StrEnum):
     BOTH = "both"
 
 
+class Forwarding(StrEnum):
+    """Where frames without an entry of their own go: nowhere, or to every peer; auto: as suits."""
+
+    AUTO = "auto"
+    STATIC = "static"
+    FLOOD = "flood"
+
+
 class DpdAction(StrEnum):
     """What Libreswan 4.x does about a dead peer."""
 
@@ -153,7 +162,10 @@ Mtu = Annotated[
 
 
 class Vxlan(Struct, frozen=True, kw_only=True):
-    """A VXLAN's device (RFC 7348). `mtu` is in bytes; None stands for the largest that fits."""
+    """A VXLAN's device (RFC 7348). `mtu` is in bytes; None stands for the largest that fits.
+
+    `forwarding: auto` is flood for two endpoints, and static for more.
+    """
 
     kind: ClassVar[OverlayKind] = OverlayKind.VXLAN
     protocol: ClassVar[str] = "udp"
@@ -161,6 +173,7 @@ class Vxlan(Struct, frozen=True, kw_only=True):
     vni: Vni = 1000
     device: Device = "vxlan-tunnel"
     mtu: Mtu = None
+    forwarding: Forwarding = Forwarding.AUTO
 
 
 class Geneve(Struct, frozen=True, kw_only=True):
@@ -226,16 +239,21 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     @property
     def mac(self) -> str:
-        """The VTEP's Ethernet address, known to the other end without asking.
+        """The VTEP's Ethernet address, known to the other ends without asking."""
+        return mac_of(self.address)
 
-        Locally administered (IEEE 802, the 02 bit of the first octet); the address makes it unique.
-        """
-        octets = self.address.packed
-        if len(octets) > 4:
-            import zlib
 
-            octets = zlib.crc32(octets).to_bytes(4)
-        return (b"\x02\xca" + octets).hex(":")
+def mac_of(gateway: AnyAddress) -> str:
+    """Return a VTEP's Ethernet address, which the gateway's address makes unique.
+
+    Locally administered (IEEE 802, the 02 bit of the first octet).
+    """
+    octets = gateway.packed
+    if len(octets) > 4:
+        import zlib
+
+        octets = zlib.crc32(octets).to_bytes(4)
+    return (b"\x02\xca" + octets).hex(":")
 
 
 def dashed(address: AnyAddress) -> str:

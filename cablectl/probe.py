@@ -1,4 +1,4 @@
-"""Runs the commands that read this host: no input, a time limit, English, JSON where offered."""
+"""Runs the commands that read this host: a time limit, English, JSON where offered."""
 
 import os
 import subprocess
@@ -11,15 +11,15 @@ LIMIT = 5  # seconds
 _PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2", "nft": "nftables"}
 
 
-def run(*argv: str) -> subprocess.CompletedProcess[str]:
-    """Run a command, whatever its exit code.
+def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command on what it is given, whatever its exit code.
 
     HostNotReadyError if it is not installed, TimeLimitError if it doesn't end.
     """
     try:
         return subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
             encoding="utf-8",
             errors="replace",

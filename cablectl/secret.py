@@ -42,7 +42,11 @@ _WRITE = (
 
 def path(cable: Cable) -> str:
     """Return the secrets file of this cable alone; the main file includes its directory."""
-    return f"{DIRECTORY}/cablectl-{cable.id}.secrets"
+    return _path(cable.id)
+
+
+def _path(cable_id: str) -> str:
+    return f"{DIRECTORY}/cablectl-{cable_id}.secrets"
 
 
 def ids(files: Iterable[str]) -> frozenset[str]:
@@ -76,7 +80,13 @@ def write(cable: Cable) -> Argv:
 
 def remove(cable: Cable) -> tuple[Argv, Argv]:
     """Remove the file, also one that is half written, and have pluto forget what it held."""
-    return (("rm", "-f", path(cable), f"{path(cable)}.new"), REREAD_SECRETS)
+    return remove_of(cable.id)
+
+
+def remove_of(cable_id: str) -> tuple[Argv, Argv]:
+    """Do the same for a cable of which only its id is known."""
+    file = _path(cable_id)
+    return (("rm", "-f", file, f"{file}.new"), REREAD_SECRETS)
 
 
 def _pairs(cable: Cable) -> tuple[str, ...]:

@@ -6,11 +6,10 @@ that was started anew has forgotten its connections.
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from msgspec.structs import replace
 
-from cablectl import host, pluto, probe, secret, traces
+from cablectl import host, pluto, probe, traces
 from cablectl.cable import Cable, Connection
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.model import CABLE
@@ -19,9 +18,10 @@ from cablectl.status import CableState, Report, Verdict, state
 INTERVAL = 2  # seconds between two looks
 
 
-def report_of(cable: Cable) -> Report:
-    """Return the state of one cable; HostNotReadyError where it can't be read."""
-    return _report([_state(cable)])
+def report_of(cables: tuple[Cable, ...]) -> Report:
+    """Return the state of a file's cables; HostNotReadyError where it can't be read."""
+    found, now = host.facts_of(cables), time.time()
+    return _report([state.of(*each, now) for each in zip(cables, found, strict=True)])
 
 
 def report_of_all() -> Report:
@@ -30,7 +30,7 @@ def report_of_all() -> Report:
     host.libreswan_version()
     status = host.pluto_status()
     found = pluto.cables(status.connections) if status else {}
-    forgotten = _secrets() - {name.removeprefix(CABLE).replace(".", "-") for name in found}
+    forgotten = host.secrets() - {name.removeprefix(CABLE).replace(".", "-") for name in found}
     if not (status or forgotten):
         raise HostNotReadyError(
             "pluto isn't running, so this host's cables can't be told",
@@ -38,7 +38,7 @@ def report_of_all() -> Report:
         )
     links = _links() if found else {}
     why = "pluto has none of its connections" if status else "pluto isn't running"
-    states = [_traced(name, connections, links) for name, connections in found.items()]
+    states = list(_traced(found, links))
     states += [state.unknown(f"{CABLE}{each}", Verdict.DOWN, why) for each in forgotten]
     return _report(states)
 
@@ -66,27 +66,26 @@ def _report(states: list[CableState]) -> Report:
     return Report(version=1, time=time.time(), cables=cables)
 
 
-def _traced(name: str, connections: tuple[Connection, ...], links: traces.Links) -> CableState:
-    cable = traces.cable(name, connections, links)
-    if cable is None:
-        why = "its connections aren't such as cablectl makes, or not all are there"
-        return state.unknown(name, Verdict.FOREIGN, why)
-    # Which algorithms a file asks for leaves no trace to compare with.
-    facts = replace(host.facts(cable), algorithms=None)
-    return state.of(cable, facts, time.time())
-
-
-def _state(cable: Cable) -> CableState:
-    return state.of(cable, host.facts(cable), time.time())
+def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> Iterator[CableState]:
+    """Yield the states of the cables of these names; those alike, as one file has them, at once."""
+    alike: dict[tuple[object, ...], list[Cable]] = {}
+    for name, connections in found.items():
+        cable = traces.cable(name, connections, links)
+        if cable is None:
+            why = "its connections aren't such as cablectl makes, or not all are there"
+            yield state.unknown(name, Verdict.FOREIGN, why)
+        else:
+            local = (cable.local.address, cable.local.networks)
+            alike.setdefault((*local, cable.mode, cable.overlay, cable.vtep_network), []).append(
+                cable
+            )
+    for cables in alike.values():
+        every, now = host.facts_of(tuple(cables)), time.time()
+        for cable, its_own in zip(cables, every, strict=True):
+            # Which algorithms a file asks for leaves no trace to compare with.
+            yield state.of(cable, replace(its_own, algorithms=None), now)
 
 
 def _links() -> traces.Links:
     listed = probe.json("ip", "-N", "-d", "-j", "address")
     return {link["ifname"]: host.link_of(link) for link in listed if "ifname" in link}
-
-
-def _secrets() -> frozenset[str]:
-    try:
-        return secret.ids(file.name for file in Path(secret.DIRECTORY).iterdir())
-    except OSError:
-        return frozenset()

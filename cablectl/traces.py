@@ -2,7 +2,8 @@
 
 The names and selectors of pluto's connections tell the ends, the mode and what they protect; the
 device that fits them tells the rest of the overlay. What leaves no trace is as in a file that
-doesn't mention it, so the guard is expected; the remote subnets of an overlay stay unknown.
+doesn't mention it, so the guard is expected; the remote subnets of an overlay stay unknown,
+and whether frames are flooded.
 """
 
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from cablectl.model import (
     AnyAddress,
     AnyNetwork,
     Endpoint,
+    Forwarding,
     Geneve,
     Gre,
     Ipsec,
@@ -132,7 +134,7 @@ def _overlay(device: str, link: Link, protocol: str, port: int | None) -> Overla
     info = link.info
     match protocol, link.kind, info:
         case "udp", "vxlan", {"id": int(vni), "port": int(told)} if told == port:
-            return Vxlan(device=device, vni=vni, port=told)
+            return Vxlan(device=device, vni=vni, port=told, forwarding=Forwarding.STATIC)
         case "udp", "geneve", {"id": int(vni), "port": int(told)} if told == port:
             return Geneve(device=device, vni=vni, port=told)
         case "gre", "gre" | "ip6gre", {"ikey": str(key)}:

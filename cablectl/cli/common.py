@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -11,7 +11,7 @@ from cablectl import files, host, keys, render, spec
 from cablectl.cable import Cable, Network
 from cablectl.cli import completion
 from cablectl.errors import UsageError
-from cablectl.facts import Facts, connected
+from cablectl.facts import Facts, Stray, connected
 from cablectl.libreswan import Version
 from cablectl.plan import Action, Plan
 
@@ -31,7 +31,16 @@ Local = Annotated[
         " [default: the one with this host's address]",
     ),
 ]
-Cables = tuple[Cable, ...]
+Peers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--peer",
+        metavar="NAME",
+        autocompletion=completion.ends,
+        help="The cable to this peer alone: cluster, hostname or address. May be given again."
+        " [default: all]",
+    ),
+]
 APIVERSION = "apiVersion"  # every object of Kubernetes has one, no file of cablectl does
 
 
@@ -48,13 +57,27 @@ DryRun = Annotated[
 ]
 
 
-def cables(names: list[str], local: str | None) -> Cables:
+class Chosen(NamedTuple):
+    """The cables that a command is for, and those to other peers that it leaves alone."""
+
+    cables: tuple[Cable, ...]
+    others: tuple[Cable, ...]
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether there are others."""
+        return bool(self.others)
+
+
+def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chosen:
     """Return the cables of the files, seen from the end that is named or that this host is."""
     network = described(names)
     if host.forces_encapsulation():
         network = network.encapsulated()
     end = network.named(local) if local else network.held_by(host.addresses())
-    return network.cables(end)
+    every, named = network.cables(end), network.cables(end, peers or ())
+    ids = {each.id for each in named}
+    return Chosen(named, tuple(each for each in every if each.id not in ids) if peers else ())
 
 
 def described(names: list[str]) -> Network:
@@ -82,12 +105,16 @@ def notes(lines: Iterable[str]) -> None:
         print(f"cablectl: note: {line}", file=sys.stderr)
 
 
-def dry_facts(these: Cables, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
+def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
     """Return the facts of a host that has nothing (connect) or all (teardown) of the cables."""
-    facts = tuple(host.dry_facts(each, release) for each in these)
+    facts = host.dry_facts_of(these.cables, release)
     if action is Action.CONNECT:
         return facts
-    return tuple(connected(each, its, its.path_mtu) for each, its in zip(these, facts, strict=True))
+    others = tuple(Stray(id=each.id, gateway=each.remote_host) for each in these.others)
+    return tuple(
+        connected(cable, its, its.path_mtu, strays=others)
+        for cable, its in zip(these.cables, facts, strict=True)
+    )
 
 
 def show(plan: Plan) -> None:
@@ -102,7 +129,7 @@ def warn(plan: Plan) -> None:
         print(line, file=sys.stderr)
 
 
-def apply(cables: Cables, make_plan: Callable[[], Plan], wait: float) -> None:
+def apply(these: Chosen, make_plan: Callable[[], Plan], wait: float) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
     `wait` is how many seconds another cablectl at work on the cables has to end.
@@ -113,7 +140,7 @@ def apply(cables: Cables, make_plan: Callable[[], Plan], wait: float) -> None:
 
     progress = progress_on(sys.stderr)
     try:
-        outcome = execute.apply(cables[0].bundle, make_plan, progress, wait)
+        outcome = execute.apply(these.cables[0].bundle, make_plan, progress, wait)
     finally:
         progress.close()
     print(render.as_summary(outcome.plan))

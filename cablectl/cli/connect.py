@@ -16,6 +16,7 @@ DAY = 24 * 60 * 60  # seconds
 def connect(
     files: common.Files,
     local: common.Local = None,
+    peer: common.Peers = None,
     timeout: Annotated[
         int,
         typer.Option(
@@ -30,13 +31,15 @@ def connect(
     ] = False,
     dry_run: common.DryRun = False,
 ) -> None:
-    """Bring the cable up: IPsec first, then the overlay in it.
+    """Bring the cables up: IPsec first, then the overlay in it.
 
-    Run it on both gateways, with the same file. What fails is undone; what is there already stays.
+    Run it on every gateway, with the same file. What fails is undone; what is there already stays.
     """
-    cables = common.cables(files, local)
-    plan = partial(planning.plan, cables, wait=not no_wait, limit=timeout)
+    these = common.chosen(files, local, peer)
+    plan = partial(
+        planning.plan, these.cables, wait=not no_wait, limit=timeout, narrowed=these.narrowed
+    )
     if dry_run:
-        common.show(plan(common.dry_facts(cables, Action.CONNECT)))
+        common.show(plan(common.dry_facts(these, Action.CONNECT)))
     else:
-        common.apply(cables, lambda: plan(host.facts_of(cables)), timeout)
+        common.apply(these, lambda: plan(host.facts_of(these.cables)), timeout)

@@ -19,6 +19,7 @@ def offload(
         ),
     ] = None,
     local: common.Local = None,
+    peer: common.Peers = None,
     format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
     """Show what of a cable's ESP the NIC really does.
@@ -29,9 +30,9 @@ def offload(
     from cablectl.render import offload as render  # and json, which few dry runs need
 
     if files:
-        reports = [host.offload_of(common.cables(files, local)[0])]
-    elif local:
-        raise UsageError("--local goes with a FILE")
+        reports = host.offload_of(common.chosen(files, local, peer).cables)
+    elif local or peer:
+        raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
     else:
         reports = host.offload_of_all()
     if format is common.ReportFormat.JSON:

@@ -32,6 +32,7 @@ def plan(
         ),
     ] = False,
     local: common.Local = None,
+    peer: common.Peers = None,
     libreswan: Annotated[
         str | None,
         typer.Option(
@@ -60,10 +61,10 @@ def plan(
     if libreswan and not dry_run:
         raise UsageError("--libreswan goes with --dry-run: else it is this host's")
     release = parse_version(libreswan) if libreswan else None
-    cables = common.cables(files, local)
-    facts = common.dry_facts(cables, action, release) if dry_run else host.facts_of(cables)
+    these = common.chosen(files, local, peer)
+    facts = common.dry_facts(these, action, release) if dry_run else host.facts_of(these.cables)
     planning = connect.plan if action is Action.CONNECT else teardown.plan
-    plan = planning(cables, facts)
+    plan = planning(these.cables, facts, narrowed=these.narrowed)
     common.warn(plan)
     match format or (Format.SH if dry_run else Format.DIFF):
         case Format.SH:

@@ -32,6 +32,7 @@ def status(
         ),
     ] = None,
     local: common.Local = None,
+    peer: common.Peers = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Every 2 seconds, with rates, until Ctrl-C.")
     ] = False,
@@ -44,11 +45,15 @@ def status(
     """
     from cablectl import seen
 
-    if local and not files:
-        raise UsageError("--local goes with a FILE")
+    if (local or peer) and not files:
+        raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
     if watch and format is Format.PROMETHEUS:
         raise UsageError("--watch goes with the formats table and json: Prometheus asks by itself")
-    read = partial(seen.report_of, common.cables(files, local)[0]) if files else seen.report_of_all
+    read = (
+        partial(seen.report_of, common.chosen(files, local, peer).cables)
+        if files
+        else seen.report_of_all
+    )
     if watch:
         _watch(read, format)
     report = read()

@@ -1,5 +1,6 @@
 """`cablectl teardown`: remove what connect made."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from cablectl.plan import teardown as planning
 def teardown(
     files: common.Files,
     local: common.Local = None,
+    peer: common.Peers = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds to wait for another cablectl to end.")
     ] = WAIT_LIMIT,
@@ -22,8 +24,9 @@ def teardown(
 
     The overlay goes first, then IPsec. What is missing already is fine, and pluto may be dead.
     """
-    cables = common.cables(files, local)
+    these = common.chosen(files, local, peer)
+    plan = partial(planning.plan, these.cables, narrowed=these.narrowed)
     if dry_run:
-        common.show(planning.plan(cables, common.dry_facts(cables, Action.TEARDOWN)))
+        common.show(plan(common.dry_facts(these, Action.TEARDOWN)))
     else:
-        common.apply(cables, lambda: planning.plan(cables, host.facts_of(cables)), timeout)
+        common.apply(these, lambda: plan(host.facts_of(these.cables)), timeout)

@@ -56,4 +56,4 @@ def has_macs(overlay: Overlay) -> bool:
 
 def fdb_entries(cable: Cable, overlay: Overlay) -> tuple[tuple[str, str], ...]:
     """Return (MAC, gateway) pairs; only a VXLAN's device has more than one peer to tell apart."""
-    return vxlan.fdb_entries(cable) if isinstance(overlay, Vxlan) else ()
+    return vxlan.fdb_entries(cable, overlay) if isinstance(overlay, Vxlan) else ()

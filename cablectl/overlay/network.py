@@ -45,9 +45,9 @@ def address(cable: Cable, overlay: Overlay, verb: str) -> Argv:
     return ("ip", "address", verb, str(vtep), "dev", overlay.device, *nodad)
 
 
-def neighbour(cable: Cable, overlay: Overlay, verb: str) -> Argv:
-    """Replace or delete the entry that spares the remote VTEP an ARP request, or a solicitation."""
-    entry = (str(cable.remote_vtep.ip), "lladdr", cable.remote.mac)
+def neighbour(overlay: Overlay, verb: str, vtep: str, mac: str) -> Argv:
+    """Replace or delete the entry that spares a VTEP an ARP request, or a solicitation."""
+    entry = (vtep, "lladdr", mac)
     return ("ip", "neigh", verb, *entry, "dev", overlay.device, "nud", "permanent")
 
 

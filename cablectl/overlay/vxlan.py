@@ -2,10 +2,11 @@
 
 from cablectl.cable import Cable
 from cablectl.libreswan import Argv
-from cablectl.model import IANA_VXLAN_PORT, Vxlan
+from cablectl.model import IANA_VXLAN_PORT, Forwarding, Vxlan
 
 HEADERS = 8 + 8 + 14  # UDP, VXLAN (RFC 7348, section 5), Ethernet
-# Broadcast and multicast go to the peer as well: OSPF and IPv6 neighbour discovery need them.
+# Frames without an entry of their own, such as broadcast and multicast, go to its gateways: OSPF
+# and IPv6 neighbour discovery need that. In a mesh each would be sent to every peer.
 ANY_MAC = "00:00:00:00:00:00"
 
 
@@ -23,10 +24,11 @@ def link_info(cable: Cable, vxlan: Vxlan) -> tuple[str, dict[str, object]]:
     return "vxlan", {"id": vxlan.vni, "port": port(vxlan), local: str(cable.local.address)}
 
 
-def fdb_entries(cable: Cable) -> tuple[tuple[str, str], ...]:
+def fdb_entries(cable: Cable, vxlan: Vxlan) -> tuple[tuple[str, str], ...]:
     """Return (MAC, gateway) pairs: which gateway a frame for a MAC goes to."""
     gateway = str(cable.remote_host)
-    return ((cable.remote.mac, gateway), (ANY_MAC, gateway))
+    entries = ((cable.remote.mac, gateway), (ANY_MAC, gateway))
+    return entries[:1] if vxlan.forwarding is Forwarding.STATIC else entries
 
 
 def fdb(vxlan: Vxlan, verb: str, mac: str, gateway: str) -> Argv:

@@ -7,6 +7,7 @@ The device is made last, when the SAs stand: what meets a trap without an SA has
 this end too, which leaves two Child SAs instead of one (docs/adr/0001-overlay-last.md).
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -103,6 +104,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     def needed(self) -> tuple[Step, ...]:
         """The steps that change something, or wait for it."""
         return tuple(step for step in self.steps if not step.not_needed)
+
+
+def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Return steps in the order of their phases; those of a phase stay in theirs."""
+    places = {phase: place for place, phase in enumerate(Phase)}
+    return tuple(sorted(steps, key=lambda step: places[step.phase]))
 
 
 class Outcome(Struct, frozen=True):

@@ -8,7 +8,7 @@ from cablectl.errors import CablectlError, HostNotReadyError, UsageError
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
 from cablectl.overlay import vxlan
-from cablectl.plan import WAIT_LIMIT, Action, Plan, Step, device, ipsec
+from cablectl.plan import WAIT_LIMIT, Action, Plan, Step, device, ipsec, strays
 
 
 def plan(
@@ -17,8 +17,11 @@ def plan(
     *,
     wait: bool = True,
     limit: float = WAIT_LIMIT,
+    narrowed: bool = False,
 ) -> Plan:
     """Return the plan that brings the cables up from what the facts say is there.
+
+    Unless `narrowed`, they are all that the file has: what their device has of other peers goes.
 
     UsageError if the MTU asked for is too large, or Libreswan can't do what the file asks;
     HostNotReadyError if what is there isn't ours: of several cables, those alone are refused that
@@ -39,7 +42,9 @@ def plan(
     if first.mode is not Mode.NONE:
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
     if first.overlay:
-        steps += device.steps(pairs, first.overlay, min(sizes))
+        size = _size(pairs, sizes, narrowed=narrowed)
+        steps += device.steps(pairs, first.overlay, size)
+        steps += () if narrowed else strays.steps(pairs, first.overlay)
     return Plan(
         action=Action.CONNECT,
         cables=tuple(cable for cable, _ in pairs),
@@ -48,6 +53,13 @@ def plan(
         refused=refused,
         warnings=tuple(dict.fromkeys(line for each in pairs for line in _warnings(*each))),
     )
+
+
+def _size(pairs: ipsec.Pairs, sizes: list[int], *, narrowed: bool) -> int:
+    """Return the MTU that suits all peers of the device, in bytes."""
+    there = pairs[0][1].overlay
+    others = [there.link.mtu] if narrowed and there.strays and there.link else []
+    return min(sizes + others)
 
 
 def _checked(cable: Cable, facts: Facts) -> int:

@@ -66,16 +66,25 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
 
 
 def _forward(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
-    for mac, gateway in vxlan.fdb_entries(cable):
-        yield _made(
-            Phase.OVERLAY,
+    entries, there = vxlan.fdb_entries(cable, wanted), facts.overlay
+    step = partial(_made, Phase.OVERLAY, cable=cable.id)
+    for mac, gateway in entries:
+        yield step(
             vxlan.fdb(wanted, "append", mac, gateway),
             "broadcast and multicast go to the peer"
             if mac == vxlan.ANY_MAC
             else "the peer's frames go to the peer",
-            vxlan.fdb(wanted, "delete", mac, gateway) if facts.overlay.link else None,
-            done=(mac, gateway) in facts.overlay.fdb,
-            cable=cable.id,
+            vxlan.fdb(wanted, "delete", mac, gateway) if there.link else None,
+            done=(mac, gateway) in there.fdb,
+        )
+    flooded = (vxlan.ANY_MAC, str(cable.remote_host))
+    if flooded in there.fdb - set(entries):
+        yield step(
+            vxlan.fdb(wanted, "delete", *flooded),
+            "no frame goes to every peer any more",
+            vxlan.fdb(wanted, "append", *flooded),
+            done=False,
+            kind=Change.REMOVE,
         )
 
 
@@ -96,9 +105,9 @@ def _reach(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     if overlay.has_macs(wanted):
         yield step(
             # Not add: traffic that waits for the device has the kernel make an incomplete one.
-            network.neighbour(cable, wanted, "replace"),
+            network.neighbour(wanted, "replace", vtep, cable.remote.mac),
             "the peer's VTEP needs no ARP",
-            network.neighbour(cable, wanted, "delete"),
+            network.neighbour(wanted, "delete", vtep, cable.remote.mac),
             done=(vtep, cable.remote.mac) in there.neighbours,
         )
     old = {route[:2]: route for route in there.routes if route[1] == vtep}

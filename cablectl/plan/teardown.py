@@ -6,29 +6,34 @@ from functools import partial
 from cablectl import guard, libreswan, secret, xfrm
 from cablectl.cable import Cable
 from cablectl.facts import Facts, Pluto, Secret
-from cablectl.model import Overlay
-from cablectl.overlay import network
-from cablectl.plan import Action, Change, Phase, Plan, Step
+from cablectl.model import Overlay, Vxlan
+from cablectl.overlay import network, vxlan
+from cablectl.plan import Action, Change, Phase, Plan, Step, in_order, strays
 from cablectl.plan.ipsec import Pairs
 
 _gone = partial(Step, kind=Change.REMOVE)
 
 
-def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...]) -> Plan:
-    """Return the plan that removes what connect made and is still there: link first."""
+def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool = False) -> Plan:
+    """Return the plan that removes what connect made and is still there: link first.
+
+    If `narrowed`, other peers of the cables' device keep it, and what is theirs.
+    """
     pairs = list(zip(cables, facts, strict=True))
-    steps: list[Step] = []
-    wanted = cables[0].overlay
+    wanted, steps = cables[0].overlay, list[Step]()
+    others = "other peers need it" if narrowed and facts[0].overlay.strays else ""
     if wanted:
-        steps += _unlink(pairs, wanted)
+        steps += _unlink(pairs, wanted, others)
     if cables[0].connections:
         for each in pairs:
             steps += _delete(*each)
-        steps += [*_forget(pairs), *_unguard(pairs)]
-    return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=tuple(steps))
+        steps += [*_forget(pairs), *_unguard(pairs, others)]
+    if wanted and not narrowed:
+        steps += strays.steps(pairs, wanted, device_goes=True)
+    return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
 
 
-def _unlink(pairs: Pairs, wanted: Overlay) -> Iterator[Step]:
+def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
     for cable, facts in pairs:
         old = {route[:2] for route in facts.overlay.routes}  # whatever its source
         for route in network.routes(cable, facts.source):
@@ -39,24 +44,41 @@ def _unlink(pairs: Pairs, wanted: Overlay) -> Iterator[Step]:
                 not_needed="" if route[:2] in old else "missing already",
                 cable=cable.id,
             )
+        if others and isinstance(wanted, Vxlan):
+            yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
     there = facts.overlay
     yield _gone(
         phase=Phase.UNLINK,
         argv=network.rule(cable, "delete"),
         why=f"nothing of ours is left in table {network.TABLE}",
-        not_needed="" if there.rule else "missing already",
+        not_needed=others or ("" if there.rule else "missing already"),
     )
+    missing = "missing already" if not there.link else ""
+    foreign = "not made by cablectl" if there.link and not there.link.ours else ""
     yield _gone(
         phase=Phase.UNLINK,
         argv=network.delete_link(wanted),
         why="the device, and with it its addresses, settings and forwarding entries",
-        not_needed="missing already"
-        if not there.link
-        else ""
-        if there.link.ours
-        else "not made by cablectl",
+        not_needed=others or missing or foreign,
     )
+
+
+def _unreach(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
+    """Take one peer from a device that stays."""
+    there, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
+    known = (str(cable.remote_vtep.ip), cable.remote.mac)
+    yield step(
+        argv=network.neighbour(wanted, "delete", *known),
+        why="the peer's VTEP is none any more",
+        not_needed="" if known in there.neighbours else "missing already",
+    )
+    for entry in dict.fromkeys((*vxlan.fdb_entries(cable, wanted), *sorted(there.fdb))):
+        yield step(
+            argv=vxlan.fdb(wanted, "delete", *entry),
+            why="no frame goes to the peer any more",
+            not_needed="" if entry in there.fdb else "missing already",
+        )
 
 
 def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
@@ -81,14 +103,15 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
                 yield step(argv=xfrm.delete_policy(policy), why=orphans)
 
 
-def _unguard(pairs: Pairs) -> Iterator[Step]:
+def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
     tables = {guard.name(cable): (cable, facts) for cable, facts in pairs}
     for cable, facts in tables.values():
         yield _gone(
             phase=Phase.UNGUARD,
             argv=guard.remove(cable),
             why="nothing is left that it could let through",
-            not_needed="" if facts.guard else "missing already",
+            not_needed=(others if cable.shares_device else "")
+            or ("" if facts.guard else "missing already"),
             cable="" if cable.shares_device else cable.id,
         )
 

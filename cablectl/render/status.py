@@ -1,5 +1,6 @@
 """The state of cables: as a table for people, as JSON, and as a line in a log."""
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+MAX_BLOCKS = 8  # cables that are shown with all that is known of them
 NO_CABLE = "no cable on this host"
 COLOURS = {
     Verdict.UP: "green",
@@ -54,14 +56,39 @@ def print_table(report: Report, stream: TextIO) -> None:
 
 
 def as_table(report: Report) -> "RenderableType":
-    """Return the report as what rich draws: a block for each cable."""
+    """Return the report as what rich draws: a block for each cable, or a line if they are many."""
     from rich.console import Group
     from rich.text import Text
 
     if not report.cables:
         return Text(NO_CABLE)
+    if len(report.cables) > MAX_BLOCKS:
+        return Group(*_lines(report))
     parts = [part for each in report.cables for part in (Text(), *_block(each))]
     return Group(*parts[1:])  # an empty line between two
+
+
+def _lines(report: Report) -> "Iterator[RenderableType]":
+    """Yield a line for each cable, with those of what is wrong, and one for all."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    width = max(len(each.cable) for each in report.cables)
+    for each in report.cables:
+        sas = [sa for connection in each.connections for sa in connection.child_sas]
+        into, out = (
+            _carried(sum(map(attrgetter(way), sas)), None) for way in ("bytes_in", "bytes_out")
+        )
+        colour, word = f"bold {COLOURS[each.verdict]}", _word(each)
+        carried = f"  {into:>10} in  {out:>10} out" if sas else ""
+        yield Text.assemble(
+            f"{each.cable:{width}}  ", (f"{word:10}", colour), carried, no_wrap=True
+        )
+        for reason in each.reasons:
+            yield Padding(Text(f"- {reason}"), _INDENT, expand=False)
+    found = Counter(each.verdict for each in report.cables)
+    told = ", ".join(f"{found[each]} {each}" for each in Verdict if found[each])
+    yield Text(f"{len(report.cables)} cables: {told}")
 
 
 def duration(seconds: int) -> str:

@@ -2,9 +2,11 @@
 
 from itertools import islice
 
+from msgspec.structs import replace
+
 from cablectl.cable import Network
 from cablectl.errors import UsageError
-from cablectl.model import Ipsec
+from cablectl.model import Forwarding, Ipsec, Overlay, Vxlan
 from cablectl.spec.contradictions import contradictions
 from cablectl.spec.reader import Document, Place, Reader, documents
 from cablectl.spec.schema import Spec
@@ -35,10 +37,19 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
         endpoints=spec.endpoints,
         mode=spec.mode,
         ipsec=spec.ipsec or Ipsec(),
-        overlay=spec.device,
+        overlay=_device(spec),
         guard=spec.guard,
         vtep_network=spec.vtep_network(spec.endpoints[0].address.version),
     )
+
+
+def _device(spec: Spec) -> Overlay | None:
+    """Return the overlay's settings, with what auto stands for in this file."""
+    device = spec.device
+    if not isinstance(device, Vxlan) or device.forwarding is not Forwarding.AUTO:
+        return device
+    alone = len(spec.endpoints) == 2
+    return replace(device, forwarding=Forwarding.FLOOD if alone else Forwarding.STATIC)
 
 
 def refuse(problems: list[tuple[Place, str]]) -> None:

@@ -3,8 +3,8 @@
 None stands where a field has a problem of its own.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import combinations
 
 from cablectl.cable import vtep
 from cablectl.model import (
@@ -42,10 +42,8 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
     if spec.endpoints is None:
         return
     present = [(i, each) for i, each in enumerate(spec.endpoints) if each is not None]
-    if len(spec.endpoints) != 2:
-        yield Problem(("endpoints",), f"{len(spec.endpoints)} given; allowed: two endpoints")
-    for (i, one), (j, other) in combinations(present, 2):
-        yield from _collisions(("endpoints", j), other, f"endpoints[{i}]", one)
+    yield from _number(spec, len(spec.endpoints))
+    yield from _collisions(present)
     addressed = [(i, each) for i, each in present if each.address]
     yield from _families(spec, addressed)
     yield from _roles(spec, ipsec, addressed)
@@ -101,11 +99,40 @@ def _mode(spec: Spec) -> Iterator[Problem]:
         yield Problem(("vtep",), "not used without an overlay; allowed: nothing")
 
 
-def _collisions(path: Path, endpoint: Endpoint, where: str, other: Endpoint) -> Iterator[Problem]:
+def _number(spec: Spec, given: int) -> Iterator[Problem]:
+    if given < 2:
+        yield Problem(("endpoints",), f"{given} given; allowed: two or more endpoints")
+    elif given > 2 and spec.overlay in (OverlayKind.GRE, OverlayKind.GENEVE):
+        yield Problem(
+            ("endpoints",),
+            f"{given} given, and a device of overlay {spec.overlay} has one peer; allowed: two,"
+            " a file with a device of its own for each pair, or overlay: vxlan",
+        )
+
+
+def _collisions(endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
+    """Find what two endpoints share; each is told of the first one that has it."""
     for name in ("cluster", "hostname", "address", "public_address"):
-        value = getattr(endpoint, name)
-        if value is not None and value == getattr(other, name):
-            yield Problem((*path, name), f"{value} is that of {where} too; allowed: one of its own")
+        first: dict[object, int] = {}
+        for i, endpoint in endpoints:
+            value = getattr(endpoint, name)
+            if value is not None and (other := first.setdefault(value, i)) != i:
+                yield Problem(
+                    ("endpoints", i, name),
+                    f"{value} is that of endpoints[{other}] too; allowed: one of its own",
+                )
+    named: dict[str, tuple[int, AnyAddress]] = {}
+    for i, endpoint in endpoints:
+        if not (endpoint.cluster and endpoint.address):
+            continue
+        name = endpoint.cable_name.replace(".", "-")
+        other, address = named.setdefault(name, (i, endpoint.address))
+        if address != endpoint.address:
+            yield Problem(
+                ("endpoints", i, "cluster"),
+                f"{endpoint.cluster} gives a cable the name that endpoints[{other}] gives it;"
+                " allowed: another cluster",
+            )
 
 
 def _families(spec: Spec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
@@ -212,47 +239,73 @@ def _subnets_for_the_mode(
 
 def _swallowed(subnets: Subnets, gateways: list[AnyAddress]) -> Iterator[Problem]:
     """Find subnets with a gateway in them: their route would send the cable through itself."""
+    in_order = {
+        version: sorted((each for each in gateways if each.version == version), key=int)
+        for version in (4, 6)
+    }
     for path, subnet in subnets:
-        inside = next((gateway for gateway in gateways if gateway in subnet), None)
-        if inside:
+        ours = in_order[subnet.version]
+        next_one = bisect_left(ours, int(subnet.network_address), key=int)
+        if next_one < len(ours) and ours[next_one] in subnet:
             yield Problem(
-                path, f"{subnet} holds the gateway {inside}; allowed: subnets without a gateway"
+                path,
+                f"{subnet} holds the gateway {ours[next_one]}; allowed: subnets without a gateway",
             )
 
 
 def _overlaps(subnets: Subnets) -> Iterator[Problem]:
-    """Find subnets that would be routed twice, or away from where they are."""
-    for (where, one), (path, other) in combinations(subnets, 2):
-        if one.version == other.version and one.overlaps(other):
-            yield Problem(path, f"{other} overlaps {one} of {field(where)}; allowed: subnets apart")
+    """Find subnets that would be routed twice, or away from where they are.
+
+    Of two networks that overlap one holds the other: in the order of their first addresses, the
+    larger first, it stands before all that it holds.
+    """
+    numbers = {path: number for number, (path, _) in enumerate(subnets)}
+    outer: tuple[Path, AnyNetwork] | None = None
+    in_order = sorted(
+        subnets, key=lambda each: (each[1].version, int(each[1].network_address), each[1].prefixlen)
+    )
+    for each in in_order:
+        if outer is None or not _overlap(outer[1], each[1]):
+            outer = each
+            continue
+        (where, one), (path, other) = sorted((outer, each), key=lambda both: numbers[both[0]])
+        yield Problem(path, f"{other} overlaps {one} of {field(where)}; allowed: subnets apart")
+
+
+def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _vteps(
     spec: Spec, endpoints: list[tuple[int, Endpoint]], subnets: Subnets
 ) -> Iterator[Problem]:
     """Find gateways with one VTEP, and an overlay's network that is somebody else's."""
-    for (i, one), (j, other) in combinations(endpoints, 2):
-        if one.address == other.address or one.address.version != other.address.version:
+    version = endpoints[0][1].address.version if endpoints else 4
+    network = spec.vtep_network(version)
+    first: dict[object, tuple[int, AnyAddress]] = {}
+    for i, each in endpoints:
+        address = each.address
+        if not address.version == version == network.version:
             continue
-        network = spec.vtep_network(one.address.version)
-        if network.version != one.address.version:
-            return
-        first, second = (vtep(each.address, network).ip for each in (one, other))
-        if first == second or one.mac == other.mac:
-            yield Problem(
-                ("endpoints", j, "address"),
-                f"{other.address} and {one.address} of endpoints[{i}] give one VTEP, {second};"
-                " allowed: addresses that differ after the first"
-                f" {network.prefixlen} bits, or another vtep.network",
-            )
+        its_vtep = vtep(address, network).ip
+        for mark in (its_vtep, each.mac):
+            j, other = first.setdefault(mark, (i, address))
+            if other != address:
+                yield Problem(
+                    ("endpoints", i, "address"),
+                    f"{address} and {other} of endpoints[{j}] give one VTEP,"
+                    f" {vtep(other, network).ip}; allowed: addresses that differ after the first"
+                    f" {network.prefixlen} bits, or another vtep.network",
+                )
+                break
     taken: list[AnyAddress | AnyNetwork] = [each.address for _, each in endpoints]
     taken += [subnet for _, subnet in subnets]
-    for each in taken:
-        network = spec.vtep_network(each.version)
-        if network.version == each.version and _in(each, network):
+    for one in taken:
+        network = spec.vtep_network(one.version)
+        if network.version == one.version and _in(one, network):
             yield Problem(
                 ("vtep", "network"),
-                f"{network} holds {each}; allowed: a network of its own",
+                f"{network} holds {one}; allowed: a network of its own",
             )
 
 

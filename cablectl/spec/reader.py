@@ -24,7 +24,7 @@ from cablectl.model import (
 )
 
 MAX_DEPTH = 24  # levels; what kubectl prints of an object's managed fields has 14
-MAX_ITEMS = 100  # of a list; subnets are compared, and joined, each with each
+MAX_ITEMS = 100  # of a list, unless its type says more; subnets are joined, each with each
 MAX_SCALAR = 64  # characters of a number or date; YAML 1.1 has numbers that take minutes to read
 MAX_SHOWN = 40  # characters of a value that an error repeats
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -152,8 +152,9 @@ class Reader:
         if path[:2] == ("ipsec", "pfs_group") and isinstance(value, list) and len(value) == 1:
             (value,) = value  # Submariner's proposal has a list of one
         if get_origin(plain) is tuple and isinstance(value, list):
-            if len(value) > MAX_ITEMS:
-                self._problem(path, f"{len(value)} given; allowed: at most {MAX_ITEMS}")
+            most = max_items(kind)
+            if len(value) > most:
+                self._problem(path, f"{len(value)} given; allowed: at most {most}")
                 return None
             (item,) = (each for each in get_args(plain) if each is not Ellipsis)
             return tuple(self._build(item, each, (*path, i)) for i, each in enumerate(value))
@@ -279,6 +280,12 @@ def plain_type(kind: Any) -> Any:  # noqa: ANN401
         (kind,) = (each for each in get_args(kind) if each is not NoneType)
         return plain_type(kind)
     return kind
+
+
+def max_items(kind: Any) -> int:  # noqa: ANN401
+    """Return how many items a list may have."""
+    metas = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((meta.max_length for meta in metas if meta.max_length), MAX_ITEMS)
 
 
 def _is_optional(kind: Any) -> bool:  # noqa: ANN401

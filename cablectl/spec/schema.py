@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, structs
 
 from cablectl.model import (
+    MAX_ENDPOINTS,
     VTEP_NETWORKS,
     AnyNetwork,
     Endpoint,
@@ -35,7 +36,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     guard: bool = True
     endpoints: Annotated[
         tuple[Endpoint, ...],
-        Meta(description="a list of two endpoints", min_length=2, max_length=2),
+        Meta(description="a list of two or more endpoints", min_length=2, max_length=MAX_ENDPOINTS),
     ]
     ipsec: Ipsec | None = None
     vtep: Vtep | None = None

@@ -12,7 +12,8 @@ WORDS = {
     " stands for all that the two hosts say to each other; in mode none it is vxlan.",
     "allow_cleartext": "Has to be true for mode none, and false for any other.",
     "guard": "Whether an nftables table drops what of the cable has no IPsec, in and out.",
-    "endpoints": "The gateways, each with the subnets of its cluster.",
+    "endpoints": "The gateways, each with the subnets of its cluster. More than two are a mesh,"
+    " in which each has a cable to every other; not with gre or geneve, whose device has one peer.",
     "endpoints[].cluster": "Its cluster, which names the connections of the other end.",
     "endpoints[].hostname": "Its host name, for people and for --local.",
     "endpoints[].address": "Its own address. Both ends and all subnets are of one version of IP.",
@@ -48,6 +49,8 @@ WORDS = {
     "vxlan": "The device of overlay: vxlan (RFC 7348).",
     "vxlan.port": "Its UDP port, or vxlan where /etc/services of both knows the name; not 500, 4500"
     " or an IKE port.",
+    "vxlan.forwarding": "Where a frame without an entry of its own goes, such as broadcast. static:"
+    " nowhere. flood: to every peer. auto: flood for two endpoints, static for more.",
     "geneve": "The device of overlay: geneve (RFC 8926).",
     "geneve.port": "Its UDP port; not 500, 4500 or an IKE port.",
     "gre": "The device of overlay: gre (RFC 2784).",

@@ -1,0 +1,149 @@
+"""What a host has of all its cables → each cable's share of it, so that none has to look far.
+
+Everything is put in order once, whatever the number of cables.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from msgspec.structs import replace
+
+from cablectl import pluto, xfrm
+from cablectl.cable import Cable, vtep
+from cablectl.facts import Facts, OverlayFacts, Stray
+from cablectl.model import CABLE, Vxlan, dashed, mac_of
+from cablectl.overlay import network
+from cablectl.overlay.vxlan import port
+from cablectl.pluto import LoadedConnection
+from cablectl.xfrm import SecurityAssociation
+
+Pair = tuple[str, str]
+
+
+def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) -> tuple[Facts, ...]:
+    """Return each cable's share of what all of them, and others, have on a host.
+
+    `secrets` are the ids of the cables whose secrets file is there.
+    """
+    loaded = _by_cable(whole.connections)
+    there = _overlays(cables, whole.overlay)
+    strays = tuple(_strays(cables, whole, secrets))
+    policies = [xfrm.policies_of(each.connections) for each in cables]
+    reqids = [{whole.policies[one] for one in each & whole.policies.keys()} for each in policies]
+    sas, others = _sas(reqids, whole.sas)
+    owned = frozenset[xfrm.Policy]().union(*policies)
+    foreign = {one: reqid for one, reqid in whole.policies.items() if one not in owned}
+    return tuple(
+        replace(
+            whole,
+            connections=_connections(cable, whole.connections, loaded),
+            policies={
+                **foreign,
+                **{one: whole.policies[one] for one in ours if one in whole.policies},
+            },
+            sas=tuple(sa for reqid in its_reqids for sa in sas.get(reqid, ())) + others,
+            overlay=replace(overlay, strays=strays),
+        )
+        for cable, ours, its_reqids, overlay in zip(cables, policies, reqids, there, strict=True)
+    )
+
+
+def _by_cable(connections: dict[str, LoadedConnection]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, each in connections.items():
+        found[pluto.cable_of(name, each)].append(name)
+    return found
+
+
+def _connections(
+    cable: Cable, every: dict[str, LoadedConnection], by_cable: dict[str, list[str]]
+) -> dict[str, LoadedConnection]:
+    """Return those with the cable's name, also where what they join is in a form unknown here."""
+    names = (*by_cable.get(cable.remote.cable_name, ()), *(each.name for each in cable.connections))
+    return {name: every[name] for name in names if name in every}
+
+
+def _sas(
+    reqids: list[set[int]], sas: tuple[SecurityAssociation, ...]
+) -> tuple[dict[int, list[SecurityAssociation]], tuple[SecurityAssociation, ...]]:
+    """Return the SAs by the reqid of a cable's policies, and those of no cable's."""
+    ours = set[int]().union(*reqids) - {0}
+    found: dict[int, list[SecurityAssociation]] = defaultdict(list)
+    others = []
+    for sa in sas:
+        if sa.reqid in ours:
+            found[sa.reqid].append(sa)
+        else:
+            others.append(sa)
+    return found, tuple(others)
+
+
+def _overlays(cables: tuple[Cable, ...], whole: OverlayFacts) -> list[OverlayFacts]:
+    fdb, neighbours, routes = _by_peer(whole)
+    peers = ((str(each.remote_host), str(each.remote_vtep.ip)) for each in cables)
+    return [
+        replace(
+            whole,
+            fdb=frozenset(fdb[gateway]),
+            neighbours=frozenset(neighbours[remote]),
+            routes=frozenset(routes[remote]),
+        )
+        for gateway, remote in peers
+    ]
+
+
+def _by_peer(
+    whole: OverlayFacts,
+) -> tuple[dict[str, set[Pair]], dict[str, set[Pair]], dict[str, set[network.Route]]]:
+    """Return FDB entries by gateway, neighbours by VTEP, and routes by VTEP."""
+    fdb: dict[str, set[Pair]] = defaultdict(set)
+    neighbours: dict[str, set[Pair]] = defaultdict(set)
+    routes: dict[str, set[network.Route]] = defaultdict(set)
+    for entry in whole.fdb:
+        fdb[entry[1]].add(entry)
+    for neighbour in whole.neighbours:
+        neighbours[neighbour[0]].add(neighbour)
+    for route in whole.routes:
+        routes[route[1]].add(route)
+    return fdb, neighbours, routes
+
+
+def _strays(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) -> Iterator[Stray]:
+    """Yield the device's other peers, known by the MAC that connect derives from their address."""
+    first, there = cables[0], whole.overlay
+    wanted = first.overlay
+    if not (isinstance(wanted, Vxlan) and there.link and there.link.ours):
+        return
+    fdb, neighbours, routes = _by_peer(there)
+    loaded = _by_gateway(whole.connections, port(wanted))
+    for gateway in sorted(fdb.keys() - {str(each.remote_host) for each in cables}):
+        address = ip_address(gateway)
+        if (mac_of(address), gateway) not in fdb[gateway]:
+            continue
+        names = loaded[gateway]
+        called = {pluto.cable_of(name, whole.connections[name]) for name in names}
+        ids = {each.removeprefix(CABLE).replace(".", "-") for each in called}
+        ids |= {each for each in secrets if each.endswith(f"-{dashed(address)}".replace(".", "-"))}
+        remote = str(vtep(address, first.vtep_network).ip)
+        yield Stray(
+            id=min(ids, default=dashed(address)),
+            gateway=address,
+            fdb=frozenset(fdb[gateway]),
+            neighbours=frozenset(neighbours[remote]),
+            routes=frozenset(routes[remote]),
+            connections=tuple(names),
+            secret=bool(ids & secrets),
+        )
+
+
+def _by_gateway(
+    connections: dict[str, LoadedConnection], overlay_port: int
+) -> dict[str, list[str]]:
+    """Return the names of cables' connections that carry an overlay on a port, by gateway."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, each in connections.items():
+        ends = each.selectors and (each.selectors.local, each.selectors.remote)
+        if ends and pluto.cable_of(name, each) and overlay_port in (end.port for end in ends):
+            found[ends[1].host or ""].append(name)
+    return found
