@@ -47,6 +47,8 @@ def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Ou
             if plan.action is Action.CONNECT and runner.clean:
                 journal.end()
             raise
+        finally:
+            runner.close()
         if runner.clean:
             journal.end()
     return Outcome(plan, failed)

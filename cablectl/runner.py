@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cablectl import host, libreswan, probe, waiting, xfrm
 from cablectl.cable import Cable
-from cablectl.command import batch, run
+from cablectl.command import Shell, batch, run
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts import Facts
 from cablectl.journal import Entry, Journal
@@ -54,10 +54,16 @@ class Runner:
 
     def __init__(self, plan: Plan, progress: Progress, journal: Journal) -> None:
         self._plan, self._progress, self._journal = plan, progress, journal
+        self._several = len(plan.cables) > 1
         self._log = PlutoLog()
         self._begun, self._total = 0, len(plan.needed)
         self._waiting_since = 0.0
+        self._shell = Shell(journal.lock)
         self.clean = True
+
+    def close(self) -> None:
+        """End what was kept running."""
+        self._shell.close()
 
     def begin(self, steps: Iterable[Step]) -> None:
         """Note and tell that they begin; HostNotReadyError if they must not."""
@@ -128,12 +134,18 @@ class Runner:
         direct = (*self._whack, *argv[2:]) if whack else argv
         for left in reversed(range(WHACK_TRIES if whack else 1)):
             try:
-                run(direct, step.limit, step.phase.label, self._journal.lock, stands_for=argv)
+                self._command(direct, step, argv)
             except TimeLimitError:
                 if not left:
                     raise
             else:
                 return
+
+    def _command(self, argv: Argv, step: Step, shown: Argv = ()) -> None:
+        if self._several:
+            self._shell.run(argv, step.limit, step.phase.label, shown)
+        else:
+            run(argv, step.limit, step.phase.label, self._journal.lock)
 
     @cached_property
     def _whack(self) -> Argv:
@@ -141,7 +153,7 @@ class Runner:
 
         That shell names pluto's socket if the environment moves it, and nothing else.
         """
-        if len(self._plan.cables) == 1 or "IPSEC_RUNDIR" in os.environ:
+        if not self._several or "IPSEC_RUNDIR" in os.environ:
             return libreswan.WHACK
         binary = Path(probe.if_any("ipsec", "--directory").strip(), libreswan.WHACK[1])
         runs = binary.is_absolute() and os.access(binary, os.X_OK)
@@ -155,7 +167,7 @@ class Runner:
         """
         undo = [(argv, step) for step in reversed(done) for argv in step.undo]
         last = max((i for i, (argv, _) in enumerate(undo) if argv == _REREAD), default=0)
-        if len(self._plan.cables) > 1:  # pluto reads all secrets again: once will do
+        if self._several:  # pluto reads all secrets again: once will do
             undo = [each for i, each in enumerate(undo) if each[0] != _REREAD or i == last]
         tried = [self._taken_back(argv, step) for argv, step in undo]
         if not all(tried) and not self._swept(cable):
@@ -164,7 +176,7 @@ class Runner:
     def _taken_back(self, argv: Argv, step: Step) -> bool:
         self._progress.undo(argv)
         try:
-            run(argv, step.limit, step.phase.label, self._journal.lock)
+            self._command(argv, step)
         except CablectlError as error:
             self._progress.undo_failed(argv, error)
             return False
