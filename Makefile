@@ -79,6 +79,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/plan.py
 
 docs: setup ## make man pages, completions, schema, flags and golden scripts anew
 	$(BIN)/python tools/generate.py

@@ -5,6 +5,7 @@ All of it follows from what the file says, and two ends that read the same file 
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 from msgspec import Struct
@@ -92,8 +93,11 @@ class Connection(Struct, frozen=True):
         return f"{self.local.network} and {self.remote.network}"
 
 
-class Cable(Struct, frozen=True, kw_only=True):
-    """What joins two endpoints, seen from the local one."""
+class Cable(Struct, frozen=True, kw_only=True, dict=True):
+    """What joins two endpoints, seen from the local one.
+
+    What of it is asked for again and again, as for each of a thousand cables, is kept.
+    """
 
     local: Endpoint
     remote: Endpoint
@@ -108,7 +112,7 @@ class Cable(Struct, frozen=True, kw_only=True):
         """Whether a guard keeps clear text out and in: not where nothing else is sent."""
         return self.guard and self.mode is not Mode.NONE
 
-    @property
+    @cached_property
     def id(self) -> str:
         """What tells this cable from the others of this host."""
         return f"{self.remote.cluster}-{dashed(self.remote.address)}".replace(".", "-")
@@ -162,7 +166,7 @@ class Cable(Struct, frozen=True, kw_only=True):
             ours = self.local.cable_name > self.remote.cable_name
         return Role.SERVER if ours else Role.CLIENT
 
-    @property
+    @cached_property
     def connections(self) -> tuple[Connection, ...]:
         """The connections that pluto has to have for this cable, in their order."""
         if self.mode is Mode.NONE:

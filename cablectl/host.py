@@ -119,9 +119,10 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
     """
     refuse_others_than_root()
     first = cables[0]
+    version = libreswan_version() if first.connections else libreswan.LATEST
     there = ways(first.local.address, (each.remote_host for each in cables))
     whole = Facts(
-        libreswan=libreswan_version() if first.connections else libreswan.LATEST,
+        libreswan=version,
         source=_source(first, addresses()),
         leaves_with=_leaves_with(first) if first.remote_host in there else "",
         overlay=_overlay(first, first.overlay) if first.overlay else OverlayFacts(),

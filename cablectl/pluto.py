@@ -57,6 +57,8 @@ class LoadedConnection(Struct, frozen=True):
 
     `esp` are the algorithms that it was told, in its own words; none if it has its defaults.
     `lost` says that pluto believes in a Child SA of which the kernel doesn't have both SAs.
+    `ike_of` names the connection that has the IKE SA of its newest Child SA: empty if that IKE SA
+    is gone, and with it what the peer had of the Child SA; None if pluto didn't tell.
     """
 
     routed: bool
@@ -66,6 +68,7 @@ class LoadedConnection(Struct, frozen=True):
     ike: Ike = Ike.NONE
     esp: tuple[str, ...] = ()
     lost: bool = False
+    ike_of: str | None = None
 
     def joins(self, wanted: Selectors) -> bool:
         """Tell whether it joins these, as far as its line could be read."""
@@ -106,6 +109,7 @@ _BELIEVED = rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
 # The bytes are the kernel's: without an SA there, they are missing.
 _TRAFFIC = rf"{_BELIEVED} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
 _STORY = rf"{_STATE}:\d+ \w+ \((?P<story>[^()]+)\);(?P<timers>.*)"
+_PARENT = r" IKE SA #(\d{1,19});"
 _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
 _ESP = r'^(?:\d{3} )?"(?P<name>[^"]+)":   ESP algorithms: (?P<esp>[^\n]+)$'
@@ -124,22 +128,24 @@ def parse(status: str, traffic_status: str) -> Status:
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
     """Return the loaded connections by name from what `--status` and `--trafficstatus` print.
 
-    A connection is up only if it has a Child SA, in the kernel as well: an IKE SA alone carries
-    nothing. Instances of a connection to any host count as the connection itself, which stays
-    unrouted.
+    A connection is up only if it has a Child SA, in the kernel as well, whose IKE SA stands: an IKE
+    SA alone carries nothing, and without one the peer has let go of the Child SA. Instances of a
+    connection to any host count as the connection itself, which stays unrouted.
     """
     sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
+    parents = parse_parents(status)
     esp = {line["name"]: tuple(line["esp"].split(", ")) for line in _lines(_ESP, status)}
     believed = {line["name"] for line in _lines(_BELIEVED, traffic_status)}
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
-            up=line["name"] in sas,
+            up=line["name"] in sas and parents.get(line["name"]) != "",
             selectors=_parse_selectors(line["selectors"]),
             child_sas=sas.get(line["name"], ()),
             ike=ike.get(line["name"], Ike.NONE),
             esp=esp.get(line["name"], ()),
             lost=line["name"] in believed - sas.keys(),
+            ike_of=parents.get(line["name"]),
         )
         for line in _lines(_CONNECTION, status)
         if not line["instance"]
@@ -185,6 +191,18 @@ def parse_ike(status: str) -> dict[str, Ike]:
         elif not story.startswith("established "):
             found.setdefault(name, Ike.NEGOTIATING)
     return found
+
+
+def parse_parents(status: str) -> dict[str, str]:
+    """Return which connection has the IKE SA of a connection's newest Child SA; empty: none has."""
+    stories = list(_lines(_STORY, status))
+    holders = {line["serial"]: line["name"] for line in stories}
+    children = sorted(
+        (int(line["serial"]), line["name"], told[1])
+        for line in stories
+        if line["story"] == "established Child SA" and (told := re.search(_PARENT, line["timers"]))
+    )
+    return {name: holders.get(parent, "") for _, name, parent in children}
 
 
 def parse_established(traffic_status: str) -> frozenset[str]:

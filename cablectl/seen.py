@@ -75,10 +75,9 @@ def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> It
             why = "its connections aren't such as cablectl makes, or not all are there"
             yield state.unknown(name, Verdict.FOREIGN, why)
         else:
-            local = (cable.local.address, cable.local.networks)
-            alike.setdefault((*local, cable.mode, cable.overlay, cable.vtep_network), []).append(
-                cable
-            )
+            of_its_file = (cable.mode, cable.overlay, cable.vtep_network)
+            key = (cable.local.address, cable.local.networks, *of_its_file)
+            alike.setdefault(key, []).append(cable)
     for cables in alike.values():
         every, now = host.facts_of(tuple(cables)), time.time()
         for cable, its_own in zip(cables, every, strict=True):

@@ -123,8 +123,9 @@ def _strays(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) ->
             continue
         names = loaded[gateway]
         called = {pluto.cable_of(name, whole.connections[name]) for name in names}
-        ids = {each.removeprefix(CABLE).replace(".", "-") for each in called}
-        ids |= {each for each in secrets if each.endswith(f"-{dashed(address)}".replace(".", "-"))}
+        ids = {each.removeprefix(CABLE).replace(".", "-") for each in called} or {
+            each for each in secrets if each.endswith(f"-{dashed(address)}")
+        }
         remote = str(vtep(address, first.vtep_network).ip)
         yield Stray(
             id=min(ids, default=dashed(address)),

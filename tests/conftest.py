@@ -37,10 +37,15 @@ def no_real_commands(
 
 
 def load(name: str, local: str = "cluster1") -> Cable:
-    """Return the cable of an example, seen from one end."""
-    network = spec.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
-    (cable,) = network.cables(network.named(local))
+    """Return the cable of an example of two endpoints, seen from one end."""
+    (cable,) = load_all(name, local)
     return cable
+
+
+def load_all(name: str, local: str = "cluster1") -> tuple[Cable, ...]:
+    """Return the cables of an example, seen from one end."""
+    network = spec.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
+    return network.cables(network.named(local))
 
 
 def shown_on(terminal: int) -> str:

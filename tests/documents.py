@@ -7,16 +7,21 @@ from cablectl.cable import Cable
 
 FAMILIES = {
     "v4": {
-        "addresses": ("172.18.0.8", "172.18.0.7"),
-        "public": ("203.0.113.8", "203.0.113.7"),
-        "subnets": (("10.44.0.0/16", "172.18.0.8/32", "100.44.0.0/16"), ("10.45.0.0/16",)),
+        "addresses": ("172.18.0.8", "172.18.0.7", "172.18.0.6"),
+        "public": ("203.0.113.8", "203.0.113.7", "203.0.113.6"),
+        "subnets": (
+            ("10.44.0.0/16", "172.18.0.8/32", "100.44.0.0/16"),
+            ("10.45.0.0/16",),
+            ("10.46.0.0/16",),
+        ),
     },
     "v6": {
-        "addresses": ("2001:db8::8", "2001:db8::7"),
-        "public": ("2001:db8:ffff::8", "2001:db8:ffff::7"),
+        "addresses": ("2001:db8::8", "2001:db8::7", "2001:db8::6"),
+        "public": ("2001:db8:ffff::8", "2001:db8:ffff::7", "2001:db8:ffff::6"),
         "subnets": (
             ("2001:db8:44::/48", "2001:db8::8/128", "2001:db8:144::/48"),
             ("2001:db8:45::/48",),
+            ("2001:db8:46::/48",),
         ),
     },
 }
@@ -33,6 +38,12 @@ SHAPES = [
     )
     if not {"nat", "servers"} <= set(words) and not {"nats", "servers"} <= set(words)
 ]
+# Of three endpoints; with geneve and gre, whose device has one peer, there is none.
+MESHES = [
+    f"{shape} mesh"
+    for shape in SHAPES
+    if not {"gre", "geneve", "nats", "servers"} & set(shape.split())
+]
 # What Libreswan 4.x and 5.x need to agree: docs/libreswan.md.
 AGREED = "ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [aes_gcm-null]\n"
 
@@ -45,7 +56,7 @@ def document(shape: str) -> str:
     lines = ["version: 1", f"mode: {mode}", f"overlay: {overlay}"]
     lines += ["allow_cleartext: true"] if mode == "none" else []
     lines += ["endpoints:"]
-    for i, number in enumerate((1, 2)):
+    for i, number in enumerate((1, 2, 3) if "mesh" in words else (1, 2)):
         lines += [
             f"  - cluster: cluster{number}",
             f"    hostname: cluster{number}-worker",
@@ -61,7 +72,12 @@ def document(shape: str) -> str:
 
 
 def shaped(shape: str, local: str = "cluster1") -> Cable:
-    """Return the cable of a file of that shape, seen from one end."""
-    network = spec.parse(document(shape), shape)
-    (cable,) = network.cables(network.named(local))
+    """Return the cable of a file of that shape, of two endpoints, seen from one end."""
+    (cable,) = meshed(shape, local)
     return cable
+
+
+def meshed(shape: str, local: str = "cluster1") -> tuple[Cable, ...]:
+    """Return the cables of a file of that shape, seen from one end."""
+    network = spec.parse(document(shape), shape)
+    return network.cables(network.named(local))

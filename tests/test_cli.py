@@ -98,7 +98,7 @@ def test_json() -> None:
     assert (plan["version"], plan["action"], plan["libreswan"]) == (1, "connect", "4.10")
     assert (plan["mode"], plan["overlay"]) == ("transport", "vxlan")
     assert set(plan["steps"][0]) == {
-        *("phase", "argv", "why", "undo", "needed", "reason", "change"),
+        *("phase", "argv", "why", "undo", "needed", "reason", "change", "cable"),
     }
     needed = [step for step in plan["steps"] if step["needed"]]
     assert ["pidof", "pluto"] in [step["argv"] for step in needed]

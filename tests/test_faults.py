@@ -57,6 +57,12 @@ FAULTS: dict[str, tuple[Change, str]] = {
         ),
         "connection 0 has no SA in the kernel, though pluto believes so",
     ),
+    "an IKE SA that is gone": (
+        lambda cable, facts: with_connection(
+            cable, facts, 0, replace(facts.connections[name(cable, 0)], up=False, ike_of="")
+        ),
+        "connection 0 has a Child SA whose IKE SA is gone: the peer has let go of it",
+    ),
     "a policy that was flushed": (
         lambda cable, facts: replace(
             facts,

@@ -132,14 +132,15 @@ def assert_shown(error: CablectlError) -> None:
 def assert_planned(network: Network) -> None:
     """See what both ends plan on each release; what a release or a path can't do has no plan."""
     for end in network.endpoints:
-        (cable,) = network.cables(end)
+        cables = network.cables(end)
         for release in RELEASES:
             facts = Facts(libreswan=release)
             try:
-                assert_exact(connect.plan((cable,), (facts,)))
+                assert_exact(connect.plan(cables, (facts,) * len(cables)))
             except CablectlError as error:
                 assert_shown(error)
-            assert_exact(teardown.plan((cable,), (connected(cable, facts, 1300),)))
+            made = tuple(connected(cable, facts, 1300) for cable in cables)
+            assert_exact(teardown.plan(cables, made))
 
 
 def assert_exact(plan: Plan) -> None:

@@ -8,26 +8,34 @@ from cablectl import render
 from cablectl.facts import Facts, connected
 from cablectl.libreswan import parse_version
 from cablectl.plan import connect, teardown
-from tests.conftest import load
-from tests.documents import SHAPES, shaped
+from tests.conftest import load, load_all
+from tests.documents import SHAPES, meshed
 
 GOLDEN = Path(__file__).parent / "golden"
 ENDS = ("cluster1", "cluster2")
 # action, example or shape, local end, Libreswan
-NAMES = [
-    f"{action}_{example}_{end}_{version}"
-    for action, example, versions in (
-        ("connect", "proposal", ("4.10",)),
-        ("connect", "quickstart", ("4.10", "5.2", "5.3")),
-        ("teardown", "quickstart", ("4.10",)),
-        ("teardown", "tunnel-v4", ("4.10",)),
-        ("teardown", "transport-gre-v6", ("4.10",)),
-        ("connect", "tunnel-v4", ("5.2",)),
-        ("connect", "transport-gre-v6", ("5.3",)),
-    )
-    for end in ENDS
-    for version in versions
-] + [f"connect_{shape.replace(' ', '-')}_{end}_4.10" for shape in SHAPES for end in ENDS]
+NAMES = (
+    [
+        f"{action}_{example}_{end}_{version}"
+        for action, example, versions in (
+            ("connect", "proposal", ("4.10",)),
+            ("connect", "quickstart", ("4.10", "5.2", "5.3")),
+            ("teardown", "quickstart", ("4.10",)),
+            ("teardown", "tunnel-v4", ("4.10",)),
+            ("teardown", "transport-gre-v6", ("4.10",)),
+            ("connect", "tunnel-v4", ("5.2",)),
+            ("connect", "transport-gre-v6", ("5.3",)),
+        )
+        for end in ENDS
+        for version in versions
+    ]
+    + [
+        f"{action}_mesh_{end}_{version}"
+        for action, version in (("connect", "4.10"), ("connect", "5.2"), ("teardown", "4.10"))
+        for end in (*ENDS, "cluster3")
+    ]
+    + [f"connect_{shape.replace(' ', '-')}_{end}_4.10" for shape in SHAPES for end in ENDS]
+)
 
 # The proposal's own lines, written out here and not taken from a file that could be made anew.
 PROPOSAL = """\
@@ -73,8 +81,9 @@ def script_of(name: str) -> str:
     """Return the script that a golden file's name asks for."""
     action, example, local, version = name.split("_")
     shape = example.replace("-", " ")
-    cable = shaped(shape, local) if shape in SHAPES else load(example, local)
+    cables = meshed(shape, local) if shape in SHAPES else load_all(example, local)
     facts = Facts(libreswan=parse_version(version))
     if action == "teardown":
-        return render.as_script(teardown.plan((cable,), (connected(cable, facts, 1408),)))
-    return render.as_script(connect.plan((cable,), (facts,)))
+        made = tuple(connected(cable, facts, 1408) for cable in cables)
+        return render.as_script(teardown.plan(cables, made))
+    return render.as_script(connect.plan(cables, (facts,) * len(cables)))

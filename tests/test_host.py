@@ -16,6 +16,7 @@ from cablectl.facts import Facts, Pluto, Secret, connected
 from cablectl.libreswan import LATEST, Version
 from cablectl.model import PskEnv, PskFile
 from cablectl.offload import Nic
+from cablectl.paths import ways
 from cablectl.plan import connect
 from cablectl.pluto import Ike
 from tests.documents import shaped
@@ -23,6 +24,7 @@ from tests.test_guard import LISTING
 from tests.test_pluto import blocks
 
 KEY = "correct horse battery staple, and more"
+WAYS = "ip -j -force -batch -"
 # What iproute2 6.1 prints, cut to what matters and one thing more each.
 LINK = {
     "ifname": "vxlan-tunnel",
@@ -78,7 +80,7 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     (tmp_path / "psk").chmod(0o600)
     answers: dict[str, Any] = {
         "ipsec --version": "Libreswan 4.10\n",
-        "ip -j route get 172.18.0.7 from 172.18.0.8": [{"dst": "172.18.0.7", "dev": "eth0"}],
+        WAYS: [{"dst": "172.18.0.7", "dev": "eth0"}],
         "ip -j link show dev eth0": [{"ifname": "eth0", "mtu": 1500}],
         "ipsec whack --status": blocks("4.10", "ipsec whack --status")[2],
         "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
@@ -122,7 +124,7 @@ class TestFacts:
             expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic, algorithms=()
         )
         loaded = {
-            name: replace(each, child_sas=(), ike=Ike.NONE)
+            name: replace(each, child_sas=(), ike=Ike.NONE, ike_of=None)
             for name, each in facts.connections.items()
         }
         assert replace(facts, service_port=4789, connections=loaded) == expected
@@ -216,12 +218,12 @@ def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeProcess) -> None:
     fp.register(["ipsec", "--version"], stdout="Libreswan 5.2\n")
-    fp.register("ip -j route get 172.18.0.7 from 172.18.0.8".split(), stdout='[{"dev":"eth0"}]')
+    fp.register(WAYS.split(), stdout='[{"dst":"172.18.0.7","dev":"eth0"}]')
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":9000}]')
     fp.register("ip -j address show".split(), stdout="[]")
     fp.register("ethtool --json -k eth0".split(), stdout='[{"esp-hw-offload":{"active":true}}]')
     fp.register("modprobe -n -q esp4_offload".split(), returncode=1)
-    facts = host.dry_facts(cable, None)
+    (facts,) = host.dry_facts_of((cable,), None)
     assert facts == Facts(
         libreswan=Version(5, 2),
         path_mtu=9000,
@@ -233,8 +235,8 @@ def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeP
 
 def test_a_dry_run_elsewhere_says_what_it_assumes(cable: Cable, fp: FakeProcess) -> None:
     fp.register(["ipsec", "--version"], returncode=127)
-    fp.register("ip -j route get 172.18.0.7 from 172.18.0.8".split(), returncode=2)
-    facts = host.dry_facts(cable, None)
+    fp.register(WAYS.split(), stderr="RTNETLINK answers: Invalid argument\n", returncode=1)
+    (facts,) = host.dry_facts_of((cable,), None)
     assert (facts.libreswan, facts.path_mtu) == (LATEST, 1500)
     assert [each.split(",")[0] for each in facts.assumed] == [
         "pluto is running",
@@ -244,31 +246,29 @@ def test_a_dry_run_elsewhere_says_what_it_assumes(cable: Cable, fp: FakeProcess)
 
 
 def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> None:
-    route = [{"dev": "eth0", "metrics": [{"mtu": 1400}]}]
-    command = "ip -j route get 172.18.0.7 from 172.18.0.8"
-    fp.register(command.split(), stdout=json.dumps(route))
+    route = [{"dst": "172.18.0.7", "dev": "eth0", "metrics": [{"mtu": 1400}]}]
+    fp.register(WAYS.split(), stdout=json.dumps(route))
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":1500}]')
-    assert host._path(cable.local.address, cable.remote_host) == (1400, "eth0")
+    peer = cable.remote_host
+    assert ways(cable.local.address, (peer,)) == {peer: (1400, "eth0")}
 
 
 class TestSource:
     """Which address speaks for the host to the peer's subnets."""
 
-    def source(self, fp: FakeProcess, shape: str, *held: str) -> str:
-        links = [{"addr_info": [{"local": each} for each in held]}]
-        fp.register("ip -j address show".split(), stdout=json.dumps(links))
-        return host._source(shaped(shape))
+    def source(self, shape: str, *held: str) -> str:
+        return host._source(shaped(shape), frozenset(held))
 
-    def test_the_one_in_its_own_clusters_subnets(self, fp: FakeProcess) -> None:
+    def test_the_one_in_its_own_clusters_subnets(self) -> None:
         held = ("172.18.0.8", "10.44.3.2", "10.44.0.1", "10.45.0.1")
-        assert self.source(fp, "transport vxlan v4", *held) == "10.44.0.1"
+        assert self.source("transport vxlan v4", *held) == "10.44.0.1"
 
-    def test_none_if_there_is_none(self, fp: FakeProcess) -> None:
-        assert self.source(fp, "transport vxlan v4", "172.18.0.8", "10.45.0.1") == ""
+    def test_none_if_there_is_none(self) -> None:
+        assert self.source("transport vxlan v4", "172.18.0.8", "10.45.0.1") == ""
 
-    def test_ipv6(self, fp: FakeProcess) -> None:
+    def test_ipv6(self) -> None:
         held = ("fe80::1", "2001:db8::8", "2001:db8:44::1", "10.44.0.1")
-        assert self.source(fp, "transport gre v6", *held) == "2001:db8:44::1"
+        assert self.source("transport gre v6", *held) == "2001:db8:44::1"
 
 
 def test_the_variable_of_submariners_driver(monkeypatch: pytest.MonkeyPatch) -> None:

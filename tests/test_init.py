@@ -127,8 +127,8 @@ def test_it_is_never_written_over_another(kind: str, tmp_path: Path) -> None:
         ((EAST, "--endpoint=b=1.2.3.4,x"), "--endpoint b=1.2.3.4,x: 'x' is not allowed; allowed:"),
         ((EAST, EAST), "endpoints[1].cluster: east is that of endpoints[0] too; allowed:"),
         (
-            (EAST, WEST, "--endpoint=c=172.18.0.6"),
-            "endpoints: 3 given; allowed: two or more endpoints",
+            (EAST, WEST, "--endpoint=c=172.18.0.6", "--overlay=gre"),
+            "endpoints: 3 given, and a device of overlay gre has one peer; allowed: two",
         ),
         (
             (EAST, WEST, "--mode=tunnel", "--overlay=gre"),

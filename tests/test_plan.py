@@ -17,10 +17,11 @@ from cablectl import libreswan, render
 from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import Version
+from cablectl.libreswan import Argv, Version
 from cablectl.model import Encapsulation, Offload, Vxlan
 from cablectl.overlay import network
 from cablectl.plan import Change, Phase, Plan, connect, teardown
+from cablectl.pluto import LoadedConnection
 from cablectl.xfrm import Policy, SecurityAssociation
 from tests.conftest import load
 from tests.documents import SHAPES, shaped
@@ -216,6 +217,26 @@ def test_connections_whose_policies_somebody_flushed_are_loaded_anew(
         [Phase.ADD, Phase.ROUTE, Phase.ROUTE, Phase.WAIT] * 2 + [Phase.INITIATE] * 2,
         key=list(Phase).index,
     )
+
+
+def test_connections_whose_ike_sa_is_gone_or_goes_are_loaded_anew(
+    cable: Cable, made: Facts
+) -> None:
+    """Seen on 4.10: their Child SAs stay, and the peer has let go of them."""
+    first, second = (each.name for each in cable.connections)
+    one, other = (made.connections[name] for name in (first, second))
+
+    def deleted(one: LoadedConnection, other: LoadedConnection) -> list[Argv]:
+        there = replace(made, connections={first: one, second: other})
+        steps = connect.plan((cable,), (there,)).needed
+        return [step.argv for step in steps if step.kind is Change.REMOVE]
+
+    child = replace(other, ike_of=first)
+    assert deleted(replace(one, ike_of=first), child) == []
+    assert deleted(one, replace(other, ike_of="", up=False)) == [libreswan.delete(second)]
+    of_another_file = replace(one, selectors=other.selectors)
+    assert deleted(of_another_file, child) == [libreswan.delete(first), libreswan.delete(second)]
+    assert deleted(of_another_file, other) == [libreswan.delete(first)]
 
 
 def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:

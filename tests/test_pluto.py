@@ -141,6 +141,20 @@ class TestChildSas:
             assert [each.up for each in found] == [not each for each in lost]
             assert len(pluto.parse_established(text)) == lost.count(False)
 
+    def test_a_child_sa_without_its_ike_sa_is_not_up(self, states: States) -> None:
+        """The peer was told that the IKE SA went, and has let go of its Child SAs."""
+        status, traffic = states.texts["up, after pings"]
+        (owner,) = [
+            line.split('"')[1] for line in status.splitlines() if "(established IKE SA)" in line
+        ]
+        found = pluto.parse(status, traffic).connections.values()
+        assert [(each.ike_of, each.up) for each in found] == [(owner, True)] * 2
+        orphaned = "\n".join(
+            line for line in status.splitlines() if "(established IKE SA)" not in line
+        )
+        found = pluto.parse(orphaned, traffic).connections.values()
+        assert [(each.ike_of, each.up) for each in found] == [("", False)] * 2
+
     def test_the_newest_is_the_last(self) -> None:
         line = "#{}: \"x\", type=ESP, add_time={}, inBytes=1, outBytes=2, maxBytes=2^63B, id='y'"
         traffic = "\n".join(line.format(number, 100 + number) for number in (12, 7, 9))

@@ -12,12 +12,16 @@ from cablectl.cable import Cable
 from cablectl.errors import CablectlError
 from cablectl.facts import Facts, connected
 from cablectl.libreswan import Version
-from cablectl.plan import connect, teardown
+from cablectl.plan import Outcome, Plan, connect, teardown
 from cablectl.render.progress import LineProgress, LiveProgress
 from cablectl.render.progress import progress as progress_on
 from tests.conftest import shown_on
 
 BLANK = Facts(libreswan=Version(4, 10))
+
+
+def summary(plan: Plan) -> str:
+    return render.as_summary(Outcome(plan))
 
 
 def tell(progress: LineProgress, cable: Cable) -> None:
@@ -66,11 +70,11 @@ def test_an_error_has_its_details_and_a_way_out() -> None:
 
 def test_summaries_say_what_is_true(cable: Cable) -> None:
     made = connected(cable, BLANK, 1408)
-    up = render.as_summary(connect.plan((cable,), (BLANK,)))
+    up = summary(connect.plan((cable,), (BLANK,)))
     assert up.startswith("the cable to cluster2 is up, encrypted by ESP in transport mode")
-    assert render.as_summary(connect.plan((cable,), (made,))) == f"nothing to do: {up}"
-    unawaited = render.as_summary(connect.plan((cable,), (BLANK,), wait=False))
+    assert summary(connect.plan((cable,), (made,))) == f"nothing to do: {up}"
+    unawaited = summary(connect.plan((cable,), (BLANK,), wait=False))
     assert "is made; not waited for its SAs" in unawaited
     gone = "no trace of the cable to cluster2 is left"
-    assert render.as_summary(teardown.plan((cable,), (made,))) == gone
-    assert render.as_summary(teardown.plan((cable,), (BLANK,))) == f"nothing to do: {gone}"
+    assert summary(teardown.plan((cable,), (made,))) == gone
+    assert summary(teardown.plan((cable,), (BLANK,))) == f"nothing to do: {gone}"

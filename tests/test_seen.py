@@ -38,7 +38,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, connections: dict[str, LoadedConnect
 @pytest.mark.usefixtures("up")
 class TestOnAGateway:
     def test_of_a_file_and_of_the_host_it_is_the_same(self, here: Cable) -> None:
-        (one,) = seen.report_of(here).cables
+        (one,) = seen.report_of((here,)).cables
         (other,) = seen.report_of_all().cables
         assert one.cable == NAME
         assert (one.verdict, one.reasons) == (Verdict.UP, ())
@@ -92,7 +92,7 @@ def without_ages(cable: CableState) -> CableState:
 
 def test_only_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    for read in (seen.report_of_all, lambda: seen.report_of(cable)):
+    for read in (seen.report_of_all, lambda: seen.report_of((cable,))):
         with pytest.raises(HostNotReadyError, match="only root"):
             read()
 

@@ -16,21 +16,32 @@ from cablectl.facts import Facts, Pluto
 from cablectl.model import Geneve, Mode
 from cablectl.overlay import fdb_entries, network
 from cablectl.plan import Phase, connect, teardown
-from tests.conftest import load
-from tests.documents import SHAPES, shaped
+from tests.conftest import load_all
+from tests.documents import MESHES, SHAPES, meshed, shaped
 from tests.test_plan import BLANK, made, needed
 
 __all__ = ["made"]  # a fixture
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, "quickstart"])
-def test_two_plans_mirror_each_other(shape: str) -> None:
+PAIRS = (("cluster1", "cluster2"), ("cluster2", "cluster3"), ("cluster3", "cluster1"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "pair"),
+    [
+        *((shape, PAIRS[0]) for shape in (*SHAPES, "quickstart")),
+        *((shape, pair) for shape in MESHES for pair in PAIRS),
+    ],
+)
+def test_two_plans_mirror_each_other(shape: str, pair: tuple[str, str]) -> None:
     """What one end selects the other does too, with local and remote changed."""
 
-    def of(end: str) -> Cable:
-        return load(shape, end) if shape == "quickstart" else shaped(shape, end)
+    def of(end: str, peer: str) -> Cable:
+        cables = load_all(shape, end) if shape == "quickstart" else meshed(shape, end)
+        (cable,) = (each for each in cables if each.remote.cluster == peer)
+        return cable
 
-    one, other = of("cluster1"), of("cluster2")
+    one, other = of(*pair), of(*pair[::-1])
 
     def selected(cable: Cable, *, mirrored: bool) -> set[tuple[object, ...]]:
         found: set[tuple[object, ...]] = set()

@@ -19,8 +19,8 @@ from cablectl import render, spec, submariner
 from cablectl.cable import Network, Role
 from cablectl.errors import UsageError
 from cablectl.facts import Facts
-from cablectl.libreswan import parse_version
-from cablectl.model import Encapsulation, Mode, PskEnv, PskFile, Vxlan
+from cablectl.libreswan import LATEST, parse_version
+from cablectl.model import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
 from cablectl.plan import connect
 from cablectl.submariner import Imported
 from tests.conftest import EXAMPLES
@@ -96,6 +96,32 @@ def test_single_documents_lists_streams_and_json_say_the_same() -> None:
     endpoints = {"kind": "EndpointList", "apiVersion": "submariner.io/v1", "items": items}
     assert parse(yaml.safe_dump(endpoints)).network == expected
     assert parse(f"---\n{ENDPOINTS}\n---\n").network == expected
+
+
+def test_more_than_two_endpoints_are_a_mesh() -> None:
+    listed = yaml.safe_load(ENDPOINTS)
+    (first, _) = listed["items"]
+    for number in (3, 4):
+        spec_of = first["spec"] | {
+            "cluster_id": f"cluster{number}",
+            "hostname": f"cluster{number}-worker",
+            "private_ip": f"172.18.0.{number}",
+            "subnets": [f"10.{number}.0.0/16"],
+            "cable_name": f"submariner-cable-cluster{number}-172-18-0-{number}",
+        }
+        listed["items"].append({**first, "spec": spec_of})
+    found = parse(CONFIGMAP, json.dumps(listed))
+    assert [each.cluster for each in found.network.endpoints] == [
+        *("cluster1", "cluster2", "cluster3", "cluster4"),
+    ]
+    assert isinstance(found.network.overlay, Vxlan)
+    assert found.network.overlay.forwarding is Forwarding.STATIC
+    for end in found.network.endpoints:
+        cables = found.network.cables(end)
+        script = render.as_script(connect.plan(cables, (Facts(libreswan=LATEST),) * 3))
+        assert script.count("bridge fdb append") == 3
+    written = render.as_file(found.value, ["documents"])
+    assert spec.parse(written, "mesh.yaml") == found.network
 
 
 class TestResource:
@@ -217,9 +243,12 @@ class TestEndpoints:
 
 def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
     network = parse(ENDPOINTS.replace("libreswan", "vxlan").replace('"4500"', '"4800"')).network
-    assert (network.mode, network.overlay) == (Mode.NONE, Vxlan(port=4800))
+    assert (network.mode, network.overlay) == (
+        Mode.NONE,
+        Vxlan(port=4800, forwarding=Forwarding.FLOOD),
+    )
     bare = re.sub(r"        udp-port.*\n", "", ENDPOINTS.replace("libreswan", "vxlan"))
-    assert parse(bare).network.overlay == Vxlan(port=4500)
+    assert parse(bare).network.overlay == Vxlan(port=4500, forwarding=Forwarding.FLOOD)
     resource = RESOURCE.replace("cableDriver: libreswan", "cableDriver: vxlan")
     found = parse(resource, ENDPOINTS.replace("libreswan", "vxlan"))
     assert (found.network.mode, found.key) == (Mode.NONE, "")

@@ -10,10 +10,10 @@ import typer
 from cablectl import files, host, keys, render, spec
 from cablectl.cable import Cable, Network
 from cablectl.cli import completion
-from cablectl.errors import UsageError
+from cablectl.errors import CablectlError, TimeLimitError, UsageError
 from cablectl.facts import Facts, Stray, connected
 from cablectl.libreswan import Version
-from cablectl.plan import Action, Plan
+from cablectl.plan import Action, Outcome, Plan
 
 Files = Annotated[
     list[str],
@@ -58,15 +58,14 @@ DryRun = Annotated[
 
 
 class Chosen(NamedTuple):
-    """The cables that a command is for, and those to other peers that it leaves alone."""
+    """The cables that a command is for, those of the file that it leaves alone, and if it is told.
+
+    Whoever names peers means them alone, also where the file has no others.
+    """
 
     cables: tuple[Cable, ...]
     others: tuple[Cable, ...]
-
-    @property
-    def narrowed(self) -> bool:
-        """Whether there are others."""
-        return bool(self.others)
+    narrowed: bool
 
 
 def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chosen:
@@ -77,7 +76,8 @@ def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chos
     end = network.named(local) if local else network.held_by(host.addresses())
     every, named = network.cables(end), network.cables(end, peers or ())
     ids = {each.id for each in named}
-    return Chosen(named, tuple(each for each in every if each.id not in ids) if peers else ())
+    others = tuple(each for each in every if each.id not in ids)
+    return Chosen(named, others, narrowed=bool(peers))
 
 
 def described(names: list[str]) -> Network:
@@ -143,4 +143,24 @@ def apply(these: Chosen, make_plan: Callable[[], Plan], wait: float) -> None:
         outcome = execute.apply(these.cables[0].bundle, make_plan, progress, wait)
     finally:
         progress.close()
-    print(render.as_summary(outcome.plan))
+    if told := render.as_summary(outcome):
+        print(told)
+    refuse_failed(outcome)
+
+
+def refuse_failed(outcome: Outcome) -> None:
+    """Raise one error for the cables that failed, if any did; TimeLimitError if by time alone."""
+    failed = {**outcome.plan.refused, **outcome.failed}
+    if not failed:
+        return
+    kind = CablectlError
+    if all(isinstance(each, TimeLimitError) for each in failed.values()):
+        kind = TimeLimitError
+    count = len({each.id for each in outcome.plan.cables} | failed.keys())
+    lines = [
+        line
+        for name, each in failed.items()
+        for line in (f"{name}: {each.message}", *(f"  {detail}" for detail in each.details))
+    ]
+    hint = next((each.hint for each in failed.values() if each.hint), "")
+    raise kind(f"{len(failed)} of {count} cables failed", details=lines, hint=hint)

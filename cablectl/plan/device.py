@@ -22,7 +22,7 @@ def steps(pairs: Pairs, wanted: Overlay, size: int) -> Iterator[Step]:
     yield from _device(first, facts, wanted, size)
     if isinstance(wanted, Vxlan):
         for cable, its_facts in pairs:
-            yield from _forward(cable, its_facts, wanted)
+            yield from _forward(cable, its_facts, wanted, alone=len(pairs) == 1)
     yield from _settings(first, facts, wanted)
     link = facts.overlay.link
     yield _made(
@@ -65,7 +65,8 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
     )
 
 
-def _forward(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
+def _forward(cable: Cable, facts: Facts, wanted: Vxlan, *, alone: bool) -> Iterator[Step]:
+    """Have the device send to the peer; with one alone that fails a new device goes as a whole."""
     entries, there = vxlan.fdb_entries(cable, wanted), facts.overlay
     step = partial(_made, Phase.OVERLAY, cable=cable.id)
     for mac, gateway in entries:
@@ -74,7 +75,7 @@ def _forward(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
             "broadcast and multicast go to the peer"
             if mac == vxlan.ANY_MAC
             else "the peer's frames go to the peer",
-            vxlan.fdb(wanted, "delete", mac, gateway) if there.link else None,
+            vxlan.fdb(wanted, "delete", mac, gateway) if there.link or not alone else None,
             done=(mac, gateway) in there.fdb,
         )
     flooded = (vxlan.ANY_MAC, str(cable.remote_host))

@@ -27,35 +27,37 @@ def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
     yield from _guard(pairs)
     yield from _pluto(first, its_facts)
     yield from _secrets(pairs)
-    left = [_without_outdated(cable, facts) for cable, facts in pairs]
-    for (cable, _), (outdated, facts) in zip(pairs, left, strict=True):
-        yield from outdated
+    unwanted = [_unwanted(cable, facts) for cable, facts in pairs]
+    left = [
+        (cable, _without(facts, names))
+        for (cable, facts), names in zip(pairs, unwanted, strict=True)
+    ]
+    for (cable, facts), names in zip(left, unwanted, strict=True):
+        yield from _unload(cable, names)
         yield from _add(cable, facts)
     for each in (_route, _initiate):
-        for (cable, _), (_, facts) in zip(pairs, left, strict=True):
+        for cable, facts in left:
             yield from each(cable, facts)
-    for (cable, _), (_, facts) in zip(pairs, left, strict=True) if wait else ():
+    for cable, facts in left if wait else ():
         yield from _wait(cable, facts, limit)
 
 
-def _without_outdated(cable: Cable, facts: Facts) -> tuple[list[Step], Facts]:
-    """Return the steps that unload what the file says something else of, and the facts then."""
-    names, why = facts.outdated(cable), "the file says something else of it now"
-    if _flushed(cable, facts):
-        names = (*facts.loaded(cable), *(name for name in names if name not in cable.names))
-        why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
-    steps = [
-        Step(
+def _without(facts: Facts, names: dict[str, str]) -> Facts:
+    if not names:
+        return facts
+    kept = {name: each for name, each in facts.connections.items() if name not in names}
+    return replace(facts, connections=kept)
+
+
+def _unload(cable: Cable, names: dict[str, str]) -> Iterator[Step]:
+    for name, why in names.items():
+        yield Step(
             phase=Phase.ADD,
             argv=libreswan.delete(name),
-            why=why if name in cable.names else "the file has no such connection any more",
+            why=why,
             kind=Change.REMOVE,
             cable=cable.id,
         )
-        for name in names
-    ]
-    kept = {name: each for name, each in facts.connections.items() if name not in names}
-    return steps, replace(facts, connections=kept) if names else facts
 
 
 def _guard(pairs: Pairs) -> Iterator[Step]:
@@ -155,6 +157,32 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
 
 def _secret_there(cable: Cable) -> str:
     return f"{secret.path(cable)} is there"
+
+
+def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
+    """Return the connections that have to go, or to be loaded anew, each with the reason."""
+    loaded = facts.loaded(cable)
+    names = facts.outdated(cable)
+    gone = dict.fromkeys(
+        (name for name in names if name not in loaded), "the file has no such connection any more"
+    )
+    if _flushed(cable, facts):
+        why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
+        return dict.fromkeys(loaded, why) | gone
+    gone |= dict.fromkeys(
+        (name for name in names if name in loaded), "the file says something else of it now"
+    )
+    gone |= {
+        name: "the IKE SA of its Child SA is gone, and the peer has let go of it: load it anew"
+        for name, each in loaded.items()
+        if name not in gone and each.ike_of == ""
+    }
+    # pluto deletes a connection's IKE SA with it, whoever else's Child SAs are of it.
+    return gone | {
+        name: f"its Child SA is of the IKE SA of {each.ike_of}, which goes: load it anew"
+        for name, each in loaded.items()
+        if name not in gone and each.ike_of in gone
+    }
 
 
 def _flushed(cable: Cable, facts: Facts) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from cablectl.errors import CablectlError
 from cablectl.model import Mode
-from cablectl.plan import Action, Phase, Plan
+from cablectl.plan import Action, Outcome, Phase, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,22 +27,31 @@ def as_json(plan: Plan) -> str:
     """Return the plan as a JSON object; docs/json.md describes it."""
     import json
 
-    cable, facts = plan.cables[0], plan.facts[0]
+    first, facts = plan.cables[0], plan.facts[0]
+    alone = first if len(plan.cables) == 1 else None
     return json.dumps(
         {
             "version": JSON_VERSION,
             "action": plan.action,
-            "cable": cable.id,
-            "local": cable.local.cluster,
-            "remote": cable.remote.cluster,
-            "mode": cable.mode,
-            "overlay": cable.overlay.kind if cable.overlay else None,
-            "libreswan": str(facts.libreswan) if cable.connections else None,
-            "assumed": facts.assumed,
+            "cable": alone and alone.id,
+            "local": first.local.cluster,
+            "remote": alone and alone.remote.cluster,
+            "mode": first.mode,
+            "overlay": first.overlay.kind if first.overlay else None,
+            "libreswan": str(facts.libreswan) if first.connections else None,
+            "assumed": assumed(plan),
             "warnings": plan.warnings,
+            "cables": [
+                {"cable": each.id, "remote": each.remote.cluster, "address": str(each.remote_host)}
+                for each in plan.cables
+            ],
+            "refused": [
+                {"cable": name, "error": error.message} for name, error in plan.refused.items()
+            ],
             "steps": [
                 {
                     "phase": step.phase.label,
+                    "cable": step.cable or None,
                     "argv": step.argv,
                     "change": step.change,
                     "why": step.why,
@@ -55,6 +64,11 @@ def as_json(plan: Plan) -> str:
         },
         indent=2,
     )
+
+
+def assumed(plan: Plan) -> tuple[str, ...]:
+    """Return what wasn't read, but taken for granted, each once."""
+    return tuple(dict.fromkeys(each for facts in plan.facts for each in facts.assumed))
 
 
 def as_difference(plan: Plan) -> str:
@@ -93,7 +107,8 @@ def print_table(plan: Plan, stream: TextIO) -> None:
 
 def as_warnings(plan: Plan) -> list[str]:
     """Return the plan's warnings, a line each."""
-    return [f"cablectl: warning: {warning}" for warning in plan.warnings]
+    refused = (f"{name} is left out: {each.message}" for name, each in plan.refused.items())
+    return [f"cablectl: warning: {each}" for each in (*plan.warnings, *refused)]
 
 
 def as_error(error: CablectlError, stream: TextIO) -> str:
@@ -105,21 +120,32 @@ def as_error(error: CablectlError, stream: TextIO) -> str:
     return "\n".join(lines)
 
 
-def as_summary(plan: Plan) -> str:
-    """Return what is now true of the cable, in one line."""
-    cable, verb = plan.cables[0], "nothing to do: " if not plan.needed else ""
+def as_summary(outcome: Outcome) -> str:
+    """Return what is now true of the cables, in one line; nothing if none of them is as planned."""
+    plan, failed = outcome.plan, outcome.failed
+    cables = [each for each in plan.cables if each.id not in failed]
+    if not cables:
+        return ""
+    verb = "" if plan.needed else "nothing to do: "
+    first = cables[0]
+    which = (
+        f"the cable to {first.remote.cluster} is"
+        if len(cables) == 1
+        else f"the {len(cables)} cables of {first.local.cluster} are"
+    )
     if plan.action is Action.TEARDOWN:
-        return f"{verb}no trace of the cable to {cable.remote.cluster} is left"
+        of = which.removesuffix(" is").removesuffix(" are")
+        return f"{verb}no trace of {of} is left"
     waited = any(step.waits_for for step in plan.steps)
-    if cable.mode is Mode.NONE:
+    if first.mode is Mode.NONE:
         state = "up, in clear text"
     elif waited:
-        state = f"up, encrypted by ESP in {cable.mode} mode"
+        state = f"up, encrypted by ESP in {first.mode} mode"
     else:
-        state = "made; not waited for its SAs"
-    device = f" ({cable.overlay.device}, VTEP {cable.local_vtep.ip})" if cable.overlay else ""
+        state = "made; not waited for its SAs" if len(cables) == 1 else "made; not waited for SAs"
+    device = f" ({first.overlay.device}, VTEP {first.local_vtep.ip})" if first.overlay else ""
     started = "; pluto was started" if any(s.phase is Phase.PLUTO for s in plan.needed) else ""
-    return f"{verb}the cable to {cable.remote.cluster} is {state}{device}{started}"
+    return f"{verb}{which} {state}{device}{started}"
 
 
 def as_file(value: dict[str, Any], sources: list[str]) -> str:
@@ -132,18 +158,18 @@ def as_file(value: dict[str, Any], sources: list[str]) -> str:
 
 
 def _title(plan: Plan) -> str:
-    cable = plan.cables[0]
-    ends = f"{cable.local.cluster} to {cable.remote.cluster}"
-    return f"{plan.action} {ends}" + (
-        f", for Libreswan {plan.facts[0].libreswan}" if cable.connections else ""
-    )
+    first, peers = plan.cables[0], len(plan.cables)
+    to = first.remote.cluster if peers == 1 else f"{peers} peers"
+    release = f", for Libreswan {plan.facts[0].libreswan}" if first.connections else ""
+    return f"{plan.action} {first.local.cluster} to {to}{release}"
 
 
 def _script(plan: Plan) -> Iterator[str]:
     yield "#!/bin/sh"
     yield f"# cablectl: {_title(plan)}. Run as root."
-    yield from (f"# assumed: {each}" for each in plan.facts[0].assumed)
+    yield from (f"# assumed: {each}" for each in assumed(plan))
     yield from (f"# warning: {each}" for each in plan.warnings)
+    yield from (f"# refused: {name}: {each.message}" for name, each in plan.refused.items())
     if plan.action is Action.CONNECT:
         yield "set -eu  # stop at the first failure"
 

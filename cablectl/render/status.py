@@ -76,14 +76,11 @@ def _lines(report: Report) -> "Iterator[RenderableType]":
     width = max(len(each.cable) for each in report.cables)
     for each in report.cables:
         sas = [sa for connection in each.connections for sa in connection.child_sas]
-        into, out = (
-            _carried(sum(map(attrgetter(way), sas)), None) for way in ("bytes_in", "bytes_out")
-        )
-        colour, word = f"bold {COLOURS[each.verdict]}", _word(each)
+        into = _carried(sum(sa.bytes_in for sa in sas), None)
+        out = _carried(sum(sa.bytes_out for sa in sas), None)
+        word = (f"{_word(each):10}", f"bold {COLOURS[each.verdict]}")
         carried = f"  {into:>10} in  {out:>10} out" if sas else ""
-        yield Text.assemble(
-            f"{each.cable:{width}}  ", (f"{word:10}", colour), carried, no_wrap=True
-        )
+        yield Text.assemble(f"{each.cable:{width}}  ", word, carried, no_wrap=True)
         for reason in each.reasons:
             yield Padding(Text(f"- {reason}"), _INDENT, expand=False)
     found = Counter(each.verdict for each in report.cables)

@@ -257,19 +257,22 @@ def _overlaps(subnets: Subnets) -> Iterator[Problem]:
     """Find subnets that would be routed twice, or away from where they are.
 
     Of two networks that overlap one holds the other: in the order of their first addresses, the
-    larger first, it stands before all that it holds.
+    larger first, what holds one is the last of those before it that do.
     """
     numbers = {path: number for number, (path, _) in enumerate(subnets)}
-    outer: tuple[Path, AnyNetwork] | None = None
+    outer: Subnets = []
     in_order = sorted(
         subnets, key=lambda each: (each[1].version, int(each[1].network_address), each[1].prefixlen)
     )
     for each in in_order:
-        if outer is None or not _overlap(outer[1], each[1]):
-            outer = each
-            continue
-        (where, one), (path, other) = sorted((outer, each), key=lambda both: numbers[both[0]])
-        yield Problem(path, f"{other} overlaps {one} of {field(where)}; allowed: subnets apart")
+        while outer and not _overlap(outer[-1][1], each[1]):
+            outer.pop()
+        if outer:
+            (where, one), (path, other) = sorted(
+                (outer[-1], each), key=lambda both: numbers[both[0]]
+            )
+            yield Problem(path, f"{other} overlaps {one} of {field(where)}; allowed: subnets apart")
+        outer.append(each)
 
 
 def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:

@@ -5,6 +5,7 @@ constraint is what an error calls allowed. No value is repeated where it could b
 """
 
 from enum import StrEnum
+from functools import cache
 from ipaddress import ip_address, ip_network
 from pathlib import PurePosixPath
 from types import NoneType, UnionType
@@ -127,7 +128,7 @@ class Reader:
 
     def struct(self, kind: type[Any], value: object, path: Path) -> Any:  # noqa: ANN401
         """Return a `kind`, with None in each field that has a problem."""
-        fields = {each.name: each for each in structs.fields(kind)}
+        fields = _fields(kind)  # type: ignore[arg-type] # a class is hashable
         if not isinstance(value, dict):
             self._problem(path, f"allowed: a mapping with {', '.join(fields)}")
             return None
@@ -179,6 +180,11 @@ class Reader:
 
     def _problem(self, path: Path, message: str) -> None:
         self.problems.append(Problem(path, message))
+
+
+@cache  # a mesh has thousands of the same
+def _fields(kind: type[Any]) -> dict[str, structs.FieldInfo]:
+    return {each.name: each for each in structs.fields(kind)}
 
 
 def scalar(node: yaml.Node) -> object:

@@ -82,6 +82,8 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
     caught = loaded.routed and connection.routed
     if loaded.lost:
         yield "has no SA in the kernel, though pluto believes so"
+    elif loaded.ike_of == "":
+        yield "has a Child SA whose IKE SA is gone: the peer has let go of it"
     elif not loaded.up:
         how = "; pluto negotiates" if loaded.ike is Ike.NEGOTIATING else ""
         yield f"has no Child SA for {connection.protects}{how}"

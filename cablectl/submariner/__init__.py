@@ -13,7 +13,7 @@ from msgspec import Struct
 from cablectl import spec
 from cablectl.cable import Network
 from cablectl.errors import UsageError
-from cablectl.model import DEFAULT_PSK, Mode, OverlayKind
+from cablectl.model import DEFAULT_PSK, MAX_ENDPOINTS, Mode, OverlayKind
 from cablectl.secret import MAX_KEY
 from cablectl.spec.reader import Document, Path, Place, legible, shown
 from cablectl.spec.schema import FIELDS
@@ -23,7 +23,7 @@ __all__ = ["VARIABLE", "Imported", "is_one", "parse"]
 
 VARIABLE = "CE_IPSEC_PSK"  # of Submariner's driver: where a key that was found inline is put
 VXLAN_DRIVER_PORT = 4500  # the default of Submariner's VXLAN driver
-MAX_OBJECTS = 1000  # that matter here; endpoints and resources are looked up in each other
+MAX_OBJECTS = 3 * MAX_ENDPOINTS  # that matter here: of each cluster an endpoint, a resource, a key
 
 
 class Imported(Struct, frozen=True):
@@ -49,7 +49,7 @@ def parse(texts: dict[str, str], psk_file: str = "") -> Imported:
     if len(found) > MAX_OBJECTS:
         raise UsageError(
             f"{len(found)} objects in the documents; allowed: at most {MAX_OBJECTS}",
-            hint="give those of the two clusters alone",
+            hint="give those of the clusters alone that are to be joined",
         )
     build = _Build(found, texts, problems)
     build.settings()
@@ -248,12 +248,14 @@ class _Build:
 
         The resource of an endpoint's own cluster says what the endpoint doesn't.
         """
+        own: dict[str, list[Field | None]] = {}
+        for resource in self._of("Submariner"):
+            prefers = resource.spec("ceIPSecPreferredServer")
+            own.setdefault(resource.text("clusterID"), []).append(prefers)
         said: list[Field | None] = []
         for each in found:
-            cluster = each.text("cluster_id")
-            own = [other for other in self._of("Submariner") if other.text("clusterID") == cluster]
             told = [each.spec("backend_config", "preferred-server")]
-            told += [other.spec("ceIPSecPreferredServer") for other in own]
+            told += own.get(each.text("cluster_id"), ())
             said.append(next(filter(None, told), None))
         values = [self._read(prefers, _truth) if prefers else None for prefers in said]
         for i, (prefers, value) in enumerate(zip(said, values, strict=True)):

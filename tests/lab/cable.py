@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .gateways import Gateway
+from .gateways import PLUTO_LOG, Gateway
 from .rooms import PROGRAM
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -56,6 +56,13 @@ def connections(gateway: Gateway) -> list[str]:
     peer = PEER[gateway.name]
     address = VTEP[peer].replace("241", "172", 1).replace(".", "-")
     return [f"submariner-cable-{CLUSTER[peer]}-{address}-{number}" for number in (0, 1)]
+
+
+def evidence(gateway: Gateway) -> str:
+    """Return what tells why nothing passes: SAs, policies, states and the end of the log."""
+    script = "ip -s xfrm state list nokeys; ip xfrm policy list nosock; ipsec whack --showstates"
+    shown = gateway.run("sh", "-c", script, check=False).stdout
+    return f"{gateway.name}:\n{shown}{gateway.read(PLUTO_LOG)[-5000:]}"
 
 
 def ping(gateway: Gateway, *options: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from .cable import FILE, child_sas, connected, connections, ping, prepare, torn_down
+from .cable import FILE, child_sas, connected, connections, evidence, ping, prepare, torn_down
 from .gateways import Gateway, Lab
 from .traffic import changes
 from .warm import Warm
@@ -40,10 +40,10 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def assert_up(gateway: Gateway) -> None:
+def assert_up(gateway: Gateway, peer: Gateway) -> None:
     # The peer's overlay stayed up: what it sends has the peer initiate as well.
     assert set(child_sas(gateway)) == set(connections(gateway))
-    assert ping(gateway).returncode == 0
+    assert ping(gateway).returncode == 0, evidence(gateway) + evidence(peer)
 
 
 def test_killed_at_every_step(
@@ -65,12 +65,12 @@ def test_killed_at_every_step(
     while killed(program, "connect", number):
         told = done(program, "connect")
         assert number == 1 or f"an earlier connect was cut off at step {number} of" in told
-        assert_up(c2)
+        assert_up(c2, c1)
         survived["connect, connect"] += 1
 
         if killed(program, "teardown", number):
             done(program, "connect")
-            assert_up(c2)
+            assert_up(c2, c1)
             survived["teardown, connect"] += 1
             assert killed(program, "teardown", number)
             survived["teardown, teardown"] += 1

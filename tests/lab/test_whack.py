@@ -22,6 +22,7 @@ from .gateways import ROOTS
 pytestmark = pytest.mark.lab
 
 NOWHERE = ("--ctlsocket", "/nonexistent")
+RELEASES = ("4.10", "5.2")
 
 
 def commands(release: str) -> list[Argv]:
@@ -41,7 +42,7 @@ def said(release: str, argv: Argv) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("release", ROOTS)
+@pytest.mark.parametrize("release", RELEASES)
 def test_every_flag_is_recognised(release: str) -> None:
     refused = {
         argv: text for argv in commands(release) if not passed_on(text := said(release, argv))

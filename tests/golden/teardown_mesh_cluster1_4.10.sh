@@ -1,0 +1,24 @@
+#!/bin/sh
+# cablectl: teardown cluster1 to 2 peers, for Libreswan 4.10. Run as root.
+# What is missing already is fine: each command runs, whatever the one before said.
+
+# unlink: routes and device, while what they send is still encrypted
+ip route delete 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 100 metric 100 proto 241
+ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100 proto 241
+ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100 proto 241
+ip rule delete from all lookup 100 pref 100 protocol 241
+ip link delete dev vxlan-tunnel
+
+# delete: unload the connections
+ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-0
+ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-1
+ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-0
+ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-1
+
+# forget: the pre-shared key
+rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets.new
+rm -f /etc/ipsec.d/cablectl-cluster3-172-18-0-6.secrets /etc/ipsec.d/cablectl-cluster3-172-18-0-6.secrets.new
+ipsec whack --rereadsecrets
+
+# unguard: at the very last
+nft 'delete table inet cablectl_vxlan-tunnel'

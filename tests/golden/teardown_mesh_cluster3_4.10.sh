@@ -1,0 +1,23 @@
+#!/bin/sh
+# cablectl: teardown cluster3 to 2 peers, for Libreswan 4.10. Run as root.
+# What is missing already is fine: each command runs, whatever the one before said.
+
+# unlink: routes and device, while what they send is still encrypted
+ip route delete 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
+ip route delete 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 100 metric 100 proto 241
+ip rule delete from all lookup 100 pref 100 protocol 241
+ip link delete dev vxlan-tunnel
+
+# delete: unload the connections
+ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-0
+ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-1
+ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-0
+ipsec whack --delete --name submariner-cable-cluster2-172-18-0-7-1
+
+# forget: the pre-shared key
+rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets.new
+rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets.new
+ipsec whack --rereadsecrets
+
+# unguard: at the very last
+nft 'delete table inet cablectl_vxlan-tunnel'
