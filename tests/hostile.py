@@ -61,6 +61,7 @@ GOOD: dict[str | int, list[Any]] = {
     "initiate": ["auto", "both"],
     "device": ["cable0", "a.b"],
     "mtu": [1300, "auto"],
+    "forwarding": ["static", "flood"],
     "port": [4790, "vxlan"],
     "network": ["10.9.0.0/16", "fd00:1::/32"],
 }
@@ -69,6 +70,7 @@ FIELDS: list[Path] = [
     *(("ipsec", name) for name in Ipsec.__struct_fields__),
     *((kind, name) for kind in ("vxlan", "geneve") for name in ("port", "vni", "device", "mtu")),
     *(("gre", name) for name in ("key", "device", "mtu")),
+    ("vxlan", "forwarding"),
     ("vtep", "network"),
     *(
         ("endpoints", i, *path)

@@ -27,7 +27,7 @@ from cablectl.libreswan import Version
 from cablectl.model import PskFile
 from cablectl.plan import Action, Plan, connect, teardown
 from tests.conftest import EXAMPLES
-from tests.documents import SHAPES, document
+from tests.documents import MESHES, SHAPES, document
 from tests.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
 
 RELEASES = (Version(4, 10), Version(5, 2), Version(5, 3))
@@ -42,14 +42,14 @@ OPTIONS = frozenset(
 PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
 # nft's one word is a program: rules of this form, in the cable's own table alone.
 RULES = re.compile(
-    r"delete table inet cablectl_[\w-]+"
-    r"|table (inet cablectl_[\w-]+); delete table \1; table \1 \{"
+    r"delete table inet cablectl_[\w.-]+"
+    r"|table (inet cablectl_[\w.-]+); delete table \1; table \1 \{"
     r"(?: chain (?:in|out|forward) \{ type filter hook [a-z]+ priority -10;"
     r'(?: [\w @:/.,{}-]+ (?:accept|counter drop) comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
 )
 DRAWN = st.text(max_size=9) | st.integers() | st.floats() | st.just(...)  # which takes away
 
-DOCUMENTS = [yaml.safe_load(document(shape)) for shape in SHAPES]
+DOCUMENTS = [yaml.safe_load(document(shape)) for shape in (*SHAPES, *MESHES)]
 OBJECTS: dict[str, Any] = {
     name: list(yaml.safe_load_all((EXAMPLES / "submariner" / f"{name}.yaml").read_text()))
     for name in ("configmap", "endpoints", "submariner")

@@ -100,6 +100,13 @@ def test_it_is_written_to_stdout_or_to_a_new_file(tmp_path: Path) -> None:
     assert (network.mode, network.overlay and network.overlay.kind) == ("transport", "vxlan")
 
 
+def test_more_than_two_are_a_mesh(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.yaml"
+    assert run(str(file), EAST, WEST, "--endpoint=c=172.18.0.6,10.47.0.0/16").returncode == 0
+    assert file.read_text().startswith("# A mesh of 3 gateways: copy this file to all.")
+    assert len(spec.parse(file.read_text(), "mesh.yaml").endpoints) == 3
+
+
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
 def test_it_is_never_written_over_another(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "cable.yaml"

@@ -22,7 +22,7 @@ from cablectl.cli import (
 from cablectl.errors import CablectlError
 
 app = typer.Typer(
-    help="Join two gateways by IPsec, or by an overlay in it, from one file.",
+    help="Join gateways by IPsec, or by an overlay in it, from one file.",
     epilog="Exit codes: 0 done, 1 failed and undone, 2 bad usage or file, 3 the host isn't ready,"
     " 4 a time limit passed.",
     no_args_is_help=True,

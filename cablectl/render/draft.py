@@ -15,7 +15,7 @@ _ABOUT = {
 }
 _IPSEC = f"""
 ipsec:
-  # The same key on both, for root's eyes alone: sudo cablectl secret new {DEFAULT_PSK}
+  # The same key on all, for root's eyes alone: sudo cablectl secret new {DEFAULT_PSK}
   psk: {{file: {DEFAULT_PSK}}}
   # These three if one end has Libreswan 4.x and the other 5.x:
   # esn: yes
@@ -38,7 +38,9 @@ def as_draft(mode: Mode, overlay: OverlayKind, endpoints: Sequence[Given]) -> st
 
 
 def _lines(mode: Mode, overlay: OverlayKind, endpoints: Sequence[Given]) -> Iterator[str]:
-    yield "# A cable between two gateways: copy this file to both. Every field: man cablectl.yaml"
+    many = len(endpoints) > 2
+    what = f"A mesh of {len(endpoints)} gateways" if many else "A cable between two gateways"
+    yield f"# {what}: copy this file to {'all' if many else 'both'}. Every field: man cablectl.yaml"
     yield "version: 1"
     yield from _modes(mode, overlay)
     yield "endpoints:"

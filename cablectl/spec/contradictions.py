@@ -257,7 +257,7 @@ def _overlaps(subnets: Subnets) -> Iterator[Problem]:
     """Find subnets that would be routed twice, or away from where they are.
 
     Of two networks that overlap one holds the other: in the order of their first addresses, the
-    larger first, what holds one is the last of those before it that do.
+    larger first, those before it that end before it begins hold none that comes later, either.
     """
     numbers = {path: number for number, (path, _) in enumerate(subnets)}
     outer: Subnets = []
@@ -267,10 +267,8 @@ def _overlaps(subnets: Subnets) -> Iterator[Problem]:
     for each in in_order:
         while outer and not _overlap(outer[-1][1], each[1]):
             outer.pop()
-        if outer:
-            (where, one), (path, other) = sorted(
-                (outer[-1], each), key=lambda both: numbers[both[0]]
-            )
+        for holder in outer:
+            (where, one), (path, other) = sorted((holder, each), key=lambda it: numbers[it[0]])
             yield Problem(path, f"{other} overlaps {one} of {field(where)}; allowed: subnets apart")
         outer.append(each)
 

@@ -24,7 +24,7 @@ WORDS = {
     "endpoints[].preferred_server": "Whether it waits for the other end to begin. null: it doesn't"
     " say, and neither end is a server.",
     "endpoints[].ike_port": "Its IKE port; without it that of ipsec.",
-    "ipsec": "How the two gateways authenticate and encrypt; not used in mode none.",
+    "ipsec": "How two gateways authenticate and encrypt; not used in mode none.",
     "ipsec.psk": "Where the pre-shared key is: in a file, whose line ends are left out, or in an"
     " environment variable.",
     "ipsec.ike_port": "The IKE port of both ends.",

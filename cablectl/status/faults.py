@@ -1,7 +1,7 @@
 """What keeps a cable from being up: what of it is missing, and what is there and isn't its own.
 
 As long as connect would find something to do there is a fault, but for what doesn't matter yet:
-modules, the key's own file, a smaller MTU.
+modules, the key's own file, a smaller MTU, peers that the file has no more, an entry that floods.
 """
 
 from collections.abc import Iterator
