@@ -1,7 +1,7 @@
 """How long `connect` of many cables takes, against a plain script and against `ipsec addconn`.
 
-Run `tests/lab/boot .venv/bin/python -m benchmarks.connect`; CABLES, ROUNDS and RELEASE are variables
-of the environment. One gateway connects to CABLES peers, which are one pluto with as many
+Run `tests/lab/boot .venv/bin/python -m benchmarks.connect`; CABLES, ROUNDS and RELEASE are read from
+the environment. One gateway connects to CABLES peers, which are one pluto with as many
 addresses. Three ways take turns, each from a pluto that was just started:
 
 - connect: `cablectl connect`, all of it: its start, what it reads, its proof;
@@ -203,10 +203,14 @@ def main() -> None:
     medians = {name: statistics.median(each) for name, each in times.items()}
     for name, median in medians.items():
         ratio = median / medians["script"]
-        print(f"{name:10} {median:6.1f} s  {median / CABLES * 1000:6.0f} ms each  ratio {ratio:.2f}")
+        print(
+            f"{name:10} {median:6.1f} s  {median / CABLES * 1000:6.0f} ms each  ratio {ratio:.2f}"
+        )
     for name in ("connect", "addconn"):
         for kind, lines in states["script"].items():
-            differs = list(difflib.unified_diff(lines, states[name][kind], "script", name, "", "", 0, ""))
+            differs = list(
+                difflib.unified_diff(lines, states[name][kind], "script", name, "", "", 0, "")
+            )
             print(f"{name:10} {kind:12} {len(lines)} lines, differ: {len(differs)}")
             print("".join(f"    {line}\n" for line in differs[2:12]), end="")
     sys.exit(medians["connect"] / medians["script"] > ALLOWED)

@@ -16,6 +16,7 @@ import sh
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.libreswan import Argv
 
+SHELL = "/bin/sh"
 MAX_OUTPUT = 20  # lines of a failed command that an error repeats, the last ones
 _BATCH_FAILED = re.compile(r"Command failed -:(\d+)")
 _END = re.compile(rb"\n(\d+) that was it\n\Z")
@@ -132,9 +133,12 @@ class Shell:
         output = b""
         while not (end := _END.search(output)):
             left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._out], [], [], left)[0]:
+            chunk = b""
+            if select.select([self._out], [], [], left)[0]:
+                chunk = os.read(self._out, 1 << 16)  # nothing if the shell itself is gone
+            if not chunk or left == 0:  # one that prints without end has one all the same
                 return output, None
-            output += os.read(self._out, 1 << 16)
+            output += chunk
         code = int(end[1])
         return output[: end.start()], code if code <= 128 else 128 - code  # a signal's number
 
@@ -142,7 +146,7 @@ class Shell:
         theirs_in, self._in = os.pipe()
         self._out, theirs_out = os.pipe()
         with os.fdopen(theirs_in, "rb") as commands, os.fdopen(theirs_out, "wb") as output:
-            self._process = sh.Command("sh")(_in=commands, _out=output, **self._options)
+            self._process = sh.Command(SHELL)(_in=commands, _out=output, **self._options)
 
     def close(self) -> None:
         """End it, and what it runs."""

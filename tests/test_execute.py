@@ -23,6 +23,7 @@ from cablectl.plan import Action, Phase, Plan, Step, connect, teardown
 from tests.conftest import load
 
 BLANK = Facts(libreswan=Version(4, 10))
+MakePlan = Callable[[], Plan]
 STAND_IN = """\
 #!/bin/sh
 case "$*" in
@@ -103,11 +104,11 @@ class Told:
         self.not_undone.append(error.message)
 
 
-def apply(cable: Cable, make_plan: Callable[[], Plan], told: Told) -> Plan:
+def apply(cable: Cable, make_plan: MakePlan, told: Told) -> Plan:
     return execute.apply(cable.bundle, make_plan, told, wait=1).plan
 
 
-def in_turn(*plans: Plan) -> Callable[[], Plan]:
+def in_turn(*plans: Plan) -> MakePlan:
     """Return what the host looks like each time it is read: the last one stays."""
     left: Iterator[Plan] = iter(plans)
     last: list[Plan] = []
