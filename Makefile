@@ -2,16 +2,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots modules deb package demo pictures lint bench docs clean
+.PHONY: help system setup test fast lab roots kernel deb package demo pictures lint bench dataplane memory docs clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
-# What the program uses, and what the tests read with. tests/lab/modules installs what it alone needs.
+# What the program uses, and what the tests read with. tests/lab/kernel installs what it alone needs.
 PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
 	man-db python3 python3-venv systemd fish tmux zsh
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 system: ## install the Debian packages that are missing
 	@missing=$$(for each in $(PACKAGES); do \
@@ -32,7 +32,7 @@ setup: .venv/done ## make the virtual environment .venv, with cablectl and what 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-test: setup roots modules ## pass all tests: the fast ones, then the package's, then those of the lab
+test: setup roots kernel ## pass all tests: the fast ones, then the package's, then those of the lab
 	$(BIN)/python -m pytest
 	$(MAKE) --no-print-directory package
 	tests/lab/run $(BIN)/python
@@ -40,14 +40,14 @@ test: setup roots modules ## pass all tests: the fast ones, then the package's, 
 fast: setup ## pass the tests that need neither root nor ESP
 	$(BIN)/python -m pytest
 
-lab: setup roots modules ## pass the tests on two real gateways
+lab: setup roots kernel ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python
 
 roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan, and strongSwan
 	@$(SUDO) tests/lab/root $(BIN)/python .lab/trixie
 
-modules: system ## make what the lab boots where this machine's kernel has no ESP
-	@$(SUDO) tests/lab/modules .lab/modules
+kernel: roots ## make what the lab boots where this machine's kernel has no ESP
+	@$(SUDO) tests/lab/kernel .lab/trixie .lab/kernel
 
 # debhelper cleans up all around, and what it makes lies beside its directory: it has a copy.
 deb package: PACKAGES += debhelper git python3-pip
@@ -62,10 +62,10 @@ deb: system ## build the Debian package, build/cablectl_*.deb
 package: setup roots deb ## install the Debian package on a Debian 12 and a Debian 13, and remove it
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider -m package
 
-demo: setup modules ## show the main job on two real gateways, from plan to ping to teardown
+demo: setup kernel ## show the main job on two real gateways, from plan to ping to teardown
 	tests/lab/boot $(BIN)/python -m tests.lab.demo
 
-pictures: setup modules ## draw what the README shows of the program, on two real gateways
+pictures: setup kernel ## draw what the README shows of the program, on two real gateways
 	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m tests.lab.pictures && \
 		mkdir -p docs/pictures && cp "$$LAB_RESULTS"/*.svg docs/pictures/ && rm -r "$$LAB_RESULTS"
 
@@ -74,12 +74,21 @@ lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck tests/lab/{boot,esp,modules,root,run} .ci/run examples/strongswan/overlay.sh \
+	$(BIN)/shellcheck tests/lab/{boot,esp,kernel,root,run} .ci/run examples/strongswan/overlay.sh \
 		debian/cablectl.{postinst,prerm}
 
 bench: setup ## measure, as ratios in one run
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/plan.py
+
+dataplane: PACKAGES += wireguard-tools
+dataplane: setup kernel ## measure what each mode and overlay costs in time and bytes, beside WireGuard
+	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m benchmarks.dataplane && \
+		mkdir -p docs/pictures && cp "$$LAB_RESULTS"/dataplane.svg docs/pictures/ && rm -r "$$LAB_RESULTS"
+
+memory: setup roots kernel ## measure pluto's memory for connections, and the kernel's for SAs and policies
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m benchmarks.memory
+	tests/lab/boot $(BIN)/python -m benchmarks.memory sas
 
 docs: setup ## make man pages, completions, schema, flags and golden scripts anew
 	$(BIN)/python tools/generate.py

@@ -98,7 +98,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     `path_mtu` is in bytes; `nic` leads to the peer; `to_load` are the kernel's modules of IPsec and
     its offload that are missing and can be loaded; `source` is the address that speaks for the host
     in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
-    leaves; `connections` are those of the cable that pluto has, `shunts` its bare ones; `policies`
+    leaves; `connections` are those of the cable that pluto has, `former` those that join the same
+    under the name that the peer had before, each with the id of that cable, which cablectl made;
+    `shunts` are pluto's bare ones; `policies`
     (each with its reqid) and `sas` are all that the kernel has, ours or not, but for those of other
     cables that were read with this one; `guard` is the cable's nftables table; `service_port` is
     what the name vxlan stands for here; `algorithms` are those of the file in pluto's words, None
@@ -120,6 +122,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     unknown_algorithms: str = ""
     secret: Secret = Secret.ABSENT
     connections: dict[str, LoadedConnection] = {}
+    former: dict[str, str] = {}
     shunts: tuple[Shunt, ...] = ()
     policies: dict[Policy, int] = {}
     sas: tuple[SecurityAssociation, ...] = ()
@@ -138,20 +141,22 @@ class Facts(Struct, frozen=True, kw_only=True):
 
         Only where cablectl's secret is there: the names alone are Submariner's as well.
         """
+        former = tuple(self.former)
         if self.secret is Secret.ABSENT:
-            return ()
+            return former
         wanted = {each.name: pluto.selectors(each) for each in cable.connections}
 
         def is_as_wanted(name: str, loaded: LoadedConnection) -> bool:
             same = self.algorithms in (None, loaded.esp)
             return name in wanted and loaded.joins(wanted[name]) and same
 
-        return tuple(
+        changed = (
             name
             for name, loaded in self.connections.items()
             if pluto.cable_of(name, loaded) == cable.remote.cable_name
             and not is_as_wanted(name, loaded)
         )
+        return (*changed, *former)
 
     def is_up(self, name: str) -> bool:
         """Tell whether pluto has that connection with a Child SA."""

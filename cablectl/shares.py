@@ -26,9 +26,9 @@ def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) ->
 
     `secrets` are the ids of the cables whose secrets file is there.
     """
-    loaded = _by_cable(whole.connections)
+    loaded, led_to = _by_cable(whole.connections), _by_gateway(whole.connections)
     there = _overlays(cables, whole.overlay)
-    strays = tuple(_strays(cables, whole, secrets))
+    strays = tuple(_strays(cables, whole, led_to, secrets))
     policies = [xfrm.policies_of(each.connections) for each in cables]
     reqids = [{whole.policies[one] for one in each & whole.policies.keys()} for each in policies]
     sas, others = _sas(reqids, whole.sas)
@@ -38,6 +38,7 @@ def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) ->
         replace(
             whole,
             connections=_connections(cable, whole.connections, loaded),
+            former=_former(cable, whole.connections, led_to, secrets),
             policies={
                 **foreign,
                 **{one: whole.policies[one] for one in ours if one in whole.policies},
@@ -62,6 +63,27 @@ def _connections(
     """Return those with the cable's name, also where what they join is in a form unknown here."""
     names = (*by_cable.get(cable.remote.cable_name, ()), *(each.name for each in cable.connections))
     return {name: every[name] for name in names if name in every}
+
+
+def _former(
+    cable: Cable,
+    every: dict[str, LoadedConnection],
+    led_to: dict[str, list[str]],
+    secrets: frozenset[str],
+) -> dict[str, str]:
+    """Return what joins the same under another name, and was made here, with its cable's id."""
+    found = {}
+    for name in led_to.get(str(cable.remote_host), ()):
+        called = pluto.cable_of(name, every[name])
+        if called == cable.remote.cable_name or _id(called) not in secrets:
+            continue
+        if any(every[name].joins(pluto.selectors(each)) for each in cable.connections):
+            found[name] = _id(called)
+    return found
+
+
+def _id(called: str) -> str:
+    return called.removeprefix(CABLE).replace(".", "-")
 
 
 def _sas(
@@ -109,21 +131,28 @@ def _by_peer(
     return fdb, neighbours, routes
 
 
-def _strays(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) -> Iterator[Stray]:
+def _strays(
+    cables: tuple[Cable, ...],
+    whole: Facts,
+    led_to: dict[str, list[str]],
+    secrets: frozenset[str],
+) -> Iterator[Stray]:
     """Yield the device's other peers, known by the MAC that connect derives from their address."""
     first, there = cables[0], whole.overlay
     wanted = first.overlay
     if not (isinstance(wanted, Vxlan) and there.link and there.link.ours):
         return
     fdb, neighbours, routes = _by_peer(there)
-    loaded = _by_gateway(whole.connections, port(wanted))
     for gateway in sorted(fdb.keys() - {str(each.remote_host) for each in cables}):
         address = ip_address(gateway)
         if (mac_of(address), gateway) not in fdb[gateway]:
             continue
-        names = loaded[gateway]
-        called = {pluto.cable_of(name, whole.connections[name]) for name in names}
-        ids = {each.removeprefix(CABLE).replace(".", "-") for each in called} or {
+        names = [
+            name
+            for name in led_to.get(gateway, ())
+            if _carries(whole.connections[name], port(wanted))
+        ]
+        ids = {_id(pluto.cable_of(name, whole.connections[name])) for name in names} or {
             each for each in secrets if each.endswith(f"-{dashed(address)}")
         }
         remote = str(vtep(address, first.vtep_network).ip)
@@ -138,13 +167,15 @@ def _strays(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) ->
         )
 
 
-def _by_gateway(
-    connections: dict[str, LoadedConnection], overlay_port: int
-) -> dict[str, list[str]]:
-    """Return the names of cables' connections that carry an overlay on a port, by gateway."""
+def _by_gateway(connections: dict[str, LoadedConnection]) -> dict[str, list[str]]:
+    """Return the names of cables' connections by the address of the other end."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, each in connections.items():
-        ends = each.selectors and (each.selectors.local, each.selectors.remote)
-        if ends and pluto.cable_of(name, each) and overlay_port in (end.port for end in ends):
-            found[ends[1].host or ""].append(name)
+        if each.selectors and pluto.cable_of(name, each):
+            found[each.selectors.remote.host or ""].append(name)
     return found
+
+
+def _carries(connection: LoadedConnection, overlay_port: int) -> bool:
+    ends = connection.selectors
+    return ends is not None and overlay_port in (ends.local.port, ends.remote.port)

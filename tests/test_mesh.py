@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from cablectl import guard, render, shares, spec
 from cablectl.cable import Cable, Network
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
-from cablectl.facts import Facts, OverlayFacts, Pluto, Secret, Stray, connected
+from cablectl.facts import Facts, OverlayFacts, Pluto, Secret, connected
 from cablectl.libreswan import Version
 from cablectl.model import Forwarding, Vxlan
 from cablectl.overlay.vxlan import ANY_MAC, fdb_entries
@@ -137,100 +137,6 @@ def test_one_more_touches_no_other() -> None:
     plan = connect.plan(CABLES, facts)
     assert of_steps(plan) == {"", THIRD}
     assert [step.argv for step in plan.needed if not step.cable] == [("ipsec", "whack", "--listen")]
-
-
-class TestOneThatIsGone:
-    """A mesh of three becomes a pair: what is left is told by the device's own entries."""
-
-    one = CABLES[:1]
-
-    def test_its_traces_go_and_nobody_elses(self) -> None:
-        plan = connect.plan(self.one, there(self.one, CABLES))
-        assert of_steps(plan) == {THIRD}
-        secrets = f"/etc/ipsec.d/cablectl-{THIRD}.secrets"
-        gone = [" ".join(step.argv) for step in plan.needed]
-        assert gone == [
-            "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100"
-            " proto 241",
-            "ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100"
-            " proto 241",
-            "ip neigh delete 241.18.0.6 lladdr 02:ca:ac:12:00:06 dev vxlan-tunnel nud permanent",
-            "ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-0",
-            "ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-1",
-            f"rm -f {secrets} {secrets}.new",
-            "ipsec whack --rereadsecrets",
-            "bridge fdb delete 02:ca:ac:12:00:06 dev vxlan-tunnel dst 172.18.0.6 self permanent",
-        ]
-        assert all(step.change == "-" for step in plan.needed)
-
-    def test_not_where_somebody_named_one_peer(self) -> None:
-        assert connect.plan(self.one, there(self.one, CABLES), narrowed=True).needed == ()
-
-    def test_connections_without_a_secret_of_ours_stay(self) -> None:
-        facts = there(self.one, CABLES, secrets=frozenset({SECOND}))
-        plan = connect.plan(self.one, facts)
-        assert {step.phase for step in plan.needed} == {Phase.UNLINK, Phase.FORGET}
-        assert not any(line.startswith(("ipsec", "rm")) for line in needed(plan))
-
-    def test_a_pluto_that_forgot_it_leaves_its_secret(self) -> None:
-        host = replace(whole(CABLES), connections=whole(self.one).connections)
-        (its,) = shares.of_each(self.one, host, frozenset({SECOND, THIRD}))
-        (stray,) = its.overlay.strays
-        assert (stray.id, stray.secret, stray.connections) == (THIRD, True, ())
-
-    def test_an_entry_that_somebody_made_by_hand_stays(self) -> None:
-        host = whole(self.one)
-        by_hand = {("3e:00:00:00:00:01", "172.18.0.9"), (ANY_MAC, "172.18.0.9")}
-        host = replace(host, overlay=replace(host.overlay, fdb=host.overlay.fdb | by_hand))
-        (its,) = shares.of_each(self.one, host, frozenset())
-        assert its.overlay.strays == ()
-
-    def test_on_a_device_of_somebody_else_there_is_none(self) -> None:
-        host = whole(CABLES)
-        assert host.overlay.link
-        link = replace(host.overlay.link, group="0")
-        host = replace(host, overlay=replace(host.overlay, link=link))
-        (its,) = shares.of_each(self.one, host, frozenset())
-        assert its.overlay.strays == ()
-
-    def test_a_teardown_takes_it_with_the_device(self) -> None:
-        lines = needed(teardown.plan(self.one, there(self.one, CABLES)))
-        assert sum("submariner-cable-cluster3" in line for line in lines) == 2
-        assert any(f"cablectl-{THIRD}.secrets" in line for line in lines)
-        assert not any(line.startswith(("bridge", "ip neigh")) for line in lines)
-
-
-class TestTeardownOfOnePeer:
-    narrow = CABLES[1:]
-
-    def test_what_others_need_stays(self) -> None:
-        plan = teardown.plan(self.narrow, there(self.narrow, CABLES), narrowed=True)
-        assert of_steps(plan) == {"", THIRD}
-        assert [step.argv for step in plan.needed if not step.cable] == [
-            ("ipsec", "whack", "--rereadsecrets")
-        ]
-        kept = {step.argv[:3] for step in plan.steps if step.not_needed == "other peers need it"}
-        assert kept == {
-            ("ip", "rule", "delete"),
-            ("ip", "link", "delete"),
-            guard.remove(CABLES[0])[:3],
-        }
-        lines = needed(plan)
-        assert any(line.startswith("ip neigh delete 241.18.0.6") for line in lines)
-        assert any(line.startswith("bridge fdb delete 02:ca:ac:12:00:06") for line in lines)
-        assert not any("172.18.0.7" in line or "172-18-0-7" in line for line in lines)
-
-    def test_the_last_peer_takes_all(self) -> None:
-        plan = teardown.plan(self.narrow, there(self.narrow, self.narrow), narrowed=True)
-        lines = needed(plan)
-        assert "ip link delete dev vxlan-tunnel" in lines
-        assert any(line.startswith("nft 'delete table") for line in lines)
-
-    def test_a_table_for_each_cable_goes_with_it(self) -> None:
-        cables = meshed("tunnel v4 mesh")[1:]
-        plan = teardown.plan(cables, there(cables, cables), narrowed=True)
-        assert plan.needed[-1].argv == guard.remove(cables[0])
-        assert plan.needed[-1].cable == cables[0].id
 
 
 class TestRefused:
@@ -385,10 +291,3 @@ def test_forwarding_of_a_file() -> None:
     assert forwarding(MESH) is Forwarding.STATIC
     assert forwarding(document("none vxlan v6 mesh")) is Forwarding.STATIC
     assert forwarding(document("transport vxlan v4")) is Forwarding.FLOOD
-
-
-def test_strays_of_a_dry_run() -> None:
-    stray = Stray(id="x", gateway=ip_address("172.18.0.9"))
-    facts = (connected(CABLES[1], BLANK, 1408, strays=(stray,)),)
-    plan = teardown.plan(CABLES[1:], facts, narrowed=True)
-    assert "# not needed (other peers need it): ip link delete" in render.as_script(plan)

@@ -8,7 +8,7 @@ from cablectl.errors import CablectlError, HostNotReadyError, UsageError
 from cablectl.facts import Facts, Pluto, Secret
 from cablectl.model import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
 from cablectl.overlay import vxlan
-from cablectl.plan import WAIT_LIMIT, Action, Plan, Step, device, ipsec, strays
+from cablectl.plan import WAIT_LIMIT, Action, Plan, Step, device, in_order, ipsec, strays
 
 
 def plan(
@@ -41,15 +41,16 @@ def plan(
     steps: list[Step] = []
     if first.mode is not Mode.NONE:
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
+    gone = [*strays.former_secrets(pairs)]
     if first.overlay:
         size = _size(pairs, sizes, narrowed=narrowed)
         steps += device.steps(pairs, first.overlay, size)
-        steps += () if narrowed else strays.steps(pairs, first.overlay)
+        gone += () if narrowed else strays.steps(pairs, first.overlay)
     return Plan(
         action=Action.CONNECT,
         cables=tuple(cable for cable, _ in pairs),
         facts=tuple(its_facts for _, its_facts in pairs),
-        steps=tuple(steps),
+        steps=(*steps, *in_order(gone)),
         refused=refused,
         warnings=tuple(dict.fromkeys(line for each in pairs for line in _warnings(*each))),
     )

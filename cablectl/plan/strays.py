@@ -28,6 +28,20 @@ def steps(pairs: Pairs, wanted: Overlay, *, device_goes: bool = False) -> tuple[
     )
 
 
+def former_secrets(pairs: Pairs) -> Iterator[Step]:
+    """Yield the steps that forget the keys of cables whose peers have another name now."""
+    for cable, facts in pairs:
+        for former in sorted(set(facts.former.values())):
+            for argv in secret.remove_of(former):
+                yield Step(
+                    phase=Phase.FORGET,
+                    argv=argv,
+                    why=f"{cable.remote.cluster} had another name: {former}",
+                    kind=Change.REMOVE,
+                    cable=cable.id,
+                )
+
+
 def _of_one(stray: Stray, wanted: Vxlan, *, device_goes: bool) -> Iterator[Step]:
     step = partial(Step, why=f"{_WHY}: {stray.gateway}", kind=Change.REMOVE, cable=stray.id)
     for route in sorted(stray.routes):

@@ -27,7 +27,7 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     if cables[0].connections:
         for each in pairs:
             steps += _delete(*each)
-        steps += [*_forget(pairs), *_unguard(pairs, others)]
+        steps += [*_forget(pairs), *strays.former_secrets(pairs), *_unguard(pairs, others)]
     if wanted and not narrowed:
         steps += strays.steps(pairs, wanted, device_goes=True)
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))

@@ -1,0 +1,1 @@
+"""What cablectl and its cables cost, measured; docs/performance.md has the results."""
