@@ -16,7 +16,7 @@ def leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def handled(
-    handler: Callable[[int, FrameType | None], NoReturn] | signal.Handlers,
+    handler: Callable[[int, FrameType | None], object] | signal.Handlers,
 ) -> Iterator[None]:
     """Have signals handled for a while, but for those that whoever started us has ignored."""
     before = {
@@ -30,3 +30,13 @@ def handled(
     finally:
         for each, old in changed.items():
             signal.signal(each, old)
+
+
+@contextmanager
+def deferred(handler: Callable[[int, None], NoReturn]) -> Iterator[None]:
+    """Have what must not be cut off come to its end, and only then handle the first signal."""
+    came: list[int] = []
+    with handled(lambda number, _: came.append(number)):
+        yield
+    for number in came:
+        handler(number, None)

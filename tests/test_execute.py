@@ -8,7 +8,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from cablectl.plan import Action, Phase, Plan, Step, connect, teardown
 from tests.conftest import load
 
 BLANK = Facts(libreswan=Version(4, 10))
+MakePlan = Callable[[], Plan]
 STAND_IN = """\
 #!/bin/sh
 case "$*" in
@@ -75,8 +76,8 @@ class Told:
     def __init__(self) -> None:
         self.steps: list[tuple[int, int]] = []
         self.undone: list[Argv] = []
-        self.failed: list[str] = []
-
+        self.not_undone: list[str] = []
+        self.lost: dict[str, CablectlError] = {}
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
@@ -88,22 +89,26 @@ class Told:
     def step(self, number: int, total: int, step: Step) -> None:
         self.steps.append((number, total))
 
-    def waiting(self, name: str, seconds: float) -> None:
+    def waiting(self, left: Sequence[str], total: int, seconds: float) -> None:
         assert seconds >= 0
-        assert name.startswith("submariner-cable-")
+        assert 0 < len(left) <= total
+        assert all(name.startswith("submariner-cable-") for name in left)
+
+    def failed(self, cable: str, error: CablectlError) -> None:
+        self.lost[cable] = error
 
     def undo(self, argv: Argv) -> None:
         self.undone.append(argv)
 
     def undo_failed(self, argv: Argv, error: CablectlError) -> None:
-        self.failed.append(error.message)
+        self.not_undone.append(error.message)
 
 
-def apply(cable: Cable, make_plan: Callable[[], Plan], told: Told) -> Plan:
+def apply(cable: Cable, make_plan: MakePlan, told: Told) -> Plan:
     return execute.apply(cable.bundle, make_plan, told, wait=1).plan
 
 
-def in_turn(*plans: Plan) -> Callable[[], Plan]:
+def in_turn(*plans: Plan) -> MakePlan:
     """Return what the host looks like each time it is read: the last one stays."""
     left: Iterator[Plan] = iter(plans)
     last: list[Plan] = []
@@ -194,7 +199,7 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     commands.fail_at(link)
     with pytest.raises(CablectlError, match="overlay: the command failed"):
         apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
-    assert told.failed == ["add: the command failed with exit code 9"] * 2
+    assert told.not_undone == ["add: the command failed with exit code 9"] * 2
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
 

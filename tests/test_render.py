@@ -30,7 +30,7 @@ def tell(progress: LineProgress, cable: Cable) -> None:
     progress.begin(plan)
     step = plan.needed[6]
     progress.step(5, 20, step)
-    progress.waiting(cable.connections[0].name, 3.2)
+    progress.waiting([cable.connections[0].name], 1, 3.2)
     progress.undo(step.undo[0])
     progress.undo_failed(step.undo[0], CablectlError("add: it broke"))
     progress.close()

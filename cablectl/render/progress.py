@@ -1,6 +1,7 @@
 """Progress → plain lines, or one that moves on a terminal."""
 
 import shlex
+from collections.abc import Sequence
 from typing import TextIO
 
 from cablectl.errors import CablectlError
@@ -14,6 +15,7 @@ class LineProgress:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._left = 0  # connections that still wait, when it was last shown
 
     def note(self, text: str) -> None:
         """Show what concerns other runs."""
@@ -29,8 +31,15 @@ class LineProgress:
         what = step.waits_for or (step.why if step.argv[0] == "sh" else shlex.join(step.argv))
         self._say(f"[{number}/{total}] {step.phase.label}: {what}")
 
-    def waiting(self, name: str, seconds: float) -> None:
-        """Nothing to say: the step said what is awaited."""
+    def waiting(self, left: Sequence[str], total: int, seconds: float) -> None:
+        """Show of several how many are up, when more are; of one the step said it."""
+        if total > 1 and len(left) != self._left:
+            self._left = len(left)
+            self._say(f"[wait] {_waiting(left, total, seconds)}")
+
+    def failed(self, cable: str, error: CablectlError) -> None:
+        """Show what is undone, and why."""
+        self._say(f"cablectl: {cable} failed and is undone: {error.message}")
 
     def undo(self, argv: Argv) -> None:
         """Show the command before it runs."""
@@ -60,9 +69,10 @@ class LiveProgress(LineProgress):
         """Show why, which is shorter than what."""
         self._show(f"{number}/{total} {step.phase.label}: {step.why}")
 
-    def waiting(self, name: str, seconds: float) -> None:
+    def waiting(self, left: Sequence[str], total: int, seconds: float) -> None:
         """Show how long it takes."""
-        self._show(f"wait {seconds:.0f} s for {name}")
+        one = f"wait {seconds:.0f} s for {left[0]}"
+        self._show(_waiting(left, total, seconds) if total > 1 else one)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -75,6 +85,12 @@ class LiveProgress(LineProgress):
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _waiting(left: Sequence[str], total: int, seconds: float) -> str:
+    """Tell of the whole, and who is slowest."""
+    up = f"{seconds:.0f} s: {total - len(left)} of {total} connections are up, not yet {left[0]}"
+    return up + (f" and {len(left) - 1} more" if left[1:] else "")
 
 
 def progress(stream: TextIO) -> LineProgress:

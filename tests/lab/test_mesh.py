@@ -1,0 +1,160 @@
+"""A mesh: five gateways on one wire, one with a wrong key at first, a sixth that comes and goes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import permutations
+
+import pytest
+
+from .cable import FILE, PSK, PSK_FILE
+from .gateways import Gateway, Lab
+from .rooms import PROGRAM, LabError
+from .traffic import changes
+from .wire import classify
+
+pytestmark = pytest.mark.lab
+
+SIX = [f"c{number}" for number in range(1, 7)]
+FIVE = SIX[:5]
+LIMIT = ("--timeout", "40")
+
+
+def address(name: str) -> str:
+    return f"172.18.0.{name[1]}"
+
+
+def vtep(name: str) -> str:
+    return f"241.18.0.{name[1]}"
+
+
+def document(names: Sequence[str]) -> str:
+    endpoints = "".join(
+        f"  - {{cluster: {name}, hostname: {name}-worker, address: {address(name)},"
+        f" subnets: [10.4{name[1]}.0.0/16]}}\n"
+        for name in names
+    )
+    return (
+        "version: 1\nmode: transport\noverlay: vxlan\n"
+        f"endpoints:\n{endpoints}ipsec: {{psk: {{file: {PSK_FILE}}}}}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def gateways() -> Iterator[tuple[Lab, list[Gateway]]]:
+    with ExitStack() as stack:
+        try:
+            lab = stack.enter_context(Lab())
+            for name in SIX:
+                lab.gateway(name, f"{address(name)}/16", f"2001:db8::{name[1]}/64").start_pluto()
+        except LabError as error:
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
+        yield lab, lab.gateways
+
+
+def everywhere(gateways: Sequence[Gateway], *args: str) -> list[tuple[int, str]]:
+    """Run the program on all gateways at once; return exit codes, and what was said."""
+    running = [gateway.popen(PROGRAM, *args) for gateway in gateways]
+    said = [process.communicate(timeout=300) for process in running]
+    return [(each.returncode, out + err) for each, (out, err) in zip(running, said, strict=True)]
+
+
+def connected(gateways: Sequence[Gateway], names: Sequence[str]) -> None:
+    for gateway in gateways:
+        gateway.write(FILE, document(names))
+    for code, said in everywhere(gateways, "connect", FILE, *LIMIT):
+        assert code == 0, said
+
+
+def spis(gateways: Sequence[Gateway]) -> list[set[str]]:
+    """Return the SPIs of each gateway's SAs, without those that only wait for one."""
+    listed = (gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout for gateway in gateways)
+    return [set(re.findall(r" spi (0x\w+)", each)) - {"0x00000000"} for each in listed]
+
+
+def traces(gateway: Gateway) -> dict[str, str]:
+    """Return a snapshot, but for the file and the key."""
+    snapshot = gateway.snapshot()
+    files = (each for each in snapshot["files"].splitlines() if "/etc/cablectl/" not in each)
+    return {**snapshot, "files": "\n".join(files)}
+
+
+def ping(gateway: Gateway, target: str) -> bool:
+    return gateway.run("ping", "-c", "1", "-W", "5", target, check=False).returncode == 0
+
+
+def esp(frames: Sequence[bytes]) -> Counter[tuple[str, str]]:
+    """Count the frames with ESP, by who sent them to whom."""
+    return Counter(
+        (".".join(map(str, frame[26:30])), ".".join(map(str, frame[30:34])))
+        for frame in frames
+        if classify(frame, 4789).startswith("esp")
+    )
+
+
+def test_a_mesh_from_one_file(gateways: tuple[Lab, list[Gateway]]) -> None:
+    lab, six = gateways
+    five, last = six[:5], six[4]
+    for gateway in six:
+        gateway.write(PSK_FILE, f"{PSK}\n")
+    before = [traces(gateway) for gateway in six]
+
+    # One with a wrong key: its own cables fail, and are undone; the others come up.
+    last.write(PSK_FILE, "quite another key, of 40 characters or so\n")
+    for gateway in five:
+        gateway.write(FILE, document(FIVE))
+    # It waits for longer: so it is still there when the others ask it why.
+    with last.popen(PROGRAM, "connect", FILE, "--timeout", "30") as other:
+        four = everywhere(five[:4], "connect", FILE, "--timeout", "15")
+        out, err = other.communicate(timeout=300)
+    assert other.returncode in (1, 4), err
+    assert out == ""
+    assert changes(before[4], traces(last)) == ""
+    for gateway, (code, said) in zip(five, four, strict=False):
+        assert code == 1, said
+        assert "1 of 4 cables failed" in said
+        assert re.search(
+            r"no Child SA for submariner-cable-c5-\S+ within 15 s: authentication", said
+        )
+        for name in set(FIVE[:4]) - {gateway.name}:
+            assert ping(gateway, vtep(name))
+        left = "\n".join(traces(gateway).values())
+        assert "172.18.0.5" not in left
+        assert "-c5-" not in left
+    old = spis(five[:4])
+    assert [len(each) for each in old] == [12] * 4  # three peers, two connections, both ways
+
+    # With the right one it joins, and nobody else notices.
+    last.write(PSK_FILE, f"{PSK}\n")
+    connected(five, FIVE)
+    assert all(was <= now for was, now in zip(old, spis(five), strict=False))
+    old = spis(five)
+    assert [len(each) for each in old] == [16] * 5
+
+    # Each frame is sent once, to its own peer: a request and the reply to another's.
+    with lab.capture() as wire:
+        for gateway in five:
+            assert all(ping(gateway, vtep(name)) for name in FIVE if name != gateway.name)
+            assert not ping(gateway, "241.18.0.99")  # who has that? Nobody is asked
+    pairs = permutations(map(address, FIVE), 2)
+    assert esp(wire.frames) == dict.fromkeys(pairs, 2)
+    assert wire.summary()["overlay"].frames == 0
+
+    # A sixth comes, and goes again.
+    connected(six, SIX)
+    assert all(was <= now for was, now in zip(old, spis(five), strict=True))
+    assert ping(six[5], vtep("c1"))
+    assert ping(five[1], vtep("c6"))
+    for code, said in everywhere(six[5:], "teardown", FILE):
+        assert code == 0, said
+    connected(five, FIVE)
+    assert spis(five) == old
+    assert all("172.18.0.6" not in each for each in traces(five[0]).values())
+
+    for code, said in everywhere(five, "teardown", FILE):
+        assert code == 0, said
+    after = [traces(gateway) for gateway in six]
+    assert [changes(*each) for each in zip(before, after, strict=True)] == [""] * 6

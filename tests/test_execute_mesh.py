@@ -1,0 +1,377 @@
+"""The executor with several cables: each has its own fate. Every command is a stand-in."""
+
+import os
+import shlex
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl import command, execute, guard, secret, xfrm
+from cablectl.cable import Cable
+from cablectl.command import Shell, batch
+from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.facts import Facts, OverlayFacts, connected
+from cablectl.libreswan import REREAD_SECRETS, Version
+from cablectl.plan import Outcome, Plan, Step, connect, teardown
+from cablectl.plan.calls import Kind, calls
+from tests.conftest import load
+from tests.documents import meshed
+from tests.test_execute import TRAFFIC, MakePlan, Told, in_turn, words
+
+BLANK = Facts(libreswan=Version(4, 10))
+STAND_IN = """\
+#!/bin/sh
+name=${{0##*/}}
+case "$name $*" in
+    "ipsec --directory") echo "{folder}"; exit 0 ;;
+    *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    *" --initiate --name "*) cat "{folder}/told"; exit 0 ;;
+    "ip xfrm policy") cat "{folder}/policies"; exit 0 ;;
+    *" -force -batch -")
+        number=0 code=0
+        while read -r line; do
+            number=$((number + 1))
+            printf '%s\\n' "$name $line" >>"{folder}/log"
+            while read -r bad; do
+                case "$name $line" in
+                    *"$bad"*) echo "it broke"; echo "Command failed -:$number"; code=1 ;;
+                esac
+            done <"{folder}/fail_on" >&2
+        done
+        exit "$code" ;;
+esac
+printf '%s\\n' "$name $*" >>"{folder}/log"
+while read -r bad; do
+    case "$name $*" in *"$bad"*) echo "it broke"; exit 7 ;; esac
+done <"{folder}/fail_on"
+exit 0
+"""
+NAMES = ("sh", "ip", "bridge", "ipsec", "modprobe", "nft", "pidof", "rm", "systemctl", "whack")
+
+
+class Host:
+    """The stand-ins: what they ran, what they say, and which are to fail."""
+
+    def __init__(self, folder: Path, cables: tuple[Cable, ...]) -> None:
+        self._folder = folder
+        for name in NAMES:
+            (folder / name).write_text(STAND_IN.format(folder=folder))
+            (folder / name).chmod(0o755)
+        for name in ("log", "told", "fail_on"):
+            (folder / name).write_text("")
+        self.has(*cables)
+
+    def has(self, *cables: Cable) -> None:
+        """Have pluto and the kernel hold what these need."""
+        connections = [each for cable in cables for each in cable.connections]
+        lines = [TRAFFIC.format(i, each.name) for i, each in enumerate(connections)]
+        (self._folder / "traffic").write_text("".join(lines))
+        self.sees(*(xfrm.policies(each)[0] for each in connections))
+
+    def sees(self, *policies: xfrm.Policy) -> None:
+        text = (
+            f"src {each.source} dst {each.destination} proto {each.protocol}"
+            + (f" sport {each.source_port}" if each.source_port else "")
+            + (f" dport {each.destination_port}" if each.destination_port else "")
+            + f" \n\tdir {each.direction} priority 1 ptype main \n"
+            for each in policies
+        )
+        (self._folder / "policies").write_text("".join(text))
+
+    def says(self, line: str) -> None:
+        (self._folder / "told").write_text(f"{line}\n")
+
+    def fails(self, *parts: str) -> None:
+        (self._folder / "fail_on").write_text("".join(f"{part}\n" for part in parts))
+
+    @property
+    def log(self) -> list[str]:
+        return (self._folder / "log").read_text().splitlines()
+
+
+@pytest.fixture
+def cables() -> tuple[Cable, ...]:
+    return meshed("transport vxlan v4 mesh", "cluster3")  # the lowest address: it initiates
+
+
+@pytest.fixture
+def host(tmp_path: Path, cables: tuple[Cable, ...], monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return Host(tmp_path, cables)
+
+
+def blank(cables: tuple[Cable, ...], limit: float = 1) -> Plan:
+    return connect.plan(cables, (BLANK,) * len(cables), limit=limit)
+
+
+def up(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
+    return tuple(connected(cable, BLANK, 1408) for cable in cables)
+
+
+def apply(make_plan: MakePlan, told: Told) -> Outcome:
+    return execute.apply("vxlan-tunnel", make_plan, told, wait=1)
+
+
+def whole(cables: tuple[Cable, ...]) -> MakePlan:
+    return in_turn(blank(cables), connect.plan(cables, up(cables)))
+
+
+def test_each_is_loaded_by_one_whack_and_the_entries_are_made_at_once(
+    cables: tuple[Cable, ...], host: Host
+) -> None:
+    told = Told()
+    outcome = apply(whole(cables), told)
+    assert (outcome.failed, told.undone) == ({}, [])
+    total = len(outcome.plan.needed)
+    assert told.steps == [(number, total) for number in range(1, total + 1)]
+    whacks = [line for line in host.log if line.startswith("whack ")]
+    first, second = (
+        [line for line in whacks if f" {cable.remote.cable_name}-" in line] for cable in cables
+    )
+    assert whacks == ["whack --listen", *first, *second]
+    adds, initiates = first[:2], first[2:]
+    assert all(" --psk " in line and line.endswith(" --route") for line in adds)
+    assert all(line.startswith("whack --initiate --asynchronous --name") for line in initiates)
+    # What one listing shows needs no look of its own, and all else is as the plan has it.
+    merged = [*map(words, (step.argv for step in outcome.plan.needed if not step.waits_for))]
+    left = [line for line in merged if "whack" not in line and "policy get" not in line]
+    assert [line for line in host.log if "whack" not in line] == left
+
+
+def steps_of(plan: Plan, cable: Cable, failing: str) -> tuple[Step, list[Step]]:
+    """Return the step that fails, and those of its cable that are done by then."""
+    done: list[Step] = []
+    for call in calls(plan):
+        own = [step for step in call.steps if step.cable == cable.id]
+        bad = next((step for step in own if failing in words(step.argv)), None)
+        if bad is None:
+            done += own
+            continue
+        alone = call.kind in (Kind.ALONE, Kind.LOAD)
+        return bad, done if alone else done + [step for step in own if step is not bad]
+    raise AssertionError(failing)
+
+
+PARTS = {
+    "secret": " sh /etc/ipsec.d/cablectl-cluster1-",
+    "add": "--name submariner-cable-cluster1-172-18-0-8-1 --host",
+    "initiate": "--asynchronous --name submariner-cable-cluster1-172-18-0-8-0",
+    "fdb": "bridge fdb append 02:ca:ac:12:00:08",
+    "neighbour": "ip neigh replace 241.18.0.8",
+    "route": "ip route add 10.44.0.0/16",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_failure_is_that_of_its_cable_alone(
+    cables: tuple[Cable, ...], host: Host, part: str
+) -> None:
+    bad, good = cables
+    host.fails(PARTS[part])
+    told = Told()
+    outcome = apply(whole(cables), told)
+    assert outcome.failed.keys() == told.lost.keys() == {bad.id}
+    step, done = steps_of(outcome.plan, bad, PARTS[part])
+    assert outcome.failed[bad.id].details == (f"$ {shlex.join(step.argv)}", "it broke")
+    assert told.undone == [argv for each in reversed(done) for argv in each.undo]
+    for line in map(words, (each.argv for each in outcome.plan.needed if each.cable == good.id)):
+        short = line.removeprefix("ipsec ")
+        looked_at = "policy get" in line or "trafficstatus" in line or " --route --name" in line
+        assert looked_at or any(each.startswith(short) for each in host.log), line
+
+
+def test_a_policy_that_is_not_there_fails_its_cable(cables: tuple[Cable, ...], host: Host) -> None:
+    bad, good = cables
+    host.sees(*(xfrm.policies(each)[0] for each in good.connections))
+    host.fails(f"dst {bad.remote.address}/32 proto udp sport 4789")
+    outcome = apply(whole(cables), Told())
+    assert outcome.failed.keys() == {bad.id}
+    assert "xfrm policy get" in outcome.failed[bad.id].details[0]
+
+
+def test_a_route_that_fails_is_told_apart_from_its_add(
+    cables: tuple[Cable, ...], host: Host
+) -> None:
+    bad, _ = cables
+    name = bad.connections[0].name
+    host.fails("--dpddelay 30 --route", f"--route --name {name}")
+    outcome = apply(whole(cables), Told())
+    assert outcome.failed.keys() == {bad.id}
+    assert outcome.failed[bad.id].details[0] == f"$ ipsec whack --route --name {name}"
+
+
+def test_what_all_share_is_everybodys_failure(cables: tuple[Cable, ...], host: Host) -> None:
+    host.fails("ip link add")
+    told = Told()
+    with pytest.raises(CablectlError, match="overlay: the command failed"):
+        apply(lambda: blank(cables), told)
+    assert told.undone[-1] == guard.remove(cables[0])
+    assert told.undone.count(REREAD_SECRETS) == 1
+    for cable in cables:
+        assert secret.remove(cable)[0] in told.undone
+        deleted = [argv[-1] for argv in told.undone if "--delete" in argv]
+        assert {each.name for each in cable.connections} <= set(deleted)
+
+
+def test_when_none_stands_what_is_shared_goes_as_well(
+    cables: tuple[Cable, ...], host: Host
+) -> None:
+    host.fails("bridge fdb append")
+    told = Told()
+    outcome = apply(lambda: blank(cables), told)
+    assert outcome.failed.keys() == {each.id for each in cables}
+    assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
+    assert told.undone[-1] == guard.remove(cables[0])
+    assert not any("ip route" in line for line in host.log)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_one_peer_that_does_not_answer(
+    cables: tuple[Cable, ...], host: Host, *, refused: bool
+) -> None:
+    bad, good = cables
+    host.has(good)
+    host.sees(*(xfrm.policies(each)[0] for cable in cables for each in cable.connections))
+    if refused:
+        host.says('002 "x" #2: IKE SA authentication request rejected: AUTHENTICATION_FAILED')
+    told = Told()
+    outcome = apply(whole(cables), told)
+    (error,) = outcome.failed.values()
+    assert isinstance(error, TimeLimitError) is not refused
+    assert bad.connections[0].name in error.message
+    assert secret.remove(bad)[0] in told.undone
+    assert guard.remove(bad) not in told.undone
+    assert any(f"via {good.remote_vtep.ip}" in line for line in host.log)
+    assert not any(f"via {bad.remote_vtep.ip}" in line for line in host.log)
+
+
+def test_both_do_not_answer(cables: tuple[Cable, ...], host: Host) -> None:
+    host.has()
+    host.sees(*(xfrm.policies(each)[0] for cable in cables for each in cable.connections))
+    told = Told()
+    outcome = apply(lambda: blank(cables), told)
+    assert {type(error) for error in outcome.failed.values()} == {TimeLimitError}
+    assert told.undone[-1] == guard.remove(cables[0])
+    assert not any("ip link" in line for line in host.log)
+
+
+def test_what_is_still_to_do_is_that_of_its_cable(cables: tuple[Cable, ...], host: Host) -> None:
+    bad, good = cables
+    left = connect.plan(cables, (without_entry(bad), *up((good,))))
+    told = Told()
+    outcome = apply(in_turn(blank(cables), left), told)
+    assert outcome.failed.keys() == {bad.id}
+    assert "still to do" in outcome.failed[bad.id].message
+    assert secret.remove(bad)[0] in told.undone
+    assert secret.remove(good)[0] not in told.undone
+
+
+def without_entry(cable: Cable) -> Facts:
+    """Return the facts of a cable whose forwarding entry is gone again."""
+    (facts,) = up((cable,))
+    return replace(facts, overlay=replace(facts.overlay, fdb=frozenset()))
+
+
+def test_teardown_of_one_fails_and_the_guard_stays(cables: tuple[Cable, ...], host: Host) -> None:
+    bad, good = cables
+    host.fails(f"--delete --name {bad.connections[0].name}")
+    plan = teardown.plan(cables, up(cables))
+    told = Told()
+    without_device = replace(up((bad,))[0], overlay=OverlayFacts())
+    left = teardown.plan(cables, (without_device, BLANK))
+    outcome = apply(in_turn(plan, left), told)
+    assert outcome.failed.keys() == {bad.id}
+    assert words(secret.remove(good)[0]) in host.log
+    assert words(secret.remove(bad)[0]) not in host.log
+    assert words(guard.remove(good)) not in host.log
+    assert told.undone == []
+
+
+def test_a_device_that_stays_keeps_all_policies(cables: tuple[Cable, ...], host: Host) -> None:
+    host.fails("ip link delete")
+    with pytest.raises(CablectlError, match="unlink"):
+        apply(lambda: teardown.plan(cables, up(cables)), Told())
+    assert not any("--delete" in line for line in host.log)
+
+
+def test_ctrl_c_undoes_all_that_was_begun(
+    cables: tuple[Cable, ...], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.has()
+    host.sees(*(xfrm.policies(each)[0] for cable in cables for each in cable.connections))
+    told, main = Told(), threading.main_thread().ident
+    assert main
+
+    def waiting(*_: object) -> None:
+        signal.pthread_kill(main, signal.SIGINT)
+
+    monkeypatch.setattr(told, "waiting", waiting)
+    with pytest.raises(KeyboardInterrupt):
+        apply(lambda: blank(cables, limit=30), told)
+    assert told.undone[-1] == guard.remove(cables[0])
+    assert {secret.remove(cable)[0] for cable in cables} <= set(told.undone)
+
+
+def test_with_one_cable_every_step_is_a_call_of_its_own() -> None:
+    plan = connect.plan((load("quickstart"),), (BLANK,))
+    assert [call.steps for call in calls(plan)] == [(step,) for step in plan.needed]
+    assert {call.kind for call in calls(plan)} == {Kind.ALONE, Kind.WAIT}
+
+
+class TestBatch:
+    ARGVS = tuple(("ip", "route", "add", f"10.{number}.0.0/16") for number in range(4))
+
+    def told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> dict[int, str]:
+        (tmp_path / "ip").write_text(f"#!/bin/sh\ncat <<'E'\n{said}E\nexit 1\n")
+        (tmp_path / "ip").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        failed = batch(self.ARGVS, 5, "up")
+        return {place: "|".join(error.details) for place, error in failed.items()}
+
+    def test_the_lines_that_failed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        said = "File exists\nCommand failed -:2\nNo device\nCommand failed -:4\n"
+        assert self.told(tmp_path, monkeypatch, said) == {
+            1: "$ ip route add 10.1.0.0/16|File exists",
+            3: "$ ip route add 10.3.0.0/16|No device",
+        }
+
+    def test_an_end_without_a_word_leaves_the_rest_undone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said = "File exists\nCommand failed -:2\nError: a prefix is expected\n"
+        assert self.told(tmp_path, monkeypatch, said).keys() == {1, 2, 3}
+
+
+class TestShell:
+    @pytest.fixture
+    def shell(self, tmp_path: Path) -> Shell:
+        return Shell(os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR))
+
+    def test_each_command_has_its_own_words_output_and_end(self, shell: Shell) -> None:
+        assert shell.run(("/bin/echo", "it's $HOME", "a  b"), 5, "x") == "it's $HOME a  b\n"
+        with pytest.raises(CablectlError, match="x: the command failed with exit code 3") as caught:
+            shell.run(("/bin/sh", "-c", "echo out; echo err >&2; exit 3"), 5, "x", ("what", "for"))
+        assert caught.value.details == ("$ what for", "out", "err")
+        with pytest.raises(CablectlError, match="killed by signal 9"):
+            shell.run(("/bin/sh", "-c", "kill -9 $$"), 5, "x")
+        with pytest.raises(HostNotReadyError, match="is not installed"):
+            shell.run(("no-such-program",), 5, "x")
+        assert shell.run(("/bin/cat",), 5, "x") == ""
+        shell.close()
+
+    def test_a_time_limit_ends_the_command_and_not_the_work(
+        self, shell: Shell, tmp_path: Path
+    ) -> None:
+        pid = tmp_path / "pid"
+        with pytest.raises(TimeLimitError, match="took longer than") as caught:
+            shell.run(("/bin/sh", "-c", f"echo $$ >{pid}; echo begun; exec sleep 60"), 0.5, "x")
+        assert caught.value.details[1:] == ("begun",)
+        assert not Path(f"/proc/{pid.read_text().strip()}/cwd").exists()
+        assert shell.run(("/bin/echo", "again"), 5, "x") == "again\n"
+        shell.close()
+
+
+assert command.run is execute.run
