@@ -53,6 +53,14 @@ def test_bad_usage() -> None:
     assert doctor("ok", FILE[0], "--local", "nobody").returncode == 2
 
 
+def test_one_peer_of_a_mesh() -> None:
+    mesh = (str(EXAMPLES / "mesh.yaml"), "--local", "cluster1")
+    done = doctor("ok", *mesh)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--peer: cluster2, cluster3" in done.stderr
+    assert "cluster3 of " in doctor("ok", *mesh, "--peer", "cluster3").stdout
+
+
 def test_the_report(tmp_path: Path) -> None:
     """The findings, and why the rest isn't there; never over a file that is."""
     name = str(tmp_path / "r.tar.gz")
