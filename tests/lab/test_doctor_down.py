@@ -16,7 +16,7 @@ from tests.documents import document
 from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
 from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score
 from .gateways import Gateway, Lab
-from .rooms import PROGRAM, until
+from .rooms import PROGRAM, LabError, until
 from .traffic import changes
 
 pytestmark = pytest.mark.lab
@@ -239,7 +239,11 @@ def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
             argv = libreswan.add(cable, each, libreswan.parse_version("5.2"))
             c2.run(*(word for word in argv if word != "--transport"))
         with c1.popen(PROGRAM, "connect", FILE) as waiting:
-            until(lambda: connections(c1)[1] in c1.whack("--status", check=False), "c1", 60)
+            try:
+                until(lambda: connections(c1)[1] in c1.whack("--status", check=False), "c1", 60)
+            except LabError as error:
+                waiting.kill()
+                raise LabError(f"{error}: {waiting.communicate(timeout=60)}") from None
             c2.whack("--initiate", "--name", connections(c2)[0], check=False)
             told = Cause(
                 nothing_else, "fail", "negotiation", ("one end is in transport mode, the other",)
