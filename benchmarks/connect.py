@@ -1,8 +1,8 @@
 """How long `connect` of many cables takes, against a plain script and against `ipsec addconn`.
 
-Run `tests/lab/boot .venv/bin/python -m benchmarks.connect`; CABLES, ROUNDS and RELEASE are read from
-the environment. One gateway connects to CABLES peers, which are one pluto with as many
-addresses. Three ways take turns, each from a pluto that was just started:
+Run `tests/lab/boot .venv/bin/python -m benchmarks.connect [CABLES [ROUNDS [RELEASE]]]`. One gateway
+connects to CABLES peers (100), which are one pluto with as many addresses, ROUNDS (3) times, with
+Libreswan RELEASE (4.10). Three ways take turns, each from a pluto that was just started:
 
 - connect: `cablectl connect`, all of it: its start, what it reads, its proof;
 - script: the very commands that it needs (`plan --format sh`), run by `sh`;
@@ -30,9 +30,8 @@ from tests.lab.cable import FILE, PSK, PSK_FILE
 from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import PROGRAM, until
 
-CABLES = int(os.environ.get("CABLES", "100"))
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
-RELEASE = os.environ.get("RELEASE", "4.10")
+CABLES, ROUNDS, RELEASE = (*sys.argv[1:], *("100", "3", "4.10")[len(sys.argv) - 1 :])
+CABLES, ROUNDS = int(CABLES), int(ROUNDS)
 ALLOWED = 0.8
 HUB = "172.18.0.8"
 CONF, SCRIPT = "/tmp/ipsec.conf", "/tmp/connect.sh"  # noqa: S108 - the room's own
@@ -99,7 +98,7 @@ def _conn(each: Connection) -> str:
         f"{end.protocol}/{end.port}" if end.port else f"{end.protocol}"
         for end in (each.local, each.remote)
     )
-    dpd = "dpdaction=hold\n\tdpddelay=30\n\tdpdtimeout=120" if RELEASE < "5" else "dpddelay=30"
+    dpd = "dpdaction=hold\n\tdpddelay=30" if RELEASE < "5" else "dpddelay=30"
     return f"""\
 conn {each.name}
 \tauthby=secret
