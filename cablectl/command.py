@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import sh
@@ -152,6 +153,8 @@ class Shell:
         """End it, and what it runs."""
         if self._process is not None:
             self._process.kill_group()
+            with suppress(sh.ErrorReturnCode):
+                self._process.wait()
             os.close(self._in)
             os.close(self._out)
             self._process = None

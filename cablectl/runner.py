@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from cablectl import host, libreswan, probe, waiting, xfrm
+from cablectl import host, libreswan, probe, secret, waiting, xfrm
 from cablectl.cable import Cable
 from cablectl.command import Shell, batch, run
 from cablectl.errors import CablectlError, TimeLimitError
@@ -54,6 +54,7 @@ class Runner:
 
     def __init__(self, plan: Plan, progress: Progress, journal: Journal) -> None:
         self._plan, self._progress, self._journal = plan, progress, journal
+        self._cables = {cable.id: cable for cable in plan.cables}
         self._several = len(plan.cables) > 1
         self._log = PlutoLog()
         self._begun, self._total = 0, len(plan.needed)
@@ -79,31 +80,39 @@ class Runner:
         """Do what the call's steps say; return which failed, and why."""
         match call.kind:
             case Kind.LOAD:
-                return self._load(call.steps)
+                return self._together(load(call.steps), call.steps)
+            case Kind.SECRETS:
+                cables = [self._cables[step.cable] for step in call.steps]
+                return self._together(secret.write_all(cables), call.steps)
             case Kind.BATCH:
                 return self._batch(call.steps)
             case Kind.LOOK:
                 return self._look(call.steps)
             case Kind.WAIT:
                 return self._wait(call.steps)
-        return self._alone(call.steps)
+        return self._each(call.steps)
 
-    def _alone(self, steps: Iterable[Step]) -> Failures:
-        """Run one command after the other, up to one that fails."""
+    def _each(self, steps: Iterable[Step]) -> Failures:
+        """Run one command after the other."""
+        failures: Failures = {}
         for place, step in enumerate(steps):
             try:
                 self._run(step.argv, step)
             except CablectlError as error:
-                return {place: error}
-        return {}
+                failures[place] = error
+        return failures
 
-    def _load(self, steps: Sequence[Step]) -> Failures:
+    def _together(self, argv: Argv, steps: Sequence[Step]) -> Failures:
+        """Run the one command that does what all of them do.
+
+        If it fails each runs its own, to see which one it is: what is done already stays done.
+        """
         try:
-            self._run(load(steps), steps[0])
+            self._run(argv, steps[0], steps[0].limit + len(steps) / BATCH_RATE)
         except TimeLimitError as error:
             return dict.fromkeys(range(len(steps)), error)
         except CablectlError:
-            return self._alone(steps)  # to see which one it is; what is done already stays so
+            return self._each(steps)
         return {}
 
     def _batch(self, steps: Sequence[Step]) -> Failures:
@@ -116,7 +125,7 @@ class Runner:
         listed = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
         seen = set(map(xfrm.get_policy, listed))
         missing = (place for place, step in enumerate(steps) if step.argv not in seen)
-        return {place: error for place in missing for error in self._alone([steps[place]]).values()}
+        return {place: error for place in missing for error in self._each([steps[place]]).values()}
 
     def _wait(self, steps: Sequence[Step]) -> Failures:
         self._waiting_since = self._waiting_since or time.monotonic()
@@ -124,28 +133,28 @@ class Runner:
         def still(left: Sequence[Step], seconds: float) -> None:
             self._progress.waiting([step.waits_for for step in left], len(steps), seconds)
 
-        peers = {cable.id: str(cable.remote_host) for cable in self._plan.cables}
+        peers = {name: str(cable.remote_host) for name, cable in self._cables.items()}
         why = waiting.wait(steps, self._waiting_since, still, self._log, peers)
         return {i: why[step.waits_for] for i, step in enumerate(steps) if step.waits_for in why}
 
-    def _run(self, argv: Argv, step: Step) -> None:
+    def _run(self, argv: Argv, step: Step, limit: float | None = None) -> None:
         """Run one command; whack is asked again when pluto is too busy to answer in time."""
         whack = argv[:2] == libreswan.WHACK
         direct = (*self._whack, *argv[2:]) if whack else argv
         for left in reversed(range(WHACK_TRIES if whack else 1)):
             try:
-                self._command(direct, step, argv)
+                self._command(direct, step, limit or step.limit, argv)
             except TimeLimitError:
                 if not left:
                     raise
             else:
                 return
 
-    def _command(self, argv: Argv, step: Step, shown: Argv = ()) -> None:
+    def _command(self, argv: Argv, step: Step, limit: float, shown: Argv = ()) -> None:
         if self._several:
-            self._shell.run(argv, step.limit, step.phase.label, shown)
+            self._shell.run(argv, limit, step.phase.label, shown)
         else:
-            run(argv, step.limit, step.phase.label, self._journal.lock)
+            run(argv, limit, step.phase.label, self._journal.lock)
 
     @cached_property
     def _whack(self) -> Argv:
@@ -176,7 +185,7 @@ class Runner:
     def _taken_back(self, argv: Argv, step: Step) -> bool:
         self._progress.undo(argv)
         try:
-            self._command(argv, step)
+            self._command(argv, step, step.limit)
         except CablectlError as error:
             self._progress.undo_failed(argv, error)
             return False

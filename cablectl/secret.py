@@ -8,7 +8,7 @@ the command refuses as well, since the script of a plan runs without it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from cablectl.cable import Cable
@@ -39,6 +39,16 @@ _READ = (
 _WRITE = (
     'set -eC; umask 077; trap "rm -f \\"\\$to.new\\"" EXIT; rm -f "$to.new";'
     ' for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"'
+)
+
+# Of several cables: for each its secrets file, how many pairs, and the pairs.
+_WRITE_ALL = (
+    'set -eC; umask 077; trap "rm -f \\"\\$to.new\\"" EXIT;'
+    " while [ $# -gt 0 ]; do to=$1 left=$2; shift 2;"
+    ' if [ -L "$to" ] || [ -d "$to" ]; then echo "no file: $to" >&2; exit 3; fi;'
+    ' if [ -e "$to.new" ] || [ -L "$to.new" ]; then rm -f "$to.new"; fi;'
+    ' while [ "$left" -gt 0 ]; do echo "$1 : PSK 0x$key"; shift; left=$((left - 1)); done'
+    ' >"$to.new"; mv -f "$to.new" "$to"; done'
 )
 
 
@@ -92,6 +102,20 @@ def content(cable: Cable, psk: bytes) -> bytes:
 
 def write(cable: Cable) -> Argv:
     """Write the file at once and readable by root alone."""
+    program, source = _key_of(cable)
+    return ("sh", "-c", program + _WRITE, "sh", path(cable), *source, *_pairs(cable))
+
+
+def write_all(cables: Sequence[Cable]) -> Argv:
+    """Write the files of several cables of one key, each as `write` does; the key is read once."""
+    program, source = _key_of(cables[0])
+    pairs = [(path(cable), _pairs(cable)) for cable in cables]
+    words = (word for to, whom in pairs for word in (to, str(len(whom)), *whom))
+    return ("sh", "-c", program + _WRITE_ALL, "sh", path(cables[0]), *source, *words)
+
+
+def _key_of(cable: Cable) -> tuple[str, Argv]:
+    """Return the program that reads the key, if it may be trusted, and where it is."""
     psk = cable.ipsec.psk
     if isinstance(psk, PskFile):
         source: Argv = (psk.path, str(PurePosixPath(psk.path).parent))
@@ -99,8 +123,8 @@ def write(cable: Cable) -> Argv:
     else:
         source = (psk.variable,)
         first, places, read = _FROM_VARIABLE, "", "printenv"
-    program = first + _TRUST.replace("PLACES ", f"{places} ".lstrip()) + _READ.replace("READ", read)
-    return ("sh", "-c", program + _WRITE, "sh", path(cable), *source, *_pairs(cable))
+    trust = _TRUST.replace("PLACES ", f"{places} ".lstrip())
+    return first + trust + _READ.replace("READ", read), source
 
 
 def remove(cable: Cable) -> tuple[Argv, Argv]:

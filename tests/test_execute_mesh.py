@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from cablectl import command, execute, guard, secret, xfrm
 from cablectl.cable import Cable
-from cablectl.command import Shell, batch
+from cablectl.command import SHELL, Shell, batch
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts import Facts, OverlayFacts, connected
 from cablectl.libreswan import REREAD_SECRETS, Version
-from cablectl.plan import Outcome, Plan, Step, connect, teardown
+from cablectl.plan import Outcome, Phase, Plan, Step, connect, teardown
 from cablectl.plan.calls import Kind, calls
 from tests.conftest import load
 from tests.documents import meshed
@@ -129,17 +129,18 @@ def test_each_is_loaded_by_one_whack_and_the_entries_are_made_at_once(
     total = len(outcome.plan.needed)
     assert told.steps == [(number, total) for number in range(1, total + 1)]
     whacks = [line for line in host.log if line.startswith("whack ")]
-    first, second = (
-        [line for line in whacks if f" {cable.remote.cable_name}-" in line] for cable in cables
-    )
-    assert whacks == ["whack --listen", *first, *second]
-    adds, initiates = first[:2], first[2:]
-    assert all(" --psk " in line and line.endswith(" --route") for line in adds)
-    assert all(line.startswith("whack --initiate --asynchronous --name") for line in initiates)
-    # What one listing shows needs no look of its own, and all else is as the plan has it.
+    loads = [
+        words((*step.argv[1:], "--route", "--initiate", "--asynchronous"))
+        for step in outcome.plan.needed
+        if step.phase is Phase.ADD
+    ]
+    assert whacks == ["whack --listen", *loads]
+    # The key is read once, one listing shows all policies; all else is as the plan has it.
     merged = [*map(words, (step.argv for step in outcome.plan.needed if not step.waits_for))]
-    left = [line for line in merged if "whack" not in line and "policy get" not in line]
-    assert [line for line in host.log if "whack" not in line] == left
+    known = ("whack", "policy get", "/etc/ipsec.d")
+    left = [line for line in merged if not any(each in line for each in known)]
+    assert [line for line in host.log if not any(each in line for each in known)] == left
+    assert host.log.count(words(secret.write_all(cables))) == 1
 
 
 def steps_of(plan: Plan, cable: Cable, failing: str) -> tuple[Step, list[Step]]:
@@ -151,15 +152,13 @@ def steps_of(plan: Plan, cable: Cable, failing: str) -> tuple[Step, list[Step]]:
         if bad is None:
             done += own
             continue
-        alone = call.kind in (Kind.ALONE, Kind.LOAD)
-        return bad, done if alone else done + [step for step in own if step is not bad]
+        return bad, done + [step for step in own if step is not bad]
     raise AssertionError(failing)
 
 
 PARTS = {
-    "secret": " sh /etc/ipsec.d/cablectl-cluster1-",
+    "secret": "/etc/ipsec.d/cablectl-cluster1-",
     "add": "--name submariner-cable-cluster1-172-18-0-8-1 --host",
-    "initiate": "--asynchronous --name submariner-cable-cluster1-172-18-0-8-0",
     "fdb": "bridge fdb append 02:ca:ac:12:00:08",
     "neighbour": "ip neigh replace 241.18.0.8",
     "route": "ip route add 10.44.0.0/16",
@@ -180,8 +179,10 @@ def test_a_failure_is_that_of_its_cable_alone(
     assert told.undone == [argv for each in reversed(done) for argv in each.undo]
     for line in map(words, (each.argv for each in outcome.plan.needed if each.cable == good.id)):
         short = line.removeprefix("ipsec ")
-        looked_at = "policy get" in line or "trafficstatus" in line or " --route --name" in line
-        assert looked_at or any(each.startswith(short) for each in host.log), line
+        looked_at = any(each in line for each in ("policy get", "trafficstatus", " --name "))
+        done_at_once = part != "secret" and "/etc/ipsec.d/" in line
+        assert looked_at or done_at_once or any(each.startswith(short) for each in host.log), line
+    assert all(any(each.name in line for line in host.log) for each in good.connections)
 
 
 def test_a_policy_that_is_not_there_fails_its_cable(cables: tuple[Cable, ...], host: Host) -> None:
@@ -193,15 +194,60 @@ def test_a_policy_that_is_not_there_fails_its_cable(cables: tuple[Cable, ...], h
     assert "xfrm policy get" in outcome.failed[bad.id].details[0]
 
 
-def test_a_route_that_fails_is_told_apart_from_its_add(
-    cables: tuple[Cable, ...], host: Host
+@pytest.mark.parametrize("part", [("--route",), ("--initiate", "--asynchronous")])
+def test_what_one_whack_does_is_told_apart_when_it_fails(
+    cables: tuple[Cable, ...], host: Host, part: tuple[str, ...]
 ) -> None:
     bad, _ = cables
-    name = bad.connections[0].name
-    host.fails("--dpddelay 30 --route", f"--route --name {name}")
+    step = next(
+        step
+        for step in blank(cables).needed
+        if step.cable == bad.id and step.argv[2 : 2 + len(part)] == part
+    )
+    at_once = f"--to --host {bad.remote.address} --clientprotoport udp --ikeport 4500"
+    host.fails(f"{at_once} --dpdaction hold --dpddelay 30 --route", words(step.argv[2:]))
     outcome = apply(whole(cables), Told())
     assert outcome.failed.keys() == {bad.id}
-    assert outcome.failed[bad.id].details[0] == f"$ ipsec whack --route --name {name}"
+    assert outcome.failed[bad.id].details[0] == f"$ {shlex.join(step.argv)}"
+
+
+def test_a_connection_that_changed_is_unloaded_and_then_loaded(
+    cables: tuple[Cable, ...], host: Host
+) -> None:
+    first = cables[0].connections[0]
+    facts = up(cables)
+    loaded = facts[0].connections
+    other = replace(loaded[first.name], esp=("something else",))
+    changed = replace(facts[0], algorithms=(), connections={**loaded, first.name: other})
+    plan = connect.plan(cables, (changed, facts[1]))
+    whacks = [line for line in map(words, (step.argv for step in plan.needed)) if "whack" in line]
+    apply(in_turn(plan, connect.plan(cables, facts)), Told())
+    assert [line for line in host.log if line.startswith("whack ")] == [
+        f"whack --delete --name {first.name}",
+        next(line.removeprefix("ipsec ") for line in whacks if " --psk " in line)
+        + " --route --initiate --asynchronous",
+    ]
+
+
+def test_the_files_of_many_are_those_of_each(tmp_path: Path, cables: tuple[Cable, ...]) -> None:
+    """Both programs, with the directory of the test in place of Libreswan's."""
+    key = tmp_path / "key"
+    key.write_text("a key\n")
+    written = []
+    for name, argvs in (("each", map(secret.write, cables)), ("all", [secret.write_all(cables)])):
+        folder = tmp_path / name
+        folder.mkdir()
+        for argv in argvs:
+            moved = (word.replace(secret.DIRECTORY, str(folder)) for word in argv)
+            run_here = [str(key) if word == "/etc/cablectl/psk" else word for word in moved]
+            found = [str(tmp_path) if word == "/etc/cablectl" else word for word in run_here]
+            command.run((SHELL, *found[1:]), 5, "secret")
+        files = sorted(folder.iterdir())
+        written.append([(file.name, file.stat().st_mode, file.read_text()) for file in files])
+    assert written[0] == written[1]
+    assert [text for _, _, text in written[1]] == [
+        secret.content(cable, b"a key").decode() for cable in cables
+    ]
 
 
 def test_what_all_share_is_everybodys_failure(cables: tuple[Cable, ...], host: Host) -> None:

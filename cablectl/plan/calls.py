@@ -26,7 +26,8 @@ class Kind(Enum):
     """How a call does its steps."""
 
     ALONE = auto()
-    LOAD = auto()  # a connection is added and routed by one whack
+    LOAD = auto()  # a connection is added, routed and, if it is this end's turn, initiated at once
+    SECRETS = auto()  # all secrets files are written by one shell
     BATCH = auto()  # of ip or bridge
     LOOK = auto()  # policies are seen in one listing
     WAIT = auto()
@@ -58,9 +59,9 @@ def calls(plan: Plan) -> list[Call]:
 
 
 def load(steps: Sequence[Step]) -> Argv:
-    """Return the one command that adds and routes a connection."""
-    add, _ = steps
-    return (*add.argv, "--route")
+    """Return the one command that adds a connection, routes it and, of three, initiates."""
+    add, _, *initiate = steps
+    return (*add.argv, "--route", *(("--initiate", "--asynchronous") if initiate else ()))
 
 
 def _negotiates(step: Step) -> bool:
@@ -73,13 +74,17 @@ def _loads(steps: Sequence[Step]) -> Iterator[Call]:
     for step in steps:
         of.setdefault(step.cable, []).append(step)
     for its in of.values():
-        routes = {step.argv: step for step in its if step.phase is Phase.ROUTE}
+        later = {step.argv: step for step in its if step.phase is not Phase.ADD}
         for step in its:
-            route = routes.pop(libreswan.route(_name(step)), None)
-            if route and step.phase is Phase.ADD and step.kind is Change.ADD:
-                yield Call(Kind.LOAD, (step, route))
-            elif route or step.phase is not Phase.ROUTE:
-                yield Call(Kind.ALONE, (step,))
+            if step.phase is not Phase.ADD:
+                if later.pop(step.argv, None):
+                    yield Call(Kind.ALONE, (step,))
+                continue
+            adds, name = step.kind is Change.ADD, _name(step)
+            route = later.pop(libreswan.route(name), None) if adds else None
+            initiate = later.pop(libreswan.initiate(name), None) if route else None
+            steps_of_it = tuple(each for each in (step, route, initiate) if each)
+            yield Call(Kind.LOAD if route else Kind.ALONE, steps_of_it)
 
 
 def _name(step: Step) -> str:
@@ -100,5 +105,7 @@ def _kind(step: Step) -> Kind:
         return Kind.WAIT
     if step.argv[: len(_LOOK)] == _LOOK:
         return Kind.LOOK
+    if step.phase is Phase.SECRET and step.cable:
+        return Kind.SECRETS
     batched = step.argv[:2] in _BATCHED and all(map(_WORD.fullmatch, step.argv))
     return Kind.BATCH if batched else Kind.ALONE
