@@ -49,7 +49,7 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
     step = partial(_made, Phase.OVERLAY)
     yield step(
         overlay.add_link(cable, wanted, size),
-        f"the VTEP's device; {size} bytes fill the path's {facts.path_mtu}",
+        f"the VTEP's device; packets of {size} bytes pass a path of {facts.path_mtu}",
         network.delete_link(wanted),
         done=link is not None,
     )
