@@ -93,7 +93,11 @@ def _conn(each: Connection) -> str:
         f"{end.protocol}/{end.port}" if end.port else f"{end.protocol}"
         for end in (each.local, each.remote)
     )
-    dpd = "dpdaction=hold\n\tdpddelay=30" if RELEASE < "5" else "dpddelay=30"
+    dpd = (
+        "dpdaction=hold\n\tdpddelay=30\n\tpfs=no\n\tfragmentation=no"
+        if RELEASE < "5"
+        else "dpddelay=30"
+    )
     return f"""\
 conn {each.name}
 \tauthby=secret

@@ -1,4 +1,7 @@
-"""A gateway and its peers: the file that they share."""
+"""A gateway and its peers: the file that they share.
+
+`esn: yes` is what a connection of ipsec.conf has, which is compared with.
+"""
 
 from tests.lab.cable import PSK_FILE
 
@@ -18,4 +21,4 @@ def document(count: int) -> str:
         lines.append(
             f"  - {{cluster: c{number}, hostname: g{number}, address: {own}, subnets: [{subnet}]}}"
         )
-    return "\n".join([*lines, f"ipsec: {{psk: {{file: {PSK_FILE}}}}}", ""])
+    return "\n".join([*lines, f"ipsec: {{esn: yes, psk: {{file: {PSK_FILE}}}}}", ""])
