@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots kernel deb package demo pictures lint bench dataplane memory docs clean
+.PHONY: help system setup test fast lab roots kernel deb package demo pictures lint bench cables dataplane memory docs clean
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := $(CURDIR)/.venv/bin
@@ -85,6 +85,10 @@ dataplane: PACKAGES += wireguard-tools
 dataplane: setup kernel ## measure what each mode and overlay costs in time and bytes, beside WireGuard
 	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m benchmarks.dataplane && \
 		mkdir -p docs/pictures && cp "$$LAB_RESULTS"/dataplane.svg docs/pictures/ && rm -r "$$LAB_RESULTS"
+
+cables: setup kernel ## measure connect of 100 cables against its script and ipsec addconn, and status of 500
+	tests/lab/boot $(BIN)/python -m benchmarks.connect
+	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m benchmarks.status
 
 memory: setup roots kernel ## measure pluto's memory for connections, and the kernel's for SAs and policies
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m benchmarks.memory
