@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import UsageError
 from cablectl.model import (
+    CABLE,
     IANA_VXLAN_PORT,
     PLUTO_PORTS,
     AnyAddress,
@@ -25,7 +26,6 @@ from cablectl.model import (
     Offload,
     Overlay,
     Vxlan,
-    dashed,
 )
 
 MAX_LISTED = 8  # endpoints that an error names
@@ -47,6 +47,11 @@ def vtep(address: AnyAddress, network: AnyNetwork) -> AnyInterface:
     if isinstance(network, IPv4Network):
         return IPv4Interface((int(network.network_address) | host, network.prefixlen))
     return IPv6Interface((int(network.network_address) | host, network.prefixlen))
+
+
+def cable_id(called: str) -> str:
+    """Return what tells a cable from the others of a host, by what its connections are called."""
+    return called.removeprefix(CABLE).replace(".", "-")
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -115,7 +120,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def id(self) -> str:
         """What tells this cable from the others of this host."""
-        return f"{self.remote.cluster}-{dashed(self.remote.address)}".replace(".", "-")
+        return cable_id(self.remote.cable_name)
 
     @property
     def bundle(self) -> str:
@@ -193,13 +198,13 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
                     host=self.local.address,
                     network=ours,
                     identity=ids[0],
-                    ike_port=None if client else self._ike_port(self.local),
+                    ike_port=None if client else self.ike_port(self.local),
                 ),
                 End(
                     host=None if server else self.remote_host,
                     network=theirs,
                     identity=ids[1],
-                    ike_port=None if server else self._ike_port(self.remote),
+                    ike_port=None if server else self.ike_port(self.remote),
                 ),
             )
 
@@ -222,7 +227,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
             return End(
                 host=endpoint.address,
                 network=host_network(endpoint.address),
-                ike_port=self._ike_port(endpoint),
+                ike_port=self.ike_port(endpoint),
                 protocol=protocol,
                 port=port,
             )
@@ -238,7 +243,8 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
             for number, (ours, theirs) in enumerate(ends)
         )
 
-    def _ike_port(self, endpoint: Endpoint) -> int:
+    def ike_port(self, endpoint: Endpoint) -> int:
+        """Return the port at which that end speaks IKE."""
         return endpoint.ike_port or self.ipsec.ike_port
 
     @property

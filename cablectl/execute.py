@@ -70,12 +70,14 @@ class _Connect:
             if self._stands:
                 self._prove(make_plan())
         except BaseException:
-            with handled(signal.SIG_IGN):  # every command has its time limit
-                self._runner.take_back(self._done)
+            self._take_all_back()
             raise
         if not self._stands:
-            with handled(signal.SIG_IGN):
-                self._runner.take_back(self._done)
+            self._take_all_back()
+
+    def _take_all_back(self) -> None:
+        with handled(signal.SIG_IGN):  # every command has its time limit
+            self._runner.take_back(self._done)
 
     @property
     def _stands(self) -> bool:

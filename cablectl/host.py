@@ -192,10 +192,16 @@ def offload_of_all() -> list[offload.Report]:
             "pluto isn't running, so this host's cables can't be told",
             hint="start it, or name the cable's file",
         )
+    found = pluto.cables(status.connections)
+    ends = {name: (its[0].local.host, its[0].remote.host) for name, its in found.items()}
+    ways_from = {
+        local: ways(local, [theirs for ours, theirs in ends.values() if ours == local and theirs])
+        for local in {ours for ours, _ in ends.values() if ours}
+    }
     reports, nic_of, xfrm_of_all = [], cache(kernel.nic), _xfrm()
-    for name, connections in pluto.cables(status.connections).items():
-        local, remote = connections[0].local.host, connections[0].remote.host
-        way = ways(local, (remote,)).get(remote) if local and remote else None
+    for name, connections in found.items():
+        local, remote = ends[name]
+        way = ways_from[local].get(remote) if local and remote else None
         nic = nic_of(way.device) if way else None
         reports.append(_offload(name, connections, nic, xfrm_of_all))
     return reports
@@ -342,17 +348,14 @@ def service_port() -> int | None:
 
 def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
     device, family = wanted.device, f"-{cable.local_vtep.version}"
-    # -N: no names of tables and groups.
-    links = probe.json("ip", "-N", "-d", "-j", "address")
-    found = [link for link in links if link.get("ifname") == device]
-    rule = _has_rule(family)
-    if not found:
+    link, rule = links().get(device), _has_rule(family)
+    if link is None:
         return OverlayFacts(rule=rule)
     # A table that doesn't exist is an error of its own; "all" is none.
     ours = ("table", "all", "proto", network.PROTOCOL, "dev", device)
     whole = f"/{cable.local_vtep.max_prefixlen}"
     return OverlayFacts(
-        link=link_of(found[0]),
+        link=link,
         fdb=frozenset(
             (entry["mac"], entry["dst"])
             for entry in probe.json("bridge", "-j", "fdb", "show", "dev", device)
@@ -377,8 +380,13 @@ def _overlay(cable: Cable, wanted: Overlay) -> OverlayFacts:
     )
 
 
-def link_of(link: dict[str, Any]) -> Link:
-    """Return a device as `ip -N -d -j address` lists it."""
+def links() -> dict[str, Link]:
+    """Return all devices by name."""
+    listed = probe.json("ip", "-N", "-d", "-j", "address")  # -N: no names of tables and groups
+    return {link["ifname"]: _link(link) for link in listed if "ifname" in link}
+
+
+def _link(link: dict[str, Any]) -> Link:
     info = link.get("linkinfo", {})
     return Link(
         kind=info.get("info_kind", ""),

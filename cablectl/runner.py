@@ -11,7 +11,6 @@ from cablectl import host, libreswan, probe, secret, waiting, xfrm
 from cablectl.cable import Cable
 from cablectl.command import Shell, batch, run
 from cablectl.errors import CablectlError, TimeLimitError
-from cablectl.facts import Facts
 from cablectl.journal import Entry, Journal
 from cablectl.libreswan import Argv
 from cablectl.log import PlutoLog
@@ -175,9 +174,10 @@ class Runner:
         didn't take back goes the way that a teardown finds.
         """
         undo = [(argv, step) for step in reversed(done) for argv in step.undo]
-        last = max((i for i, (argv, _) in enumerate(undo) if argv == _REREAD), default=0)
+        reread = libreswan.REREAD_SECRETS
+        last = max((i for i, (argv, _) in enumerate(undo) if argv == reread), default=0)
         if self._several:  # pluto reads all secrets again: once will do
-            undo = [each for i, each in enumerate(undo) if each[0] != _REREAD or i == last]
+            undo = [each for i, each in enumerate(undo) if each[0] != reread or i == last]
         tried = [self._taken_back(argv, step) for argv, step in undo]
         if not all(tried) and not self._swept(cable):
             self.clean = False
@@ -194,8 +194,8 @@ class Runner:
     def _swept(self, only: Cable | None) -> bool:
         """Tear down what is left of cables that were not there before; tell if all went."""
         cables = (only,) if only else self._plan.cables
-        facts = dict(zip(self._plan.cables, self._plan.facts, strict=True))
-        if any(Facts.loaded(facts[each], each) for each in cables):
+        before = zip(self._plan.cables, self._plan.facts, strict=True)
+        if any(facts.loaded(each) for each, facts in before if only in (None, each)):
             return False
         try:
             left = teardown.plan(cables, host.facts_of(cables)).needed
@@ -205,6 +205,3 @@ class Runner:
         own = [step for step in left if not only or step.cable == only.id]
         tried = [self._taken_back(step.argv, step) for step in own]
         return all(tried)
-
-
-_REREAD = libreswan.REREAD_SECRETS

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from cablectl import host, pluto, probe, traces
-from cablectl.cable import Cable, Connection
+from cablectl import host, pluto, traces
+from cablectl.cable import Cable, Connection, cable_id
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.model import CABLE
 from cablectl.status import CableState, Report, Verdict, state
@@ -30,13 +30,13 @@ def report_of_all() -> Report:
     host.libreswan_version()
     status = host.pluto_status()
     found = pluto.cables(status.connections) if status else {}
-    forgotten = host.secrets() - {name.removeprefix(CABLE).replace(".", "-") for name in found}
+    forgotten = host.secrets() - set(map(cable_id, found))
     if not (status or forgotten):
         raise HostNotReadyError(
             "pluto isn't running, so this host's cables can't be told",
             hint="start it, or name the cable's file",
         )
-    devices = links() if found else {}
+    devices = host.links() if found else {}
     why = "pluto has none of its connections" if status else "pluto isn't running"
     states = list(_traced(found, devices))
     states += [state.unknown(f"{CABLE}{each}", Verdict.DOWN, why) for each in forgotten]
@@ -85,9 +85,3 @@ def _traced(
         for cable, its_own in zip(cables, every, strict=True):
             # Which algorithms a file asks for leaves no trace to compare with.
             yield state.of(cable, replace(its_own, algorithms=None), now)
-
-
-def links() -> traces.Links:
-    """Return all devices by name."""
-    listed = probe.json("ip", "-N", "-d", "-j", "address")
-    return {link["ifname"]: host.link_of(link) for link in listed if "ifname" in link}

@@ -10,15 +10,16 @@ from ipaddress import ip_address
 from msgspec.structs import replace
 
 from cablectl import pluto, xfrm
-from cablectl.cable import Cable, vtep
+from cablectl.cable import Cable, cable_id, vtep
 from cablectl.facts import Facts, OverlayFacts, Stray
-from cablectl.model import CABLE, Vxlan, dashed, mac_of
+from cablectl.model import Vxlan, dashed, mac_of
 from cablectl.overlay import network
 from cablectl.overlay.vxlan import port
 from cablectl.pluto import LoadedConnection
 from cablectl.xfrm import SecurityAssociation
 
 Pair = tuple[str, str]
+ByPeer = tuple[dict[str, set[Pair]], dict[str, set[Pair]], dict[str, set[network.Route]]]
 
 
 def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) -> tuple[Facts, ...]:
@@ -27,8 +28,9 @@ def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) ->
     `secrets` are the ids of the cables whose secrets file is there.
     """
     loaded, led_to = _by_cable(whole.connections), _by_gateway(whole.connections)
-    there = _overlays(cables, whole.overlay)
-    strays = tuple(_strays(cables, whole, led_to, secrets))
+    by_peer = _by_peer(whole.overlay)
+    there = _overlays(cables, whole.overlay, by_peer)
+    strays = tuple(_strays(cables, whole, by_peer, led_to, secrets))
     policies = [xfrm.policies_of(each.connections) for each in cables]
     reqids = [{whole.policies[one] for one in each & whole.policies.keys()} for each in policies]
     sas, others = _sas(reqids, whole.sas)
@@ -75,15 +77,11 @@ def _former(
     found = {}
     for name in led_to.get(str(cable.remote_host), ()):
         called = pluto.cable_of(name, every[name])
-        if called == cable.remote.cable_name or _id(called) not in secrets:
+        if called == cable.remote.cable_name or cable_id(called) not in secrets:
             continue
         if any(every[name].joins(pluto.selectors(each)) for each in cable.connections):
-            found[name] = _id(called)
+            found[name] = cable_id(called)
     return found
-
-
-def _id(called: str) -> str:
-    return called.removeprefix(CABLE).replace(".", "-")
 
 
 def _sas(
@@ -101,8 +99,10 @@ def _sas(
     return found, tuple(others)
 
 
-def _overlays(cables: tuple[Cable, ...], whole: OverlayFacts) -> list[OverlayFacts]:
-    fdb, neighbours, routes = _by_peer(whole)
+def _overlays(
+    cables: tuple[Cable, ...], whole: OverlayFacts, by_peer: ByPeer
+) -> list[OverlayFacts]:
+    fdb, neighbours, routes = by_peer
     peers = ((str(each.remote_host), str(each.remote_vtep.ip)) for each in cables)
     return [
         replace(
@@ -115,9 +115,7 @@ def _overlays(cables: tuple[Cable, ...], whole: OverlayFacts) -> list[OverlayFac
     ]
 
 
-def _by_peer(
-    whole: OverlayFacts,
-) -> tuple[dict[str, set[Pair]], dict[str, set[Pair]], dict[str, set[network.Route]]]:
+def _by_peer(whole: OverlayFacts) -> ByPeer:
     """Return FDB entries by gateway, neighbours by VTEP, and routes by VTEP."""
     fdb: dict[str, set[Pair]] = defaultdict(set)
     neighbours: dict[str, set[Pair]] = defaultdict(set)
@@ -134,6 +132,7 @@ def _by_peer(
 def _strays(
     cables: tuple[Cable, ...],
     whole: Facts,
+    by_peer: ByPeer,
     led_to: dict[str, list[str]],
     secrets: frozenset[str],
 ) -> Iterator[Stray]:
@@ -142,7 +141,7 @@ def _strays(
     wanted = first.overlay
     if not (isinstance(wanted, Vxlan) and there.link and there.link.ours):
         return
-    fdb, neighbours, routes = _by_peer(there)
+    fdb, neighbours, routes = by_peer
     for gateway in sorted(fdb.keys() - {str(each.remote_host) for each in cables}):
         address = ip_address(gateway)
         if (mac_of(address), gateway) not in fdb[gateway]:
@@ -152,7 +151,7 @@ def _strays(
             for name in led_to.get(gateway, ())
             if _carries(whole.connections[name], port(wanted))
         ]
-        ids = {_id(pluto.cable_of(name, whole.connections[name])) for name in names} or {
+        ids = {cable_id(pluto.cable_of(name, whole.connections[name])) for name in names} or {
             each for each in secrets if each.endswith(f"-{dashed(address)}")
         }
         remote = str(vtep(address, first.vtep_network).ip)

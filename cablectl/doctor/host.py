@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from cablectl import libreswan as dialects
-from cablectl.cable import Cable
+from cablectl.cable import Cable, cable_id
 from cablectl.doctor import Finding, fail, ok, warn
 from cablectl.doctor.evidence import Host, Presence
 from cablectl.errors import UsageError
-from cablectl.model import CABLE, Gre, Mode
+from cablectl.model import Gre, Mode
 from cablectl.sockets import PLUTO
 
 # Each with what makes a kernel have it; Debian's own kernels have them all.
@@ -158,9 +158,7 @@ def others(host: Host) -> Iterator[Finding]:
             "stop it, unless it runs in a container: one daemon has the ports 500 and 4500",
         )
     devices = [name for name, link in host.links.items() if name in _SUBMARINERS and not link.ours]
-    foreign = [
-        name for name in host.cables if name.removeprefix(CABLE).replace(".", "-") not in host.made
-    ]
+    foreign = [name for name in host.cables if cable_id(name) not in host.made]
     seen = [*(f"the device {each}" for each in devices), *(f"pluto's {each}" for each in foreign)]
     if seen:
         yield warn(

@@ -117,7 +117,7 @@ def ports(host: Host, cable: Cable | None) -> Iterator[Finding]:
 
 def _ike_conflicts(host: Host, cable: Cable | None) -> Iterator[Finding]:
     local = str(cable.local.address) if cable else ""
-    for port in sorted({*PLUTO_PORTS, *(_ports(cable)[:1] if cable else ())}):
+    for port in sorted({*PLUTO_PORTS, *((cable.ike_port(cable.local),) if cable else ())}):
         for socket in host.sockets:
             taken = socket.port == port and (not local or socket.covers(local))
             hidden = socket.holder is None and not host.root
@@ -176,13 +176,6 @@ def _holder(host: Host, socket: Socket) -> str:
     return f"the kernel, for the device {' or '.join(devices)}" if devices else "the kernel"
 
 
-def _ports(cable: Cable) -> tuple[int, int]:
-    """Return the IKE ports, the local end's and the peer's."""
-    both = (cable.local.ike_port, cable.remote.ike_port)
-    ours, theirs = (each or cable.ipsec.ike_port for each in both)
-    return ours, theirs
-
-
 def peer(cable: Cable, ends: Ends) -> Iterator[Finding]:
     """Whether the peer answers IKE at the file's port; 500 shows whether it is there at all."""
     if cable.mode is Mode.NONE:
@@ -190,7 +183,7 @@ def peer(cable: Cable, ends: Ends) -> Iterator[Finding]:
     if not ends.replies:
         yield ok("peer", _not_asked(cable, ends))
         return
-    wanted = _ports(cable)[1]
+    wanted = cable.ike_port(cable.remote)
     for port, reply in ends.replies.items():
         where = f"{cable.remote_host} UDP {port}"
         if port != wanted:

@@ -5,7 +5,6 @@ their way through IPsec, those between the subnets.
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_network
 
 from msgspec import Struct
 
@@ -87,7 +86,7 @@ def _of(cable: Cable, ends: Ends) -> Iterator[Sample]:
 
 def _ike_ports(cable: Cable) -> tuple[int, ...]:
     """Return the peers' ports: IKE that begins at 500 goes on at 4500 where ESP is in UDP."""
-    port = cable.local.ike_port or cable.ipsec.ike_port
+    port = cable.ike_port(cable.local)
     floats = port == PLUTO_PORTS[0] and cable.encapsulation is Encapsulation.YES
     return PLUTO_PORTS if floats else (port,)
 
@@ -128,8 +127,8 @@ def _between_subnets(cable: Cable, ends: Ends) -> Iterator[Sample]:
     for ours in cable.local.networks:
         inside = ends.inner.get(str(ours))
         for theirs in cable.remote.networks:
-            into = {"saddr": ip_network(theirs), "daddr": ip_network(ours), "iif": through}
-            out = {"saddr": ip_network(ours), "daddr": ip_network(theirs), "oif": through}
+            into = {"saddr": theirs, "daddr": ours, "iif": through}
+            out = {"saddr": ours, "daddr": theirs, "oif": through}
             if inside:
                 into["oif"] = out["iif"] = inside
             yield Sample(f"{theirs} to {ours}", THROUGH, {**family, **into})

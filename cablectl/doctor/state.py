@@ -18,7 +18,6 @@ from cablectl.refusal import parse_refusal
 from cablectl.status import CableState, GuardState, Verdict
 
 _BEGINNING = "added IKEv2 connection|established Child SA"  # of another attempt, in pluto's log
-_AGAIN = "teardown with the file that it was made from, then connect"
 
 
 def key(cable: Cable, ends: Ends) -> Iterator[Finding]:
@@ -31,7 +30,7 @@ def key(cable: Cable, ends: Ends) -> Iterator[Finding]:
         what, _, remedy = warning.rpartition(": ")
         yield warn("key", what, remedy)
     if ends.facts and ends.facts.secret is Secret.OTHER:
-        yield fail("key", f"{secret.path(cable)} holds another key than that", _AGAIN)
+        yield fail("key", f"{secret.path(cable)} holds another key than that", connect.AGAIN)
     elif not (ends.key.problems or ends.key.warnings):
         yield ok("key", ends.key.place)
 
@@ -88,7 +87,7 @@ def state(cable: Cable, ends: Ends, seen: CableState | None) -> Iterator[Finding
         yield warn("cable", "nothing of it is here, as after a connect that failed", mend)
     else:
         for reason in seen.reasons:
-            yield fail("cable", reason, _AGAIN if seen.verdict is Verdict.FOREIGN else mend)
+            yield fail("cable", reason, connect.AGAIN if seen.verdict is Verdict.FOREIGN else mend)
 
 
 def present(cable: Cable, facts: Facts) -> bool:

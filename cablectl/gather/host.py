@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from cablectl import host, journal, kernel, libreswan, pluto, probe, seen, sockets
+from cablectl import host, journal, kernel, libreswan, pluto, probe, sockets
 from cablectl.doctor.evidence import Host, Presence, Run
 from cablectl.errors import CablectlError
 from cablectl.firewall import Chain, iptables, nft
@@ -39,7 +39,7 @@ def read(modules: Iterable[str]) -> Host:
         made=host.secrets(),
         sockets=sockets.parse(probe.if_any("ss", "-H", "-u", "-l", "-n", "-p")),
         modules={name: _presence(name) for name in modules},
-        links=dict(seen.links()),
+        links=host.links(),
         fips=_text(FIPS) == "1",
         runs=tuple(
             Run(

@@ -48,7 +48,7 @@ def calls(plan: Plan) -> list[Call]:
     """
     needed = plan.needed
     if len(plan.cables) == 1:
-        return [Call(_kind(step) if step.waits_for else Kind.ALONE, (step,)) for step in needed]
+        return [Call(Kind.WAIT if step.waits_for else Kind.ALONE, (step,)) for step in needed]
     negotiation = [step for step in needed if _negotiates(step)]
     first = needed.index(negotiation[0]) if negotiation else len(needed)
     return [

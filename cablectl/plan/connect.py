@@ -128,14 +128,14 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
             hint=f"write port: {vxlan.port(wanted)}",
         )
     if facts.secret is Secret.OTHER:
-        raise HostNotReadyError(f"{secret.path(cable)} holds another secret", hint=_AGAIN)
+        raise HostNotReadyError(f"{secret.path(cable)} holds another secret", hint=AGAIN)
     for connection in cable.connections:
         loaded = facts.connections.get(connection.name)
         expected = pluto.selectors(connection)
         ours = facts.secret is Secret.SAME
         if loaded and not ours and not loaded.joins(expected):
             raise HostNotReadyError(
-                f"pluto has {connection.name} with other addresses or ports", hint=_AGAIN
+                f"pluto has {connection.name} with other addresses or ports", hint=AGAIN
             )
 
 
@@ -159,7 +159,7 @@ def _refuse_software(cable: Cable, facts: Facts) -> None:
             )
 
 
-_AGAIN = "teardown with the file that it was made from, then connect"
+AGAIN = "teardown with the file that it was made from, then connect"
 
 
 def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overlay) -> None:
@@ -171,7 +171,7 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
         )
     if link and not link.fits(cable, wanted):
         raise HostNotReadyError(
-            f"the device {wanted.device} was made for another cable, port, VNI or key", hint=_AGAIN
+            f"the device {wanted.device} was made for another cable, port, VNI or key", hint=AGAIN
         )
     if isinstance(wanted, Geneve) and facts.leaves_with not in ("", ours):
         raise HostNotReadyError(

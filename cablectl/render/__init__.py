@@ -190,7 +190,6 @@ def _script(plan: Plan) -> Iterator[str]:
     yield from (f"# refused: {name}: {each.message}" for name, each in plan.refused.items())
     if plan.action is Action.CONNECT:
         yield "set -eu  # stop at the first failure"
-
     else:
         yield "# What is missing already is fine: each command runs, whatever the one before said."
     for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
