@@ -20,11 +20,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from cablectl import libreswan, secret, spec
-from cablectl.cable import Cable, Connection
-from cablectl.facts import Facts
-from cablectl.model import CABLE
-from cablectl.plan import WAIT_LIMIT, Phase, connect
+from cablectl.config import native
+from cablectl.facts.host_facts import Facts
+from cablectl.libreswan import dialects, secrets_file
+from cablectl.model.cable import Cable, Connection
+from cablectl.model.wishes import CABLE
+from cablectl.plan import connect_plan
+from cablectl.plan.steps import WAIT_LIMIT, Phase
 from tests.lab.cable import FILE, PSK, PSK_FILE
 from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import PROGRAM, until
@@ -63,14 +65,14 @@ def load_peers(peers: Gateway, cables: tuple[Cable, ...]) -> None:
     Each end would give its connections the same names, and here they share a pluto. They run no
     script for what comes up: elsewhere that is another machine's work.
     """
-    facts = Facts(libreswan=libreswan.parse_version(RELEASE))
+    facts = Facts(libreswan=dialects.parse_version(RELEASE))
     lines = [
         [_of_peer(number, word) for word in step.argv]
         for number, cable in enumerate(cables)
-        for step in connect.plan((cable,), (facts,)).steps
+        for step in connect_plan.plan((cable,), (facts,)).steps
         if step.phase is Phase.ADD
     ]
-    keys = b"".join(secret.content(cable, PSK.encode()) for cable in cables)
+    keys = b"".join(secrets_file.content(cable, PSK.encode()) for cable in cables)
     peers.write("/etc/ipsec.d/peers.secrets", keys.decode())
     peers.whack("--rereadsecrets")
     whole = "".join(f"{' '.join(argv)} >/dev/null\n" for argv in lines)
@@ -172,7 +174,7 @@ WAYS: dict[str, Callable[[Gateway], None]] = {
 
 def main() -> None:
     """Print medians, ratios to the script, and what differs; fail if connect is too slow."""
-    network = spec.parse(document(CABLES), "bench.yaml")
+    network = native.parse(document(CABLES), "bench.yaml")
     hub_cables = network.cables(network.endpoints[0])
     times: dict[str, list[float]] = {name: [] for name in WAYS}
     states: dict[str, dict[str, list[str]]] = {}

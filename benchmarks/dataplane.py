@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import bars
-from cablectl import xfrm
+from cablectl.linux import xfrm
 from tests.documents import document, shaped
 from tests.lab.cable import FILE, PSK, PSK_FILE, connected
 from tests.lab.gateways import Gateway, Lab

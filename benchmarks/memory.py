@@ -21,9 +21,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from cablectl import libreswan
-from cablectl.cable import Cable
-from cablectl.libreswan import Version
+from cablectl.libreswan import whack
+from cablectl.libreswan.dialects import Version
+from cablectl.model.cable import Cable
 from tests.documents import shaped
 from tests.lab.cable import PSK
 from tests.lab.gateways import ROOTS, Gateway, Lab
@@ -74,8 +74,8 @@ def load(gateway: Gateway, these: Sequence[Cable], version: Version) -> None:
     )
     lines = ["ipsec whack --rereadsecrets"]
     for cable in these:
-        lines += [shlex.join(libreswan.add(cable, each, version)) for each in cable.connections]
-        lines += [shlex.join(libreswan.route(each.name)) for each in cable.connections]
+        lines += [shlex.join(whack.add(cable, each, version)) for each in cable.connections]
+        lines += [shlex.join(whack.route(each.name)) for each in cable.connections]
     gateway.run("sh", "-e", input="\n".join(lines), timeout=300)
 
 
@@ -145,7 +145,7 @@ def established() -> None:
         before, sizes = pluto(here), [(0, pluto(here))]
         for index in (0, 1):
             names = [cable.connections[index].name for cable in ours]
-            lines = [shlex.join(libreswan.initiate(name)) for name in names]
+            lines = [shlex.join(whack.initiate(name)) for name in names]
             here.run("sh", "-e", input="\n".join(lines), timeout=300)
             count = PEERS * (index + 1)
             until(lambda: standing(here) >= count, f"{count} Child SAs", timeout=120)  # noqa: B023

@@ -13,9 +13,11 @@ import sys
 import time
 from contextlib import closing
 
-from cablectl import libreswan, spec
-from cablectl.facts import Facts
-from cablectl.plan import Phase, connect
+from cablectl.config import native
+from cablectl.facts.host_facts import Facts
+from cablectl.libreswan import dialects
+from cablectl.plan import connect_plan
+from cablectl.plan.steps import Phase
 from tests.lab.cable import FILE, PSK, PSK_FILE
 from tests.lab.gateways import ROOTS, Gateway
 from tests.lab.rooms import PROGRAM
@@ -35,10 +37,10 @@ WAYS = {
 def main() -> None:
     """Print the medians and their ratios."""
     count, release = (*sys.argv[1:], *("500", "4.10")[len(sys.argv) - 1 :])
-    network = spec.parse(document(int(count)), FILE)
+    network = native.parse(document(int(count)), FILE)
     cables = network.cables(network.endpoints[0])
-    facts = Facts(libreswan=libreswan.parse_version(release))
-    steps = connect.plan(cables, (facts,) * len(cables)).steps
+    facts = Facts(libreswan=dialects.parse_version(release))
+    steps = connect_plan.plan(cables, (facts,) * len(cables)).steps
     script = "".join(f"{shlex.join(step.argv)}\n" for step in steps if step.phase in PHASES)
     with closing(Gateway("hub", ROOTS[release])) as hub:
         hub.ip(

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from cablectl import journal, spec
-from cablectl.cable import Cable
+from cablectl.config import native
+from cablectl.model.cable import Cable
+from cablectl.run import journal
 
 # How long an example takes is the machine's business.
 settings.register_profile("cablectl", deadline=None)
@@ -50,7 +51,7 @@ def load(name: str, local: str = "cluster1") -> Cable:
 
 def load_all(name: str, local: str = "cluster1") -> tuple[Cable, ...]:
     """Return the cables of an example, seen from one end."""
-    network = spec.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
+    network = native.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
     return network.cables(network.named(local))
 
 

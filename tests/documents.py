@@ -2,8 +2,8 @@
 
 from itertools import product
 
-from cablectl import spec
-from cablectl.cable import Cable
+from cablectl.config import native
+from cablectl.model.cable import Cable
 
 FAMILIES = {
     "v4": {
@@ -79,5 +79,5 @@ def shaped(shape: str, local: str = "cluster1") -> Cable:
 
 def meshed(shape: str, local: str = "cluster1") -> tuple[Cable, ...]:
     """Return the cables of a file of that shape, seen from one end."""
-    network = spec.parse(document(shape), shape)
+    network = native.parse(document(shape), shape)
     return network.cables(network.named(local))

@@ -3,8 +3,8 @@
 import string
 from typing import Any
 
-from cablectl.model import Ipsec
-from cablectl.spec.schema import FIELDS as SECTIONS
+from cablectl.config.spec import FIELDS as SECTIONS
+from cablectl.model.wishes import Ipsec
 
 Path = tuple[str | int, ...]
 

@@ -15,14 +15,15 @@ FILE = (str(EXAMPLES / "quickstart.yaml"), "--local", "cluster1")
 # The program, which finds what its first argument says, and for whom; the host's tools are missing.
 PROGRAM = """
 import sys
-from cablectl import gather
 from cablectl.cli import main
-from cablectl.doctor import Finding, State
-state = State(sys.argv.pop(1))
+from cablectl.doctor.collect import diagnosis
+from cablectl.doctor.finding import Finding, FindingState
+state = FindingState(sys.argv.pop(1))
 def findings(cable, files):
     whose = cable.remote.cluster if cable else "this host"
-    return (Finding("peer", state, f"{whose} of {files}", "" if state is State.OK else "mend it"),)
-gather.findings = findings
+    fix = "" if state is FindingState.OK else "mend it"
+    return (Finding("peer", state, f"{whose} of {files}", fix),)
+diagnosis.findings = findings
 sys.argv[0] = "cablectl"
 main()
 """

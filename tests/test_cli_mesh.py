@@ -12,18 +12,23 @@ import typer
 from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
-from cablectl import guard, host, kernel, keys, paths, probe, secret, verify
-from cablectl.cable import Cable
-from cablectl.cli import common
+from cablectl.cli import running
 from cablectl.cli import verify as command
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.facts import Facts, Secret
-from cablectl.libreswan import Version
-from cablectl.model import PskFile
-from cablectl.plan import Outcome, connect
-from cablectl.proof import Evidence
-from cablectl.render import status as render
-from cablectl.status import Verdict, state
+from cablectl.facts.host_facts import Facts, Secret
+from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
+from cablectl.libreswan import secrets_file
+from cablectl.libreswan.dialects import Version
+from cablectl.linux import guard
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import PskFile
+from cablectl.plan import connect_plan
+from cablectl.plan.steps import Outcome
+from cablectl.render import status_table
+from cablectl.status import state
+from cablectl.status.report import Verdict
+from cablectl.verification.observe import observation
+from cablectl.verification.proof import Evidence
 from tests.conftest import EXAMPLES, load_all
 from tests.test_cli import run
 from tests.test_completion import complete
@@ -77,15 +82,15 @@ def test_json_of_a_mesh() -> None:
 class TestFailures:
     """What failed of several cables is told in one error."""
 
-    plan = connect.plan(CABLES, (BLANK, BLANK))
+    plan = connect_plan.plan(CABLES, (BLANK, BLANK))
 
     def error(self, failed: dict[str, CablectlError]) -> CablectlError:
         with pytest.raises(CablectlError) as caught:
-            common.refuse_failed(Outcome(self.plan, failed))
+            running.refuse_failed(Outcome(self.plan, failed))
         return caught.value
 
     def test_none(self) -> None:
-        common.refuse_failed(Outcome(self.plan))
+        running.refuse_failed(Outcome(self.plan))
 
     def test_each_is_named(self) -> None:
         broke = CablectlError("add: it broke", hint="mend it", details=["$ it"])
@@ -100,9 +105,9 @@ class TestFailures:
         assert self.error({SECOND: late, THIRD: CablectlError("it broke")}).exit_code == 1
 
     def test_one_that_had_no_plan_is_one_of_them(self) -> None:
-        plan = connect.plan(CABLES, (replace(BLANK, secret=Secret.OTHER), BLANK))
+        plan = connect_plan.plan(CABLES, (replace(BLANK, secret=Secret.OTHER), BLANK))
         with pytest.raises(CablectlError, match="1 of 2 cables failed"):
-            common.refuse_failed(Outcome(plan))
+            running.refuse_failed(Outcome(plan))
 
 
 def test_verify_takes_every_peer_in_turn(
@@ -114,7 +119,7 @@ def test_verify_takes_every_peer_in_turn(
         seen.append(cable.id)
         return evidence(cable=cable, lost=int(cable.id == SECOND))
 
-    monkeypatch.setattr(verify, "verify", verified)
+    monkeypatch.setattr(observation, "verify", verified)
     with pytest.raises(typer.Exit) as caught:
         command.verify([MESH], local="cluster1")
     assert caught.value.exit_code == 1  # though the last one is proven
@@ -131,11 +136,11 @@ class TestStatus:
         up, down = (state.of(CABLES[0], facts, NOW) for facts in (alive(CABLES[0]), BLANK))
         told = [replace(up, cable=f"submariner-cable-c{i}-10-0-0-{i}") for i in range(count - 1)]
         stream = io.StringIO()
-        render.print_table(report(*told, down), stream)
+        status_table.print_table(report(*told, down), stream)
         return stream.getvalue().splitlines()
 
     def test_a_few_are_shown_whole(self) -> None:
-        assert sum("Child SA" in line for line in self.shown(render.MAX_BLOCKS)) >= 7
+        assert sum("Child SA" in line for line in self.shown(status_table.MAX_BLOCKS)) >= 7
 
     def test_many_are_a_line_each(self) -> None:
         lines = self.shown(1000)
@@ -153,7 +158,7 @@ def gateway(
     """A gateway on which nothing of the mesh is there but its device, with one peer."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(kernel, "has_module", lambda name: True)
-    monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(secrets_file, "DIRECTORY", str(tmp_path))
     answers: dict[str, Any] = {
         "ipsec --version": "Libreswan 4.10\n",
         WAYS: '[{"dst":"172.18.0.7","dev":"eth0"}]\n[{"dst":"172.18.0.6","dev":"eth1"}]\n',
@@ -192,7 +197,7 @@ def key(tmp_path: Path) -> PskFile:
 @pytest.mark.usefixtures("gateway")
 def test_facts_of_all_cables_are_read_once(key: PskFile) -> None:
     cables = tuple(replace(each, ipsec=replace(each.ipsec, psk=key)) for each in CABLES)
-    second, third = host.facts_of(cables)
+    second, third = reading.facts_of(cables)
     assert [its.path_mtu for its in (second, third)] == [1500, 1400]
     assert [its.nic and its.nic.device for its in (second, third)] == ["eth0", "eth1"]
     assert second.overlay.fdb == {("02:ca:ac:12:00:07", "172.18.0.7")}
@@ -203,7 +208,7 @@ def test_facts_of_all_cables_are_read_once(key: PskFile) -> None:
 
 @pytest.mark.usefixtures("gateway")
 def test_of_one_cable_alone_the_other_peer_is_seen(key: PskFile, fp: FakeProcess) -> None:
-    (its,) = host.facts_of((replace(CABLES[0], ipsec=replace(CABLES[0].ipsec, psk=key)),))
+    (its,) = reading.facts_of((replace(CABLES[0], ipsec=replace(CABLES[0].ipsec, psk=key)),))
     assert [str(each.gateway) for each in its.overlay.strays] == ["172.18.0.6"]
     fp.calls.append(["the other NIC"])  # which nobody asks then
 
@@ -213,7 +218,7 @@ def test_tables_of_several_cables_are_read_at_once(fp: FakeProcess) -> None:
     fp.register(["nft", "-j", "list", "ruleset", "inet"], stdout=json.dumps(listing))
     tunnels = tuple(replace(each, overlay=None) for each in CABLES)
     name = "inet cablectl_cluster2-172-18-0-7"
-    assert host._guards(tunnels) == {name: guard.parse(listing)}
+    assert ipsec_state.guards_of(tunnels) == {name: guard.parse(listing)}
 
 
 def test_without_ip_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:

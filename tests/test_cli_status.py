@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from msgspec import json as encoding
 
-from cablectl.cable import Cable
-from cablectl.status import Report, state
+from cablectl.model.cable import Cable
+from cablectl.status import state
+from cablectl.status.report import StatusReport
 from tests.conftest import EXAMPLES, shown_on
 from tests.test_cli import run
 from tests.test_status import BLANK, NOW, alive, report
@@ -25,36 +26,36 @@ import sys
 from itertools import chain, repeat
 from pathlib import Path
 from msgspec import json
-from cablectl import seen
 from cablectl.cli import main
-from cablectl.status import Report
-reports = json.decode(Path(sys.argv.pop(1)).read_bytes(), type=list[Report])
+from cablectl.host import cables
+from cablectl.status.report import StatusReport
+reports = json.decode(Path(sys.argv.pop(1)).read_bytes(), type=list[StatusReport])
 looks = chain(reports, repeat(reports[-1]))
-seen.report_of_all = lambda: next(looks)
-seen.report_of = lambda cable: next(looks)
-seen.INTERVAL = 0.01
+cables.report_of_all = lambda: next(looks)
+cables.report_of = lambda cable: next(looks)
+cables.INTERVAL = 0.01
 sys.argv[0] = "cablectl"
 main()
 """
 
 
 @pytest.fixture
-def up(cable: Cable) -> Report:
+def up(cable: Cable) -> StatusReport:
     return report(state.of(cable, alive(cable), NOW))
 
 
 @pytest.fixture
-def down(cable: Cable) -> Report:
+def down(cable: Cable) -> StatusReport:
     return report(state.of(cable, BLANK, NOW), time=NOW + 2)
 
 
-def command(folder: Path, *reports: Report) -> list[str]:
+def command(folder: Path, *reports: StatusReport) -> list[str]:
     file = folder / "reports.json"
     file.write_bytes(encoding.encode(reports))
     return [sys.executable, "-c", PROGRAM, str(file), "status"]
 
 
-def status(folder: Path, told: Report, *args: str) -> subprocess.CompletedProcess[str]:
+def status(folder: Path, told: StatusReport, *args: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "80"}
     argv = [*command(folder, told), *args]
     return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
@@ -62,7 +63,7 @@ def status(folder: Path, told: Report, *args: str) -> subprocess.CompletedProces
 
 @pytest.mark.parametrize("args", [(), ("--format", "json"), ("--format", "prometheus")])
 def test_the_exit_code_tells_up_from_not_up(
-    tmp_path: Path, up: Report, down: Report, args: tuple[str, ...]
+    tmp_path: Path, up: StatusReport, down: StatusReport, args: tuple[str, ...]
 ) -> None:
     both = report(*up.cables, *down.cables)
     for told, code in ((up, 0), (down, 1), (both, 1), (report(), 1)):
@@ -71,7 +72,7 @@ def test_the_exit_code_tells_up_from_not_up(
         assert done.stdout
 
 
-def test_of_a_file(tmp_path: Path, up: Report) -> None:
+def test_of_a_file(tmp_path: Path, up: StatusReport) -> None:
     file = str(EXAMPLES / "quickstart.yaml")
     done = status(tmp_path, up, file, "--local", "cluster1", "--format", "json")
     assert done.returncode == 0
@@ -81,7 +82,7 @@ def test_of_a_file(tmp_path: Path, up: Report) -> None:
 @pytest.mark.parametrize(
     "args", [("--local", "cluster1"), ("--watch", "--format", "prometheus"), ("no-such-file",)]
 )
-def test_bad_usage(tmp_path: Path, up: Report, args: tuple[str, ...]) -> None:
+def test_bad_usage(tmp_path: Path, up: StatusReport, args: tuple[str, ...]) -> None:
     done = status(tmp_path, up, *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("cablectl: ")
@@ -106,7 +107,7 @@ def watching(argv: list[str], to: int = subprocess.PIPE) -> Iterator[subprocess.
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_watch_in_a_pipe_ends_with_a_signal(
-    tmp_path: Path, up: Report, down: Report, sent: signal.Signals, code: int
+    tmp_path: Path, up: StatusReport, down: StatusReport, sent: signal.Signals, code: int
 ) -> None:
     argv = [*command(tmp_path, up, up, down), "--watch"]
     with watching(argv) as process:
@@ -119,7 +120,7 @@ def test_a_watch_in_a_pipe_ends_with_a_signal(
     assert (process.returncode, rest, errors) == (code, "", "")
 
 
-def test_a_watch_in_json(tmp_path: Path, up: Report) -> None:
+def test_a_watch_in_json(tmp_path: Path, up: StatusReport) -> None:
     argv = [*command(tmp_path, up), "--watch", "--format", "json"]
     with watching(argv) as process:
         assert process.stdout
@@ -127,7 +128,7 @@ def test_a_watch_in_json(tmp_path: Path, up: Report) -> None:
     assert [each["cables"][0]["verdict"] for each in told] == ["up"] * 3
 
 
-def test_a_reader_that_leaves_a_watch_sees_no_traceback(tmp_path: Path, up: Report) -> None:
+def test_a_reader_that_leaves_a_watch_sees_no_traceback(tmp_path: Path, up: StatusReport) -> None:
     argv = [*command(tmp_path, up), "--watch", "--format", "json"]
     with watching(argv) as process:
         assert process.stdout
@@ -140,7 +141,7 @@ def test_a_reader_that_leaves_a_watch_sees_no_traceback(tmp_path: Path, up: Repo
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_watch_leaves_the_terminal_as_it_was(
-    tmp_path: Path, up: Report, sent: signal.Signals, code: int
+    tmp_path: Path, up: StatusReport, sent: signal.Signals, code: int
 ) -> None:
     reader, writer = pty.openpty()
     with watching([*command(tmp_path, up), "--watch"], writer) as process:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cablectl.libreswan import DIALECTS, EXAMPLES, dialect
+from cablectl.libreswan.dialects import DIALECTS, EXAMPLES, dialect
 from tests import conftest
 from tests.conftest import ROOT
 from tests.documents import document
@@ -158,7 +158,7 @@ def test_a_tab_imports_neither_rich_nor_sh() -> None:
             )
             imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
             assert "cablectl.cli" in imported
-            assert not imported & {"rich", "sh", "cablectl.execute"}
+            assert not imported & {"rich", "sh", "cablectl.run.execute"}
             assert ("plan" if typed.endswith("pl") else "cluster1") in done.stdout
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import spec
+from cablectl.config import native
 from cablectl.errors import UsageError
 
 # Few bits, so that networks meet.
@@ -23,7 +23,7 @@ def told(endpoints: list[tuple[IPv4Address, list[IPv4Network]]]) -> list[str]:
         listed = ", ".join(map(str, subnets))
         lines += [f"- {{cluster: c{i}, hostname: h{i}, address: {address}, subnets: [{listed}]}}"]
     try:
-        spec.parse("\n".join(lines), "x")
+        native.parse("\n".join(lines), "x")
     except UsageError as error:
         return [error.message, *error.details]
     return []

@@ -11,14 +11,16 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from cablectl import guard, spec
-from cablectl.cable import Cable
-from cablectl.doctor import Finding, State, checks
+from cablectl.config import native
+from cablectl.doctor import checks
 from cablectl.doctor.evidence import Ends, Host
-from cablectl.facts import Facts, Link, OverlayFacts, Secret, connected
-from cablectl.libreswan import Version
-from cablectl.offload import Nic
-from cablectl.pluto import ChildSa
+from cablectl.doctor.finding import Finding, FindingState
+from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Secret, connected
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import ChildSa
+from cablectl.linux import guard
+from cablectl.linux.esp_offload import Nic
+from cablectl.model.cable import Cable
 from tests.documents import document
 
 CASES = sorted((Path(__file__).parent / "cases" / "doctor").glob("*.json"))
@@ -120,14 +122,14 @@ def found(case: dict[str, Any]) -> tuple[Finding, ...]:
 def described(of: str) -> Cable:
     """Return the cable of a file of that shape, with a line more behind a +."""
     shape, _, line = of.partition(" + ")
-    network = spec.parse(f"{document(shape)}{line}\n", of)
+    network = native.parse(f"{document(shape)}{line}\n", of)
     (cable,) = network.cables(network.named("cluster1"))
     return cable
 
 
 def told(findings: tuple[Finding, ...]) -> list[dict[str, str]]:
     """Return those that aren't fine, as a case has them."""
-    return [msgspec.to_builtins(each) for each in findings if each.state is not State.OK]
+    return [msgspec.to_builtins(each) for each in findings if each.state is not FindingState.OK]
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
@@ -135,7 +137,7 @@ def test_case(path: Path) -> None:
     case = json.loads(path.read_text())
     findings = found(case)
     assert told(findings) == case["findings"]
-    assert all(each.fix for each in findings if each.state is not State.OK)
-    assert not any(each.fix for each in findings if each.state is State.OK)
+    assert all(each.fix for each in findings if each.state is not FindingState.OK)
+    assert not any(each.fix for each in findings if each.state is FindingState.OK)
     lines = [line for each in findings for line in (each.evidence, each.fix)]
     assert not any("\n" in line for line in lines)

@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cablectl import execute, guard, host, libreswan
-from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.facts import Facts, connected
-from cablectl.libreswan import Argv, Version
-from cablectl.plan import Action, Phase, Plan, Step, connect, teardown
+from cablectl.facts.host_facts import Facts, connected
+from cablectl.host import daemon
+from cablectl.libreswan import whack
+from cablectl.libreswan.dialects import Version
+from cablectl.linux import guard
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Action, Phase, Plan, Step
+from cablectl.run import execute
 from tests.conftest import load
 
 BLANK = Facts(libreswan=Version(4, 10))
@@ -130,8 +135,8 @@ def words(argv: Argv) -> str:
 
 def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands) -> None:
     commands.established(*(each.name for each in cable.connections))
-    plan, told = connect.plan((cable,), (BLANK,)), Told()
-    apply(cable, in_turn(plan, connect.plan((cable,), (made(cable),))), told)
+    plan, told = connect_plan.plan((cable,), (BLANK,)), Told()
+    apply(cable, in_turn(plan, connect_plan.plan((cable,), (made(cable),))), told)
     assert commands.log == [words(step.argv) for step in plan.needed if not step.waits_for]
     assert told.warnings == ()
     assert told.steps == [(i, len(plan.needed)) for i in range(1, len(plan.needed) + 1)]
@@ -139,21 +144,21 @@ def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands)
 
 
 def test_nothing_to_do_runs_nothing(cable: Cable, commands: Commands) -> None:
-    apply(cable, lambda: connect.plan((cable,), (made(cable),)), Told())
+    apply(cable, lambda: connect_plan.plan((cable,), (made(cable),)), Told())
     assert commands.log == []
 
 
 def test_not_waiting_asks_for_no_sas(commands: Commands) -> None:
     cable, told = load("quickstart", "cluster2"), Told()
     loaded = connected(cable, BLANK, 1408, up=False)
-    plans = (connect.plan((cable,), (facts,), wait=False) for facts in (BLANK, loaded))
+    plans = (connect_plan.plan((cable,), (facts,), wait=False) for facts in (BLANK, loaded))
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert any("--initiate" in line for line in commands.log)
 
 
 def failing_steps() -> list[int]:
-    plan = connect.plan((load("quickstart", "cluster2"),), (BLANK,))
+    plan = connect_plan.plan((load("quickstart", "cluster2"),), (BLANK,))
     return list(range(1, 1 + sum(not step.waits_for for step in plan.needed)))
 
 
@@ -162,9 +167,9 @@ def test_a_failure_at_any_step_is_undone_exactly(commands: Commands, number: int
     cable, told = load("quickstart", "cluster2"), Told()
     commands.established(*(each.name for each in cable.connections))
     commands.fail_at(number)
-    steps = [step for step in connect.plan((cable,), (BLANK,)).needed if not step.waits_for]
+    steps = [step for step in connect_plan.plan((cable,), (BLANK,)).needed if not step.waits_for]
     with pytest.raises(CablectlError) as caught:
-        apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
     assert caught.value.exit_code == 1
     assert caught.value.message.endswith("failed with exit code 7")
     assert caught.value.details == (f"$ {shlex.join(steps[number - 1].argv)}", "it broke")
@@ -179,7 +184,7 @@ def test_commands_that_succeed_and_do_nothing_are_found_out(
     commands.established(*(each.name for each in cable.connections))
     told = Told()
     with pytest.raises(CablectlError, match="still to do") as caught:
-        apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
     assert any("ip link add" in line for line in caught.value.details)
     assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
 
@@ -190,7 +195,9 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     told = Told()
     commands.established(*(each.name for each in cable.connections))
     (commands.folder / "sh").write_text("#!/bin/sh\n")  # the secret: not in the log
-    logged = [step.argv for step in connect.plan((cable,), (BLANK,)).needed if step.argv[0] != "sh"]
+    logged = [
+        step.argv for step in connect_plan.plan((cable,), (BLANK,)).needed if step.argv[0] != "sh"
+    ]
     link = next(i for i, argv in enumerate(logged, start=1) if argv[:3] == ("ip", "link", "add"))
     broken = commands.folder / "ipsec"
     broken.write_text(
@@ -198,7 +205,7 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     )
     commands.fail_at(link)
     with pytest.raises(CablectlError, match="overlay: the command failed"):
-        apply(cable, lambda: connect.plan((cable,), (BLANK,)), told)
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
     assert told.not_undone == ["add: the command failed with exit code 9"] * 2
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
@@ -207,10 +214,10 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
 def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is_there(
     cable: Cable, commands: Commands
 ) -> None:
-    plan = teardown.plan((cable,), (made(cable),))
+    plan = teardown_plan.plan((cable,), (made(cable),))
     commands.fail_at(1)
     with pytest.raises(CablectlError) as caught:
-        apply(cable, in_turn(plan, teardown.plan((cable,), (BLANK,))), Told())
+        apply(cable, in_turn(plan, teardown_plan.plan((cable,), (BLANK,))), Told())
     assert caught.value.details[0] == f"$ {shlex.join(plan.needed[0].argv)}"
     unlink = [words(step.argv) for step in plan.needed if step.phase is Phase.UNLINK]
     assert len(unlink) == 3
@@ -220,18 +227,18 @@ def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is
 def test_teardown_tells_the_first_failure_of_its_last_phase(
     cable: Cable, commands: Commands
 ) -> None:
-    plan = teardown.plan((cable,), (made(cable),))
+    plan = teardown_plan.plan((cable,), (made(cable),))
     *forgotten, unguard = plan.needed
     commands.fail_at(len(forgotten) - 1)
     with pytest.raises(CablectlError, match="forget: the command failed"):
-        apply(cable, in_turn(plan, teardown.plan((cable,), (BLANK,))), Told())
+        apply(cable, in_turn(plan, teardown_plan.plan((cable,), (BLANK,))), Told())
     assert commands.log == [words(step.argv) for step in forgotten]
     assert unguard.argv == guard.remove(cable)
 
 
 class TestWaiting:
     def plan(self, cable: Cable) -> Plan:
-        return connect.plan((cable,), (BLANK,), limit=1)
+        return connect_plan.plan((cable,), (BLANK,), limit=1)
 
     def test_no_answer_is_a_time_limit(self, cable: Cable, commands: Commands) -> None:
         commands.established(cable.connections[0].name)
@@ -248,7 +255,7 @@ class TestWaiting:
         lines = (TRAFFIC.format(1, each.name) for each in cable.connections)
         (commands.folder / "late").write_text("".join(lines))
         told = Told()
-        plans = (self.plan(cable), connect.plan((cable,), (made(cable),)))
+        plans = (self.plan(cable), connect_plan.plan((cable,), (made(cable),)))
         apply(cable, in_turn(*plans), told)
         assert told.undone == []
 
@@ -302,7 +309,7 @@ def test_a_signal_is_undone_like_a_failure(
     before = signal.getsignal(number)
     kill.start()
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        apply(cable, lambda: connect.plan((cable,), (BLANK,), limit=30), told)
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,), limit=30), told)
     assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
     assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
     assert told.undone[-1] == guard.remove(cable)
@@ -354,8 +361,8 @@ def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Co
 
 def test_established_reads_what_pluto_says(cable: Cable, commands: Commands) -> None:
     name = cable.connections[0].name
-    assert host.established() == frozenset()
+    assert daemon.established() == frozenset()
     commands.established(name)
-    assert host.established() == {name}
-    assert words(libreswan.TRAFFIC_STATUS) not in commands.log
+    assert daemon.established() == {name}
+    assert words(whack.TRAFFIC_STATUS) not in commands.log
     assert replace(cable) == cable

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cablectl import command, execute, guard, secret, xfrm
-from cablectl.cable import Cable
-from cablectl.command import SHELL, Shell, batch
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.facts import Facts, OverlayFacts, connected
-from cablectl.libreswan import REREAD_SECRETS, Version
-from cablectl.plan import Outcome, Phase, Plan, Step, connect, teardown
+from cablectl.facts.host_facts import Facts, OverlayFacts, connected
+from cablectl.libreswan import secrets_file
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.whack import REREAD_SECRETS
+from cablectl.linux import guard, xfrm
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.calls import Kind, calls
+from cablectl.plan.steps import Outcome, Phase, Plan, Step
+from cablectl.run import command, execute
+from cablectl.run.command import SHELL, Shell, batch
 from tests.conftest import load
 from tests.documents import meshed
 from tests.test_execute import TRAFFIC, MakePlan, Told, in_turn, words
@@ -105,7 +109,7 @@ def host(tmp_path: Path, cables: tuple[Cable, ...], monkeypatch: pytest.MonkeyPa
 
 
 def blank(cables: tuple[Cable, ...], limit: float = 1) -> Plan:
-    return connect.plan(cables, (BLANK,) * len(cables), limit=limit)
+    return connect_plan.plan(cables, (BLANK,) * len(cables), limit=limit)
 
 
 def up(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
@@ -117,7 +121,7 @@ def apply(make_plan: MakePlan, told: Told) -> Outcome:
 
 
 def whole(cables: tuple[Cable, ...]) -> MakePlan:
-    return in_turn(blank(cables), connect.plan(cables, up(cables)))
+    return in_turn(blank(cables), connect_plan.plan(cables, up(cables)))
 
 
 def test_each_is_loaded_by_one_whack_and_the_entries_are_made_at_once(
@@ -140,7 +144,7 @@ def test_each_is_loaded_by_one_whack_and_the_entries_are_made_at_once(
     known = ("whack", "policy get", "/etc/ipsec.d")
     left = [line for line in merged if not any(each in line for each in known)]
     assert [line for line in host.log if not any(each in line for each in known)] == left
-    assert host.log.count(words(secret.write_all(cables))) == 1
+    assert host.log.count(words(secrets_file.write_all(cables))) == 1
 
 
 def steps_of(plan: Plan, cable: Cable, failing: str) -> tuple[Step, list[Step]]:
@@ -219,9 +223,9 @@ def test_a_connection_that_changed_is_unloaded_and_then_loaded(
     loaded = facts[0].connections
     other = replace(loaded[first.name], esp=("something else",))
     changed = replace(facts[0], algorithms=(), connections={**loaded, first.name: other})
-    plan = connect.plan(cables, (changed, facts[1]))
+    plan = connect_plan.plan(cables, (changed, facts[1]))
     whacks = [line for line in map(words, (step.argv for step in plan.needed)) if "whack" in line]
-    apply(in_turn(plan, connect.plan(cables, facts)), Told())
+    apply(in_turn(plan, connect_plan.plan(cables, facts)), Told())
     assert [line for line in host.log if line.startswith("whack ")] == [
         f"whack --delete --name {first.name}",
         next(line.removeprefix("ipsec ") for line in whacks if " --psk " in line)
@@ -234,11 +238,14 @@ def test_the_files_of_many_are_those_of_each(tmp_path: Path, cables: tuple[Cable
     key = tmp_path / "key"
     key.write_text("a key\n")
     written = []
-    for name, argvs in (("each", map(secret.write, cables)), ("all", [secret.write_all(cables)])):
+    for name, argvs in (
+        ("each", map(secrets_file.write, cables)),
+        ("all", [secrets_file.write_all(cables)]),
+    ):
         folder = tmp_path / name
         folder.mkdir()
         for argv in argvs:
-            moved = (word.replace(secret.DIRECTORY, str(folder)) for word in argv)
+            moved = (word.replace(secrets_file.DIRECTORY, str(folder)) for word in argv)
             run_here = [str(key) if word == "/etc/cablectl/psk" else word for word in moved]
             found = [str(tmp_path) if word == "/etc/cablectl" else word for word in run_here]
             command.run((SHELL, *found[1:]), 5, "secret")
@@ -246,7 +253,7 @@ def test_the_files_of_many_are_those_of_each(tmp_path: Path, cables: tuple[Cable
         written.append([(file.name, file.stat().st_mode, file.read_text()) for file in files])
     assert written[0] == written[1]
     assert [text for _, _, text in written[1]] == [
-        secret.content(cable, b"a key").decode() for cable in cables
+        secrets_file.content(cable, b"a key").decode() for cable in cables
     ]
 
 
@@ -258,7 +265,7 @@ def test_what_all_share_is_everybodys_failure(cables: tuple[Cable, ...], host: H
     assert told.undone[-1] == guard.remove(cables[0])
     assert told.undone.count(REREAD_SECRETS) == 1
     for cable in cables:
-        assert secret.remove(cable)[0] in told.undone
+        assert secrets_file.remove(cable)[0] in told.undone
         deleted = [argv[-1] for argv in told.undone if "--delete" in argv]
         assert {each.name for each in cable.connections} <= set(deleted)
 
@@ -289,7 +296,7 @@ def test_one_peer_that_does_not_answer(
     (error,) = outcome.failed.values()
     assert isinstance(error, TimeLimitError) is not refused
     assert bad.connections[0].name in error.message
-    assert secret.remove(bad)[0] in told.undone
+    assert secrets_file.remove(bad)[0] in told.undone
     assert guard.remove(bad) not in told.undone
     assert any(f"via {good.remote_vtep.ip}" in line for line in host.log)
     assert not any(f"via {bad.remote_vtep.ip}" in line for line in host.log)
@@ -307,13 +314,13 @@ def test_both_do_not_answer(cables: tuple[Cable, ...], host: Host) -> None:
 
 def test_what_is_still_to_do_is_that_of_its_cable(cables: tuple[Cable, ...], host: Host) -> None:
     bad, good = cables
-    left = connect.plan(cables, (without_entry(bad), *up((good,))))
+    left = connect_plan.plan(cables, (without_entry(bad), *up((good,))))
     told = Told()
     outcome = apply(in_turn(blank(cables), left), told)
     assert outcome.failed.keys() == {bad.id}
     assert "still to do" in outcome.failed[bad.id].message
-    assert secret.remove(bad)[0] in told.undone
-    assert secret.remove(good)[0] not in told.undone
+    assert secrets_file.remove(bad)[0] in told.undone
+    assert secrets_file.remove(good)[0] not in told.undone
 
 
 def without_entry(cable: Cable) -> Facts:
@@ -325,14 +332,14 @@ def without_entry(cable: Cable) -> Facts:
 def test_teardown_of_one_fails_and_the_guard_stays(cables: tuple[Cable, ...], host: Host) -> None:
     bad, good = cables
     host.fails(f"--delete --name {bad.connections[0].name}")
-    plan = teardown.plan(cables, up(cables))
+    plan = teardown_plan.plan(cables, up(cables))
     told = Told()
     without_device = replace(up((bad,))[0], overlay=OverlayFacts())
-    left = teardown.plan(cables, (without_device, BLANK))
+    left = teardown_plan.plan(cables, (without_device, BLANK))
     outcome = apply(in_turn(plan, left), told)
     assert outcome.failed.keys() == {bad.id}
-    assert words(secret.remove(good)[0]) in host.log
-    assert words(secret.remove(bad)[0]) not in host.log
+    assert words(secrets_file.remove(good)[0]) in host.log
+    assert words(secrets_file.remove(bad)[0]) not in host.log
     assert words(guard.remove(good)) not in host.log
     assert told.undone == []
 
@@ -340,7 +347,7 @@ def test_teardown_of_one_fails_and_the_guard_stays(cables: tuple[Cable, ...], ho
 def test_a_device_that_stays_keeps_all_policies(cables: tuple[Cable, ...], host: Host) -> None:
     host.fails("ip link delete")
     with pytest.raises(CablectlError, match="unlink"):
-        apply(lambda: teardown.plan(cables, up(cables)), Told())
+        apply(lambda: teardown_plan.plan(cables, up(cables)), Told())
     assert not any("--delete" in line for line in host.log)
 
 
@@ -359,11 +366,11 @@ def test_ctrl_c_undoes_all_that_was_begun(
     with pytest.raises(KeyboardInterrupt):
         apply(lambda: blank(cables, limit=30), told)
     assert told.undone[-1] == guard.remove(cables[0])
-    assert {secret.remove(cable)[0] for cable in cables} <= set(told.undone)
+    assert {secrets_file.remove(cable)[0] for cable in cables} <= set(told.undone)
 
 
 def test_with_one_cable_every_step_is_a_call_of_its_own() -> None:
-    plan = connect.plan((load("quickstart"),), (BLANK,))
+    plan = connect_plan.plan((load("quickstart"),), (BLANK,))
     assert [call.steps for call in calls(plan)] == [(step,) for step in plan.needed]
     assert {call.kind for call in calls(plan)} == {Kind.ALONE, Kind.WAIT}
 

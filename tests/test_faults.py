@@ -5,17 +5,19 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from cablectl import facts as facts_module
-from cablectl import overlay, xfrm
-from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError
-from cablectl.facts import Facts, Secret
-from cablectl.guard import Guard
-from cablectl.model import Geneve, Vxlan
-from cablectl.mtu import AES_GCM, Cipher
-from cablectl.plan import connect
-from cablectl.pluto import Ike, Shunt
-from cablectl.status import Verdict, state
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Facts, Secret
+from cablectl.libreswan.pluto import Ike, Shunt
+from cablectl.linux import xfrm
+from cablectl.linux.guard import Guard
+from cablectl.linux.mtu import AES_GCM, Cipher
+from cablectl.linux.overlay import registry
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Geneve, Vxlan
+from cablectl.plan import connect_plan
+from cablectl.status import state
+from cablectl.status.report import Verdict
 from tests.conftest import load
 from tests.documents import shaped
 from tests.test_status import BLANK, NOW, alive, name, seen, with_connection, with_link, without_sa
@@ -101,7 +103,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "the guard isn't whole",
     ),
     "no device": (
-        lambda _, facts: replace(facts, overlay=facts_module.OverlayFacts(rule=True)),
+        lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),
         "the device vxlan-tunnel is missing",
     ),
     "device down": (
@@ -168,7 +170,7 @@ def test_a_fault_is_told(cable: Cable, fault: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_is_told_connect_mends(cable: Cable, fault: str) -> None:
     change, _ = FAULTS[fault]
-    assert connect.plan((cable,), (change(cable, alive(cable)),)).needed
+    assert connect_plan.plan((cable,), (change(cable, alive(cable)),)).needed
 
 
 class TestForeign:
@@ -188,7 +190,7 @@ class TestForeign:
             assert verdict is Verdict.FOREIGN
             assert told == f"the device vxlan-tunnel {reason}"
             with pytest.raises(HostNotReadyError):
-                connect.plan((cable,), (changed,))
+                connect_plan.plan((cable,), (changed,))
 
     def test_a_connection_that_joins_others(self, cable: Cable) -> None:
         other = alive(load("quickstart", "cluster2")).connections
@@ -199,7 +201,7 @@ class TestForeign:
         assert verdict is Verdict.FOREIGN
         assert reasons == ("pluto has connection 0 with other addresses or ports",)
         with pytest.raises(HostNotReadyError):
-            connect.plan((cable,), (facts,))
+            connect_plan.plan((cable,), (facts,))
 
     def test_what_submariners_own_driver_made(self) -> None:
         """The names are the same; but cablectl writes a secret, and loads a guard."""
@@ -262,4 +264,4 @@ def test_faults_are_those_of_the_overlays_own_kind() -> None:
         bare = replace(facts.overlay, fdb=frozenset(), neighbours=frozenset())
         _, reasons = seen(cable, replace(facts, overlay=bare))
         fdb = 2 if isinstance(cable.overlay, Vxlan) else 0
-        assert len(reasons) == fdb + overlay.has_macs(cable.overlay)
+        assert len(reasons) == fdb + registry.has_macs(cable.overlay)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cablectl import files
 from cablectl.errors import UsageError
+from cablectl.host import files
 
 
 class TestFiles:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cablectl.firewall import Chain, Condition, Obstacle, Rule, iptables, nft, obstacles
+from cablectl.linux.firewall import iptables, nft
+from cablectl.linux.firewall.filters import Chain, Condition, Obstacle, Rule, obstacles
 
 CAPTURES = Path(__file__).parent / "captures"
 LISTING = json.loads((CAPTURES / "firewall-nft.json").read_text())

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import frames
-from cablectl.frames import Captured, Tally
-from cablectl.xfrm import SecurityAssociation
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.verification import frames
+from cablectl.verification.frames import Captured, Tally
 from tests.documents import SHAPES, shaped
 
 SPI, OTHER_SPI = 0x11223344, 0x55667788

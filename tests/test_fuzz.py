@@ -19,13 +19,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cablectl import files, render, spec, submariner
-from cablectl.cable import Network
+from cablectl.config import native
+from cablectl.config.submariner import documents
 from cablectl.errors import CablectlError, UsageError
-from cablectl.facts import Facts, connected
-from cablectl.libreswan import Version
-from cablectl.model import PskFile
-from cablectl.plan import Action, Plan, connect, teardown
+from cablectl.facts.host_facts import Facts, connected
+from cablectl.host import files
+from cablectl.libreswan.dialects import Version
+from cablectl.model.network import Network
+from cablectl.model.wishes import PskFile
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Action, Plan
+from cablectl.render import draft, plans
 from tests.conftest import EXAMPLES
 from tests.documents import MESHES, SHAPES, document
 from tests.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
@@ -116,9 +120,9 @@ def outcome(parse: Callable[[], Network]) -> str:
 
 def imported(text: str) -> Network:
     """Return what documents of Submariner describe, which the file made from them does as well."""
-    found = submariner.parse({"a.yaml": text}, "/etc/cablectl/psk")
+    found = documents.parse({"a.yaml": text}, "/etc/cablectl/psk")
     assert all(each.isprintable() for each in (*found.notes, found.key))
-    assert spec.parse(render.as_file(found.value, ["a.yaml"]), "cable.yaml") == found.network
+    assert native.parse(draft.as_file(found.value, ["a.yaml"]), "cable.yaml") == found.network
     return found.network
 
 
@@ -136,16 +140,16 @@ def assert_planned(network: Network) -> None:
         for release in RELEASES:
             facts = Facts(libreswan=release)
             try:
-                assert_exact(connect.plan(cables, (facts,) * len(cables)))
+                assert_exact(connect_plan.plan(cables, (facts,) * len(cables)))
             except CablectlError as error:
                 assert_shown(error)
             made = tuple(connected(cable, facts, 1300) for cable in cables)
-            assert_exact(teardown.plan(cables, made))
+            assert_exact(teardown_plan.plan(cables, made))
 
 
 def assert_exact(plan: Plan) -> None:
     """See that the script's lines are the argvs, and that none of their options is a value."""
-    script = render.as_script(plan)
+    script = plans.as_script(plan)
     assert script.replace("\n", "").isprintable()
     lines = [words for words in map(split, script.split("\n")) if words]
     first = [("set", "-eu")] if plan.action is Action.CONNECT else []
@@ -183,7 +187,7 @@ def test_each_hostile_value_in_each_field() -> None:
     for path, value in HOSTILE:
         for shape in shapes.get(str(path[0]), ["transport vxlan v4", "tunnel v6 server"]):
             text = changed(DOCUMENTS[SHAPES.index(shape)], [(path, value)])
-            seen[outcome(partial(spec.parse, text, "cable.yaml"))] += 1
+            seen[outcome(partial(native.parse, text, "cable.yaml"))] += 1
     assert seen["planned"] > 100
 
 
@@ -200,7 +204,7 @@ def test_files_with_changed_values() -> None:
     )
     def check(good: object, some: list[Any], more: list[Any]) -> None:
         text = changed(good, some + more)
-        seen[outcome(lambda: spec.parse(text, "cable.yaml"))] += 1
+        seen[outcome(lambda: native.parse(text, "cable.yaml"))] += 1
 
     check()
     assert seen.total() == 4000
@@ -263,7 +267,7 @@ def test_changed_texts() -> None:
 
     def described(content: bytes) -> Network:
         text = files._text(content, "cable.yaml")
-        return imported(text) if "apiVersion" in text else spec.parse(text, "cable.yaml")
+        return imported(text) if "apiVersion" in text else native.parse(text, "cable.yaml")
 
     check()
     assert seen.total() == 4000

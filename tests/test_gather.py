@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 from pytest_subprocess import FakeProcess
 
-from cablectl import gather, guard, host, kernel, log, probe, secret
-from cablectl.cable import Cable
-from cablectl.doctor import State
+from cablectl.doctor.collect import bug_report, diagnosis, ends, peer
+from cablectl.doctor.collect.ends import collect_ends
+from cablectl.doctor.collect.own_host import collect_host
 from cablectl.doctor.evidence import Presence, Reply
-from cablectl.gather import ends, peer, report
-from cablectl.gather.ends import read as read_ends
-from cablectl.gather.host import read as read_host
-from cablectl.sockets import Process
+from cablectl.doctor.finding import FindingState
+from cablectl.host import ipsec_state, kernel, pluto_log, probe, reading
+from cablectl.libreswan import secrets_file
+from cablectl.linux import guard
+from cablectl.linux.sockets import Process
+from cablectl.model.cable import Cable
 from tests.conftest import IPTABLES
 from tests.documents import shaped
 from tests.test_firewall import IPTABLES as SAVED
@@ -62,16 +64,18 @@ def up(gateway: FakeProcess, here: Cable, monkeypatch: pytest.MonkeyPatch, tmp_p
     """The gateway of the facts' own tests, with all that doctor asks of it besides."""
     gateway.keep_last_process(True)
     tools = Tools(monkeypatch)
-    Path(secret.path(here)).write_bytes(secret.content(here, KEY.encode()))
-    monkeypatch.setattr(host, "guard_of", guard.made)
+    Path(secrets_file.path(here)).write_bytes(secrets_file.content(here, KEY.encode()))
+    monkeypatch.setattr(ipsec_state, "guard_of", guard.made)
     monkeypatch.setattr(kernel, "has_code", lambda name: name == "vxlan")
     monkeypatch.setattr(peer, "ask", lambda *_: {4500: Reply(answer="SA")})
     monkeypatch.setattr(ends, "_pings", lambda *_: None)  # nothing is sent from here
-    monkeypatch.setattr("cablectl.gather.host._daemons", lambda: ())  # whatever runs here
+    monkeypatch.setattr(
+        "cablectl.doctor.collect.own_host._daemons", lambda: ()
+    )  # whatever runs here
     monkeypatch.setattr(ends, "SYSCTL", str(tmp_path))
-    monkeypatch.setattr(log, "PID", tmp_path / "pluto.pid")
-    monkeypatch.setattr(log, "CONFIG", tmp_path / "ipsec.conf")
-    log.CONFIG.write_text(f"logfile={tmp_path}/pluto.log")
+    monkeypatch.setattr(pluto_log, "PID", tmp_path / "pluto.pid")
+    monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "ipsec.conf")
+    pluto_log.CONFIG.write_text(f"logfile={tmp_path}/pluto.log")
     (tmp_path / "pluto.log").write_text(f'"{NAME}-0" #1: 0xabcdef PSK {KEY}\n"other" #2: x\n')
     settings = {"all/rp_filter": 1, "eth0/rp_filter": 0, "vxlan-tunnel/rp_filter": 2}
     settings |= {"eth1/forwarding": 0, "vxlan-tunnel/forwarding": 1}
@@ -98,7 +102,7 @@ def up(gateway: FakeProcess, here: Cable, monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.usefixtures("up")
 class TestHost:
     def test_what_concerns_every_cable(self) -> None:
-        seen = read_host(["esp4", "vxlan", "geneve"])
+        seen = collect_host(["esp4", "vxlan", "geneve"])
         assert seen.root
         assert seen.libreswan == "Libreswan 4.10\n"
         assert "172.18.0.8:4500" in seen.listening
@@ -117,7 +121,7 @@ class TestHost:
 
     def test_its_packet_filters(self) -> None:
         """iptables' own tables are read from iptables, of both kinds, and no table twice."""
-        chains = read_host([]).firewall
+        chains = collect_host([]).firewall
         assert chains is not None
         assert [f"{each.table} {each.name}" for each in chains] == [
             *(f"iptables filter {name}" for name in ("INPUT", "FORWARD", "OUTPUT")),
@@ -127,18 +131,18 @@ class TestHost:
 
     def test_where_iptables_is_the_old_one_it_is_read_once(self, up: Tools) -> None:
         up.tell("iptables-save", LEGACY)
-        chains = read_host([]).firewall
+        chains = collect_host([]).firewall
         assert chains is not None
         assert [each.table for each in chains].count("iptables-legacy filter") == 4
 
     def test_a_pluto_that_says_no(self, up: Tools) -> None:
         up.tell("ipsec whack --status", stderr="whack: is running?\nx", code=1)
-        seen = read_host([])
+        seen = collect_host([])
         assert (seen.deaf, seen.listening, seen.cables) == ("whack: is running?", (), ())
 
     def test_who_isnt_root_sees_less(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        seen = read_host([])
+        seen = collect_host([])
         assert (seen.root, seen.firewall, seen.deaf, seen.listening) == (False, None, "", ())
         assert seen.sockets
 
@@ -146,46 +150,46 @@ class TestHost:
 @pytest.mark.usefixtures("up")
 class TestEnds:
     def test_what_concerns_the_cable(self, here: Cable, tmp_path: Path) -> None:
-        seen = read_ends(here, "cable.yaml", read_host([]).links)
+        seen = collect_ends(here, "cable.yaml", collect_host([]).links)
         assert (seen.held_by, seen.route.device, seen.route.mtu) == ("eth0", "eth0", 1500)
         assert seen.inner == {"10.44.0.0/16": "eth1"}
         assert seen.filters == {"eth0": 1, "vxlan-tunnel": 2}  # the larger of all and its own
         assert seen.forwards == {"vxlan-tunnel": True, "eth1": False}
         assert seen.replies == {4500: Reply(answer="SA")}
         assert seen.received == 7
-        assert seen.facts == host.facts(here)
+        assert seen.facts == reading.facts(here)
         assert seen.key
         owner = f"user {os.getuid()}" if os.getuid() else "root"
         assert seen.key.place == f"{tmp_path}/psk, mode 0600, of {owner}"
         assert (seen.key.problems, seen.key.warnings) == ((), ())
 
     def test_the_log_without_what_may_be_a_key(self, here: Cable) -> None:
-        logged = read_ends(here, "", {}).logged
+        logged = collect_ends(here, "", {}).logged
         assert logged == {f"{NAME}-0": f'"{NAME}-0" #1: 0x*** PSK ***', f"{NAME}-1": ""}
 
     def test_no_route(self, here: Cable, up: Tools) -> None:
         why = "RTNETLINK answers: Network is unreachable\n"
         for command in ("ip -j -force -batch -", "ip route get 172.18.0.7 from 172.18.0.8"):
             up.tell(command, stderr=why, code=2)
-        seen = read_ends(here, "", read_host([]).links)
+        seen = collect_ends(here, "", collect_host([]).links)
         assert (seen.route.error, seen.replies) == (why.strip(), {})
 
     def test_whatever_can_be_read_without_root(
         self, here: Cable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
-        seen = read_ends(here, "", read_host([]).links)
+        seen = collect_ends(here, "", collect_host([]).links)
         assert (seen.facts, seen.unread) == (None, "only root may see and change a cable")
         assert (seen.key, seen.offload) == (None, None)
         assert seen.replies
 
     def test_from_evidence_to_findings(self, here: Cable) -> None:
         """The filters are those of the captures; there is neither nf_tables nor a pluto."""
-        found = gather.findings(here, "cable.yaml")
-        told = {each.check for each in found if each.state is State.FAIL}
+        found = diagnosis.findings(here, "cable.yaml")
+        told = {each.check for each in found if each.state is FindingState.FAIL}
         assert {"kernel", "firewall", "pluto"} <= told
         assert {"address", "route", "peer", "key", "cable"}.isdisjoint(told)
-        assert {each.check for each in gather.findings(None, "")} < {e.check for e in found}
+        assert {each.check for each in diagnosis.findings(None, "")} < {e.check for e in found}
 
 
 class TestWhomIsAsked:
@@ -299,7 +303,7 @@ def closed() -> int:
 class TestReport:
     def test_its_texts(self, gateway: FakeProcess) -> None:
         gateway.allow_unregistered(True)  # the rest fails, and says so
-        texts = report.texts()
+        texts = bug_report.texts()
         assert texts["pluto.log"] == f'"{NAME}-0" #1: 0x*** PSK ***\n"other" #2: x\n'
         assert "$ ipsec whack --status\n000 using kernel interface: xfrm" in texts["pluto.txt"]
         assert "$ ip -d -s xfrm state list nokeys\n" in texts["xfrm.txt"]
@@ -308,6 +312,6 @@ class TestReport:
 
     def test_the_key_in_no_form(self, here: Cable) -> None:
         members = {"a": f"before {KEY} after", "b": f"0x{KEY.encode().hex()}", "c": "else"}
-        masked = report.without_keys(members, here)
+        masked = bug_report.without_keys(members, here)
         assert masked == {"a": "before *** after", "b": "0x***", "c": "else"}
-        assert report.without_keys(members, None) == members
+        assert bug_report.without_keys(members, None) == members

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cablectl import render
-from cablectl.facts import Facts, connected
-from cablectl.libreswan import parse_version
-from cablectl.plan import connect, teardown
+from cablectl.facts.host_facts import Facts, connected
+from cablectl.libreswan.dialects import parse_version
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.render import plans
 from tests.conftest import load, load_all
 from tests.documents import SHAPES, meshed
 
@@ -64,8 +64,8 @@ def mirrored(lines: str) -> str:
     ("local", "expected"), [("cluster1", PROPOSAL), ("cluster2", mirrored(PROPOSAL))]
 )
 def test_the_proposal(local: str, expected: str) -> None:
-    plan = connect.plan((load("proposal", local),), (Facts(libreswan=parse_version("4.10")),))
-    script = render.as_script(plan).splitlines(keepends=True)
+    plan = connect_plan.plan((load("proposal", local),), (Facts(libreswan=parse_version("4.10")),))
+    script = plans.as_script(plan).splitlines(keepends=True)
     kinds = ("--psk", "--route", "--initiate")
     assert "".join(line for line in script if line.split()[2:3] and line.split()[2] in kinds) == (
         expected
@@ -85,5 +85,5 @@ def script_of(name: str) -> str:
     facts = Facts(libreswan=parse_version(version))
     if action == "teardown":
         made = tuple(connected(cable, facts, 1408) for cable in cables)
-        return render.as_script(teardown.plan(cables, made))
-    return render.as_script(connect.plan(cables, (facts,) * len(cables)))
+        return plans.as_script(teardown_plan.plan(cables, made))
+    return plans.as_script(connect_plan.plan(cables, (facts,) * len(cables)))

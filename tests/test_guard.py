@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from cablectl import guard
-from cablectl.cable import Cable
-from cablectl.facts import Facts
-from cablectl.plan import Phase, connect, teardown
+from cablectl.facts.host_facts import Facts
+from cablectl.linux import guard
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Phase
 from tests.documents import SHAPES, shaped
 from tests.test_plan import BLANK, made
 
@@ -58,7 +59,7 @@ def test_dropped_packets_are_counted_by_their_way(cable: Cable) -> None:
 def test_one_that_is_not_whole_does_not_stand(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
     there = guard.parse(listing)
     assert not guard.stands(cable, there)
-    plan = connect.plan((cable,), (replace(made, guard=there),))
+    plan = connect_plan.plan((cable,), (replace(made, guard=there),))
     (step,) = plan.needed
     assert (step.argv, step.undo) == (guard.load(cable), ())
     assert "somebody flushed the guard" in plan.warnings[0]
@@ -66,11 +67,11 @@ def test_one_that_is_not_whole_does_not_stand(cable: Cable, made: Facts, listing
 
 
 def test_one_that_is_gone_is_told_and_loaded_anew(cable: Cable, made: Facts) -> None:
-    plan = connect.plan((cable,), (replace(made, guard=None),))
+    plan = connect_plan.plan((cable,), (replace(made, guard=None),))
     (step,) = plan.needed
     assert step.undo == (guard.remove(cable),)
     assert "is gone" in plan.warnings[0]
-    assert connect.plan((cable,), (BLANK,)).warnings == ()
+    assert connect_plan.plan((cable,), (BLANK,)).warnings == ()
 
 
 def test_that_of_another_file_does_not_stand(cable: Cable) -> None:
@@ -84,9 +85,11 @@ def test_it_comes_first_and_goes_last(shape: str) -> None:
     cable = shaped(shape)
     if shape.startswith("none"):
         assert not cable.guarded
-        assert Phase.GUARD not in {step.phase for step in connect.plan((cable,), (BLANK,)).steps}
+        assert Phase.GUARD not in {
+            step.phase for step in connect_plan.plan((cable,), (BLANK,)).steps
+        }
         return
-    first, *rest = connect.plan((cable,), (BLANK,)).steps
+    first, *rest = connect_plan.plan((cable,), (BLANK,)).steps
     assert (first.phase, first.argv, first.undo) == (
         Phase.GUARD,
         guard.load(cable),
@@ -94,18 +97,18 @@ def test_it_comes_first_and_goes_last(shape: str) -> None:
     )
     assert rest
     there = replace(BLANK, guard=guard.made(cable))
-    assert teardown.plan((cable,), (there,)).steps[-1].argv == guard.remove(cable)
-    assert teardown.plan((cable,), (there,)).needed == (
-        teardown.plan((cable,), (there,)).steps[-1],
+    assert teardown_plan.plan((cable,), (there,)).steps[-1].argv == guard.remove(cable)
+    assert teardown_plan.plan((cable,), (there,)).needed == (
+        teardown_plan.plan((cable,), (there,)).steps[-1],
     )
 
 
 def test_a_file_may_do_without(cable: Cable, made: Facts) -> None:
     without = replace(cable, guard=False)
-    assert connect.plan((without,), (replace(made, guard=None),)).needed == ()
-    (step,) = connect.plan((without,), (made,)).needed
+    assert connect_plan.plan((without,), (replace(made, guard=None),)).needed == ()
+    (step,) = connect_plan.plan((without,), (made,)).needed
     assert (step.argv, step.undo) == (guard.remove(cable), (guard.load(cable),))
-    assert connect.plan((without,), (BLANK,)).steps[0].not_needed == "guard: false"
+    assert connect_plan.plan((without,), (BLANK,)).steps[0].not_needed == "guard: false"
 
 
 RULES = {

@@ -9,16 +9,18 @@ import pytest
 from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
-from cablectl import host, kernel, probe, secret
-from cablectl.cable import Cable
+from cablectl.cli import source
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
-from cablectl.facts import Facts, Pluto, Secret, connected
-from cablectl.libreswan import LATEST, Version
-from cablectl.model import PskEnv, PskFile
-from cablectl.offload import Nic
-from cablectl.paths import ways
-from cablectl.plan import connect
-from cablectl.pluto import Ike
+from cablectl.facts.host_facts import Facts, Pluto, Secret, connected
+from cablectl.host import daemon, devices, kernel, probe, reading
+from cablectl.host.paths import ways
+from cablectl.libreswan import secrets_file
+from cablectl.libreswan.dialects import LATEST, Version
+from cablectl.libreswan.pluto import Ike
+from cablectl.linux.esp_offload import Nic
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import PskEnv, PskFile
+from cablectl.plan import connect_plan
 from tests.documents import shaped
 from tests.test_guard import LISTING
 from tests.test_pluto import blocks
@@ -71,10 +73,12 @@ def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(kernel, "has_module", lambda name: name in ("xfrm_user", "esp4"))
     monkeypatch.setattr(kernel, "can_load", lambda name: False)
-    monkeypatch.setattr(host, "service_port", lambda: None)
-    monkeypatch.setattr(host, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1")
-    monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(secret, "MAIN_FILE", str(tmp_path / "main"))
+    monkeypatch.setattr(daemon, "service_port", lambda: None)
+    monkeypatch.setattr(
+        devices, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1"
+    )
+    monkeypatch.setattr(secrets_file, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(secrets_file, "MAIN_FILE", str(tmp_path / "main"))
     (tmp_path / "main").write_text(f"# a comment\ninclude  {tmp_path}/*.secrets\n")
     (tmp_path / "psk").write_text(f"{KEY}\n")
     (tmp_path / "psk").chmod(0o600)
@@ -110,8 +114,8 @@ def here(cable: Cable, tmp_path: Path) -> Cable:
 @pytest.mark.usefixtures("gateway")
 class TestFacts:
     def test_a_gateway_on_which_the_cable_is_up(self, here: Cable, tmp_path: Path) -> None:
-        Path(secret.path(here)).write_bytes(secret.content(here, KEY.encode()))
-        facts = host.facts(here)
+        Path(secrets_file.path(here)).write_bytes(secrets_file.content(here, KEY.encode()))
+        facts = reading.facts(here)
         expected = connected(here, Facts(libreswan=Version(4, 10)), 1408)
         seen = facts.overlay.link
         assert seen
@@ -129,38 +133,38 @@ class TestFacts:
         }
         assert replace(facts, service_port=4789, connections=loaded) == expected
         assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
-        assert connect.plan((here,), (facts,)).needed == ()
+        assert connect_plan.plan((here,), (facts,)).needed == ()
         assert tmp_path.is_dir()
 
     def test_the_secret(self, here: Cable) -> None:
-        assert host.facts(here).secret is Secret.ABSENT
+        assert reading.facts(here).secret is Secret.ABSENT
 
     def test_another_secret(self, here: Cable) -> None:
-        Path(secret.path(here)).write_text("172.18.0.8 172.18.0.7 : PSK 0x00\n")
-        assert host.facts(here).secret is Secret.OTHER
+        Path(secrets_file.path(here)).write_text("172.18.0.8 172.18.0.7 : PSK 0x00\n")
+        assert reading.facts(here).secret is Secret.OTHER
 
     def test_a_key_that_others_can_read(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "psk").chmod(0o644)
-        (warning,) = host.facts(here).warnings
+        (warning,) = reading.facts(here).warnings
         assert warning.endswith(f"chmod 600 {tmp_path}/psk")
 
     def test_a_missing_key_keeps_connect_from_starting(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "psk").unlink()
-        facts = host.facts(here)
+        facts = reading.facts(here)
         with pytest.raises(HostNotReadyError, match="No such file or directory") as caught:
-            connect.plan((here,), (facts,))
+            connect_plan.plan((here,), (facts,))
         assert f"cablectl secret new {tmp_path}/psk" in caught.value.hint
 
     def test_an_empty_variable(self, here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("CABLE_PSK", raising=False)
         this = replace(here, ipsec=replace(here.ipsec, psk=PskEnv("CABLE_PSK")))
         with pytest.raises(HostNotReadyError, match="is empty"):
-            connect.plan((this,), (host.facts(this),))
+            connect_plan.plan((this,), (reading.facts(this),))
 
     def test_a_main_file_that_includes_nothing(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "main").write_text(f"#include {tmp_path}/*.secrets\n")
         with pytest.raises(HostNotReadyError, match="doesn't include ours"):
-            connect.plan((here,), (host.facts(here),))
+            connect_plan.plan((here,), (reading.facts(here),))
 
     def test_no_esp(
         self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
@@ -168,23 +172,23 @@ class TestFacts:
         monkeypatch.setattr(kernel, "has_esp", lambda module: False)
         assert gateway
         with pytest.raises(HostNotReadyError, match="no ESP"):
-            connect.plan((here,), (host.facts(here),))
+            connect_plan.plan((here,), (reading.facts(here),))
 
 
 def test_not_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(HostNotReadyError, match="only root") as caught:
-        host.facts(cable)
+        reading.facts(cable)
     assert caught.value.exit_code == 3
 
 
 def test_a_dead_pluto_and_no_systemd(
     here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "pluto_status", lambda: None)
-    monkeypatch.setattr(host, "_startable", lambda: Pluto.DOWN)
+    monkeypatch.setattr(daemon, "pluto_status", lambda: None)
+    monkeypatch.setattr(daemon, "startable", lambda: Pluto.DOWN)
     assert gateway
-    facts = host.facts(here)
+    facts = reading.facts(here)
     assert (facts.pluto, facts.connections) == (Pluto.DOWN, {})
 
 
@@ -195,7 +199,7 @@ def test_no_libreswan(cable: Cable, fp: FakeProcess, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     fp.register(["ipsec", "--version"], callback=missing)
     with pytest.raises(HostNotReadyError, match="ipsec is not installed"):
-        host.facts(cable)
+        reading.facts(cable)
 
 
 def test_the_ipsec_of_another_program(
@@ -204,7 +208,7 @@ def test_the_ipsec_of_another_program(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     fp.register(["ipsec", "--version"], stdout="Linux strongSwan U5.9.8/K6.1.0\n")
     with pytest.raises(HostNotReadyError, match=r"strongSwan .* is not a Libreswan version"):
-        host.facts(cable)
+        reading.facts(cable)
 
 
 def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +217,7 @@ def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(probe, "LIMIT", 0.2)
     with pytest.raises(TimeLimitError, match="no answer in"):
-        host.established()
+        daemon.established()
 
 
 def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeProcess) -> None:
@@ -223,7 +227,7 @@ def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeP
     fp.register("ip -j address show".split(), stdout="[]")
     fp.register("ethtool --json -k eth0".split(), stdout='[{"esp-hw-offload":{"active":true}}]')
     fp.register("modprobe -n -q esp4_offload".split(), returncode=1)
-    (facts,) = host.dry_facts_of((cable,), None)
+    (facts,) = reading.dry_facts_of((cable,), None)
     assert facts == Facts(
         libreswan=Version(5, 2),
         path_mtu=9000,
@@ -236,7 +240,7 @@ def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeP
 def test_a_dry_run_elsewhere_says_what_it_assumes(cable: Cable, fp: FakeProcess) -> None:
     fp.register(["ipsec", "--version"], returncode=127)
     fp.register(WAYS.split(), stderr="RTNETLINK answers: Invalid argument\n", returncode=1)
-    (facts,) = host.dry_facts_of((cable,), None)
+    (facts,) = reading.dry_facts_of((cable,), None)
     assert (facts.libreswan, facts.path_mtu) == (LATEST, 1500)
     assert [each.split(",")[0] for each in facts.assumed] == [
         "pluto is running",
@@ -257,7 +261,7 @@ class TestSource:
     """Which address speaks for the host to the peer's subnets."""
 
     def source(self, shape: str, *held: str) -> str:
-        return host._source(shaped(shape), frozenset(held))
+        return devices.source_address(shaped(shape), frozenset(held))
 
     def test_the_one_in_its_own_clusters_subnets(self) -> None:
         held = ("172.18.0.8", "10.44.3.2", "10.44.0.1", "10.45.0.1")
@@ -274,7 +278,7 @@ class TestSource:
 def test_the_variable_of_submariners_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     for value, forced in (("true", True), ("1", True), ("false", False), ("", False)):
         monkeypatch.setenv("CE_IPSEC_FORCEENCAPS", value)
-        assert host.forces_encapsulation() is forced
+        assert source.forces_encapsulation() is forced
 
 
 def test_what_libreswan_says_against_an_algorithm(cable: Cable, fp: FakeProcess) -> None:
@@ -285,15 +289,15 @@ def test_what_libreswan_says_against_an_algorithm(cable: Cable, fp: FakeProcess)
     )
     command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
     fp.register(command, stdout=told, returncode=1)
-    algorithms, unknown = host._algorithms(this)
+    algorithms, unknown = daemon.algorithms_of(this)
     assert algorithms is None
     assert unknown == "ESP encryption algorithm 'aes_foo' is not recognized"
     with pytest.raises(UsageError, match="aes_foo"):
-        connect.plan((this,), (Facts(libreswan=Version(4, 10), unknown_algorithms=unknown),))
+        connect_plan.plan((this,), (Facts(libreswan=Version(4, 10), unknown_algorithms=unknown),))
 
 
 def test_without_algparse_nothing_is_said(cable: Cable, fp: FakeProcess) -> None:
     this = replace(cable, ipsec=replace(cable.ipsec, esp=("aes_foo-null",)))
     command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
     fp.register(command, stderr="ipsec: unknown command: algparse\n", returncode=1)
-    assert host._algorithms(this) == (None, "")
+    assert daemon.algorithms_of(this) == (None, "")

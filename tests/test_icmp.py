@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import icmp
+from cablectl.verification import icmp
 
 TOKEN = b"12345678"
 IPV4 = bytes([0x46]) + bytes(23)  # a header with one option

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import ike
+from cablectl.doctor import ike
 
 SPI, NONCE = b"12345678", bytes(range(32))
 SA, NOTIFY = 33, 41

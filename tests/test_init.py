@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import spec
-from cablectl.model import Mode, OverlayKind
+from cablectl.config import native
+from cablectl.model.wishes import Mode, OverlayKind
 from cablectl.render.draft import Given, as_draft
 from tests.conftest import shown_on
 
@@ -55,7 +55,7 @@ def test_a_draft_says_what_was_given(mode: Mode, overlay: OverlayKind, family: s
     if (mode, overlay) == (Mode.TRANSPORT, OverlayKind.NONE):
         ends = [Given(each.cluster, each.address) for each in ends]
     text = as_draft(mode, overlay, ends)
-    network = spec.parse(text, "draft")
+    network = native.parse(text, "draft")
     assert network.mode is mode
     assert (network.overlay.kind if network.overlay else OverlayKind.NONE) is overlay
     for said, end in zip(ends, network.endpoints, strict=True):
@@ -66,7 +66,7 @@ def test_a_draft_says_what_was_given(mode: Mode, overlay: OverlayKind, family: s
 
     commented_in = re.sub(r"^( *)# (\w+: )", r"\1\2", text, flags=re.MULTILINE)
     assert commented_in.count("\n") == text.count("\n")
-    changed = spec.parse(commented_in, "draft")
+    changed = native.parse(commented_in, "draft")
     assert (changed == network) is (mode is Mode.NONE)
     assert changed.endpoints[0].behind_nat is (mode is Mode.TUNNEL)
 
@@ -77,13 +77,13 @@ def test_a_draft_says_what_was_given(mode: Mode, overlay: OverlayKind, family: s
 def test_every_name_is_read_back(name: str) -> None:
     ends = [Given(name, "172.18.0.8"), Given("b", "172.18.0.7")]
     if name != "b":
-        end = spec.parse(as_draft(Mode.TRANSPORT, OverlayKind.GRE, ends), "draft").endpoints[0]
+        end = native.parse(as_draft(Mode.TRANSPORT, OverlayKind.GRE, ends), "draft").endpoints[0]
         assert end.cluster == name
 
 
 def test_a_hostname_is_no_other_cluster() -> None:
     ends = [Given("a", "172.18.0.8"), Given("a-gateway", "172.18.0.7")]
-    network = spec.parse(as_draft(Mode.TRANSPORT, OverlayKind.GRE, ends), "draft")
+    network = native.parse(as_draft(Mode.TRANSPORT, OverlayKind.GRE, ends), "draft")
     assert network.named("a-gateway") is network.endpoints[1]
 
 
@@ -96,7 +96,7 @@ def test_it_is_written_to_stdout_or_to_a_new_file(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith(f"cablectl: note: {file} is written")
     assert file.read_text() == to_stdout.stdout
-    network = spec.parse(to_stdout.stdout, "draft")
+    network = native.parse(to_stdout.stdout, "draft")
     assert (network.mode, network.overlay and network.overlay.kind) == ("transport", "vxlan")
 
 
@@ -104,7 +104,7 @@ def test_more_than_two_are_a_mesh(tmp_path: Path) -> None:
     file = tmp_path / "mesh.yaml"
     assert run(str(file), EAST, WEST, "--endpoint=c=172.18.0.6,10.47.0.0/16").returncode == 0
     assert file.read_text().startswith("# A mesh of 3 gateways: copy this file to all.")
-    assert len(spec.parse(file.read_text(), "mesh.yaml").endpoints) == 3
+    assert len(native.parse(file.read_text(), "mesh.yaml").endpoints) == 3
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
@@ -174,7 +174,7 @@ def test_on_a_terminal_it_asks() -> None:
     answers = "\n\n\n172.18.0.8\n10.44.0.0/16, 10.47.0.0/16\nwest\n172.18.0.7\n\n"
     code, text, shown = asked(answers)
     assert code == 0
-    network = spec.parse(text, "draft")
+    network = native.parse(text, "draft")
     assert (network.mode, network.overlay and network.overlay.kind) == ("transport", "vxlan")
     first, second = network.endpoints
     assert (first.cluster, str(first.address), len(first.subnets)) == ("cluster1", "172.18.0.8", 2)
@@ -190,7 +190,7 @@ def test_a_wrong_answer_is_asked_for_again() -> None:
     assert code == 0
     for each in wrong:
         assert f"  '{each}' is not allowed; allowed: " in shown
-    network = spec.parse(text, "draft")
+    network = native.parse(text, "draft")
     assert network.mode is Mode.TUNNEL
     assert str(network.endpoints[1].subnets[0]) == "10.44.0.0/16"
 
@@ -200,7 +200,7 @@ def test_ends_that_do_not_go_together_are_asked_for_again() -> None:
     code, text, shown = asked(f"{wrong}\n\n\n\n\n10.45.0.0/16\n")
     assert code == 0
     assert "endpoints[1].subnets[0]: 10.44.0.0/16 overlaps 10.44.0.0/16" in shown
-    second = spec.parse(text, "draft").endpoints[1]
+    second = native.parse(text, "draft").endpoints[1]
     assert (str(second.address), str(second.subnets[0])) == ("172.18.0.7", "10.45.0.0/16")
 
 
@@ -210,7 +210,7 @@ def test_what_is_given_is_not_asked_for() -> None:
     assert code == 0
     assert "Mode" not in shown
     assert "Gateway 1" not in shown
-    assert [each.cluster for each in spec.parse(text, "draft").endpoints] == ["east", "cluster2"]
+    assert [each.cluster for each in native.parse(text, "draft").endpoints] == ["east", "cluster2"]
 
 
 def test_no_answer_is_no_file(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cablectl import journal
-from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.journal import Entry, held
-from cablectl.plan import Action, Phase, Plan, Step
+from cablectl.model.cable import Cable
+from cablectl.plan.steps import Action, Phase, Plan, Step
+from cablectl.run import journal
+from cablectl.run.journal import Entry, held
 from tests.test_execute import Commands, Told, apply, commands
 from tests.test_plan import BLANK
 
@@ -25,7 +25,7 @@ ENTRY = Entry("connect", 7, 24, "add", ("ipsec", "whack", "--psk"), (("ipsec", "
 OTHER = """
 import sys
 from pathlib import Path
-from cablectl import execute, journal
+from cablectl.run import execute, journal
 journal.DIRECTORY = Path(sys.argv[1])
 script = 'echo >"$1"; sleep 2; echo >>"$1"'
 with journal.held("x", 1, print) as held:

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cablectl import keys, secret
-from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError
-from cablectl.facts import Secret
-from cablectl.model import PskEnv, PskFile
+from cablectl.facts.host_facts import Secret
+from cablectl.host import keys
+from cablectl.libreswan import secrets_file
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import PskEnv, PskFile
 from tests.test_cli import run
 
 KEY = "correct horse battery staple, and more"
@@ -35,12 +36,12 @@ class Host:
         self.psk.touch(mode=0o600)
         self.psk.write_text(f"{KEY}\n")
         self.cable = replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(self.psk))))
-        self.target = Path(secret.path(self.cable))
+        self.target = Path(secrets_file.path(self.cable))
 
     def write(self, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the plan's command."""
         return subprocess.run(
-            secret.write(self.cable),
+            secrets_file.write(self.cable),
             capture_output=True,
             text=True,
             check=False,
@@ -51,7 +52,7 @@ class Host:
 
 @pytest.fixture
 def this(tmp_path: Path, cable: Cable, monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setattr(secret, "DIRECTORY", str(tmp_path / "ipsec.d"))
+    monkeypatch.setattr(secrets_file, "DIRECTORY", str(tmp_path / "ipsec.d"))
     return Host(tmp_path, cable)
 
 
@@ -155,7 +156,7 @@ class TestSecretsFile:
             case "hard link":
                 new.hardlink_to(victim)
         assert this.write().returncode == 0
-        assert this.target.read_bytes() == secret.content(this.cable, KEY.encode())
+        assert this.target.read_bytes() == secrets_file.content(this.cable, KEY.encode())
         assert stat.S_IMODE(this.target.stat().st_mode) == 0o600
         assert (victim.read_text(), victim.stat().st_nlink) == ("mine", 1)
         assert sorted(each.name for each in this.root.iterdir()) == ["etc", "ipsec.d", "victim"]
@@ -176,7 +177,7 @@ class TestSecretsFile:
         this.psk.write_text("k" * 800)
         limited = ("sh", "-c", 'trap "" XFSZ; ulimit -f 1; exec "$@"', "sh")
         done = subprocess.run(
-            [*limited, *secret.write(this.cable)], capture_output=True, check=False
+            [*limited, *secrets_file.write(this.cable)], capture_output=True, check=False
         )
         assert done.returncode == 1
         assert not list(this.directory.iterdir())
@@ -260,7 +261,7 @@ class TestKey:
         argvs = log.read_text()
         assert f"mv -f {this.target}.new {this.target}\n" in argvs
         for form in (KEY, KEY.split()[0], KEY.encode().hex()[:12]):
-            assert form not in argvs + " ".join(secret.write(this.cable))
+            assert form not in argvs + " ".join(secrets_file.write(this.cable))
 
 
 class TestKeep:

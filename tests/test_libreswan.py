@@ -3,11 +3,11 @@
 import pytest
 from msgspec.structs import replace
 
-from cablectl import libreswan
-from cablectl.cable import Cable
 from cablectl.errors import UsageError
-from cablectl.libreswan import Version
-from cablectl.model import Encapsulation, Esn, Offload
+from cablectl.libreswan import dialects, whack
+from cablectl.libreswan.dialects import Version
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Encapsulation, Esn, Offload
 from tests.documents import shaped
 
 
@@ -26,10 +26,10 @@ from tests.documents import shaped
 )
 def test_versions(text: str, version: Version | None) -> None:
     if version:
-        assert libreswan.parse_version(text) == version
+        assert dialects.parse_version(text) == version
     else:
         with pytest.raises(UsageError):
-            libreswan.parse_version(text)
+            dialects.parse_version(text)
 
 
 def test_minor_releases_are_numbers() -> None:
@@ -37,7 +37,7 @@ def test_minor_releases_are_numbers() -> None:
 
 
 def flags(cable: Cable, release: str) -> str:
-    argv = libreswan.add(cable, cable.connections[0], libreswan.parse_version(release))
+    argv = whack.add(cable, cable.connections[0], dialects.parse_version(release))
     return " ".join(argv)
 
 
@@ -104,7 +104,7 @@ def test_nat_forces_encapsulation() -> None:
 def test_what_libreswans_own_parser_is_asked(cable: Cable) -> None:
     def asked(group: str | None, *esp: str) -> str:
         ipsec = replace(cable.ipsec, pfs_group=group, esp=esp)
-        return libreswan.algorithms_to_parse(replace(cable, ipsec=ipsec))
+        return whack.algorithms_to_parse(replace(cable, ipsec=ipsec))
 
     assert asked(None) == ""
     assert asked(None, "aes_gcm-null", "aes-sha1") == "esp=aes_gcm-null,aes-sha1"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pytest_subprocess import FakeProcess
 
-from cablectl import log
-from cablectl.log import PlutoLog
+from cablectl.host import pluto_log
+from cablectl.host.pluto_log import PlutoLog
 
 BEFORE = '"x" #1: authentication failed: an hour ago\n'
 SINCE = """\
@@ -23,8 +23,8 @@ packet from [2001:db8::7]:4500: over IPv6
 def written(tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A log that ipsec.conf names, with something in it."""
     fp.allow_unregistered(False)
-    monkeypatch.setattr(log, "PID", tmp_path / "pluto.pid")
-    monkeypatch.setattr(log, "CONFIG", tmp_path / "ipsec.conf")
+    monkeypatch.setattr(pluto_log, "PID", tmp_path / "pluto.pid")
+    monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "ipsec.conf")
     (tmp_path / "ipsec.conf").write_text(f"config setup\n\tlogfile={tmp_path}/pluto.log\n")
     (tmp_path / "pluto.log").write_text(BEFORE)
     return tmp_path / "pluto.log"
@@ -41,7 +41,7 @@ def test_only_what_came_since_and_only_what_is_ours(written: Path) -> None:
 
 def test_of_a_long_log_the_end(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     since = PlutoLog()
-    monkeypatch.setattr(log, "MAX_READ", 20)
+    monkeypatch.setattr(pluto_log, "MAX_READ", 20)
     written.write_text(BEFORE + '"x" #1: early\n' + '"x" #2: the last\n')
     assert since.about("x", "172.18.0.7") == '"x" #2: the last'
 
@@ -49,8 +49,8 @@ def test_of_a_long_log_the_end(written: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_journal_where_there_is_no_file(
     fp: FakeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log, "PID", tmp_path / "missing")
-    monkeypatch.setattr(log, "CONFIG", tmp_path / "missing")
+    monkeypatch.setattr(pluto_log, "PID", tmp_path / "missing")
+    monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "missing")
     monkeypatch.setattr("time.time", lambda: 1795489782.4)
     command = "journalctl -u ipsec -o cat --since @1795489782"
     fp.register(command.split(), stdout='"x" #2: here\n')
@@ -85,6 +85,6 @@ def test_the_whole_of_it_as_well(written: Path, fp: FakeProcess) -> None:
     assert whole.read() == BEFORE
     written.write_text(BEFORE + SINCE)
     assert whole.about("x") == "\n".join([BEFORE.strip(), SINCE.splitlines()[0]])
-    log.CONFIG.unlink()
+    pluto_log.CONFIG.unlink()
     fp.register("journalctl -u ipsec -o short-iso -n 5000".split(), stdout="all\n")
     assert PlutoLog(whole=True).read() == "all\n"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import pluto
-from cablectl.pluto import Ike
-from cablectl.refusal import parse_refusal
+from cablectl.libreswan import pluto
+from cablectl.libreswan.pluto import Ike
+from cablectl.libreswan.refusal import parse_refusal
 from tests.test_pluto import NAMES, States, blocks
 
 RELEASES = ("4.10", "5.2")

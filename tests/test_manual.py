@@ -9,7 +9,7 @@ import pytest
 import typer
 from docutils.utils import SystemMessage
 
-from cablectl.spec import json_schema
+from cablectl.config import json_schema
 from tests.conftest import ROOT
 from tools import manual
 

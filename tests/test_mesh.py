@@ -6,14 +6,19 @@ from ipaddress import ip_address
 import pytest
 from msgspec.structs import replace
 
-from cablectl import guard, render, shares, spec
-from cablectl.cable import Cable, Network
+from cablectl.config import native
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
-from cablectl.facts import Facts, OverlayFacts, Pluto, Secret, connected
-from cablectl.libreswan import Version
-from cablectl.model import Forwarding, Vxlan
-from cablectl.overlay.vxlan import ANY_MAC, fdb_entries
-from cablectl.plan import Outcome, Phase, Plan, connect, teardown
+from cablectl.facts import partition
+from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto, Secret, connected
+from cablectl.libreswan.dialects import Version
+from cablectl.linux import guard
+from cablectl.linux.overlay.vxlan import ANY_MAC, fdb_entries
+from cablectl.model.cable import Cable
+from cablectl.model.network import Network
+from cablectl.model.wishes import Forwarding, Vxlan
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Outcome, Phase, Plan
+from cablectl.render import plans
 from tests.conftest import EXAMPLES, load, load_all
 from tests.documents import MESHES, document, meshed
 from tests.test_plan import needed
@@ -28,7 +33,7 @@ SHARED = ("nft", "systemctl", "pidof", "modprobe")
 
 def alone(cable: Cable) -> Facts:
     """Return the facts of a host that has this cable and no other."""
-    size = connect.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
+    size = connect_plan.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
     return connected(cable, BLANK, size)
 
 
@@ -58,7 +63,7 @@ def there(
 ) -> tuple[Facts, ...]:
     """Return the facts of each of the cables on a host that has some."""
     ids = {each.id for each in has}
-    found = shares.of_each(cables, whole(has), frozenset(ids) if secrets is None else secrets)
+    found = partition.of_each(cables, whole(has), frozenset(ids) if secrets is None else secrets)
     return tuple(
         replace(
             its,
@@ -79,11 +84,11 @@ def test_it_is_made_once_and_taken_away(shape: str, end: str) -> None:
     cables = meshed(shape, end)
     facts = there(cables, cables)
     blank = (BLANK,) * len(cables)
-    assert needed(connect.plan(cables, blank))
-    assert needed(connect.plan(cables, facts)) == []
-    assert needed(teardown.plan(cables, blank)) == []
+    assert needed(connect_plan.plan(cables, blank))
+    assert needed(connect_plan.plan(cables, facts)) == []
+    assert needed(teardown_plan.plan(cables, blank)) == []
     order = list(Phase)
-    for plan in (connect.plan(cables, blank), teardown.plan(cables, facts)):
+    for plan in (connect_plan.plan(cables, blank), teardown_plan.plan(cables, facts)):
         phases = [order.index(step.phase) for step in plan.steps]
         assert phases == sorted(phases)
         assert of_steps(plan) == {"", *(each.id for each in cables)}
@@ -91,9 +96,9 @@ def test_it_is_made_once_and_taken_away(shape: str, end: str) -> None:
 
 
 def test_what_is_shared_is_there_once() -> None:
-    steps = connect.plan(CABLES, (BLANK, BLANK)).steps
+    steps = connect_plan.plan(CABLES, (BLANK, BLANK)).steps
     shared = [step for step in steps if not step.cable]
-    (pair,) = (connect.plan((load("quickstart"),), (BLANK,)),)
+    (pair,) = (connect_plan.plan((load("quickstart"),), (BLANK,)),)
     assert [step.argv for step in shared] == [step.argv for step in pair.steps if not step.cable]
     assert {step.argv[0] for step in shared} >= {*SHARED, "ip", "sh"}
     for cable in CABLES:
@@ -106,13 +111,13 @@ def test_what_is_shared_is_there_once() -> None:
 
 def test_no_frame_is_sent_to_all_unless_the_file_says_so() -> None:
     for text, flooded in ((MESH, False), (f"{MESH}vxlan: {{forwarding: flood}}\n", True)):
-        network = spec.parse(text, "mesh.yaml")
+        network = native.parse(text, "mesh.yaml")
         cables = network.cables(network.endpoints[0])
-        lines = needed(connect.plan(cables, (BLANK, BLANK)))
+        lines = needed(connect_plan.plan(cables, (BLANK, BLANK)))
         assert any(ANY_MAC in line for line in lines) is flooded
         assert sum(line.startswith("bridge fdb append") for line in lines) == 2 + 2 * flooded
     pair = (EXAMPLES / "quickstart.yaml").read_text()
-    static = spec.parse(f"{pair}vxlan: {{forwarding: static}}\n", "pair.yaml")
+    static = native.parse(f"{pair}vxlan: {{forwarding: static}}\n", "pair.yaml")
     assert isinstance(static.overlay, Vxlan)
     (cable,) = static.cables(static.endpoints[0])
     assert len(fdb_entries(cable, static.overlay)) == 1
@@ -121,7 +126,7 @@ def test_no_frame_is_sent_to_all_unless_the_file_says_so() -> None:
 def test_a_pair_that_grows_gets_one_cable_more_and_floods_no_longer() -> None:
     (before,) = (each for each in [load("quickstart")])
     facts = there(CABLES, (before,))
-    plan = connect.plan(CABLES, facts)
+    plan = connect_plan.plan(CABLES, facts)
     others = [step for step in plan.needed if step.cable != THIRD]
     assert [step.argv for step in others] == [
         # What is read again, and loaded where it is missing, is what it was.
@@ -134,7 +139,7 @@ def test_a_pair_that_grows_gets_one_cable_more_and_floods_no_longer() -> None:
 
 def test_one_more_touches_no_other() -> None:
     facts = there(CABLES, CABLES[:1])
-    plan = connect.plan(CABLES, facts)
+    plan = connect_plan.plan(CABLES, facts)
     assert of_steps(plan) == {"", THIRD}
     assert [step.argv for step in plan.needed if not step.cable] == [("ipsec", "whack", "--listen")]
 
@@ -144,32 +149,32 @@ class TestRefused:
 
     def test_those_alone_that_it_concerns(self) -> None:
         bad = replace(BLANK, secret=Secret.OTHER)
-        plan = connect.plan(CABLES, (bad, BLANK))
+        plan = connect_plan.plan(CABLES, (bad, BLANK))
         assert list(plan.refused) == [SECOND]
         assert [each.id for each in plan.cables] == [THIRD]
         assert SECOND not in of_steps(plan)
-        assert "holds another secret" in render.as_warnings(plan)[0]
-        assert f"# refused: {SECOND}: " in render.as_script(plan)
-        refused = json.loads(render.as_json(plan))["refused"]
+        assert "holds another secret" in plans.as_warnings(plan)[0]
+        assert f"# refused: {SECOND}: " in plans.as_script(plan)
+        refused = json.loads(plans.as_json(plan))["refused"]
         assert [each["cable"] for each in refused] == [SECOND]
 
     def test_one_error_if_none_is_left(self) -> None:
         down = replace(BLANK, pluto=Pluto.DOWN)
         with pytest.raises(HostNotReadyError, match="pluto isn't running"):
-            connect.plan(CABLES, (down, down))
+            connect_plan.plan(CABLES, (down, down))
 
     def test_policies_of_other_cables_are_not_foreign(self) -> None:
         facts = tuple(replace(each, pluto=Pluto.STARTABLE) for each in there(CABLES, CABLES))
-        assert connect.plan(CABLES, facts).refused == {}
+        assert connect_plan.plan(CABLES, facts).refused == {}
         host = whole(CABLES)
-        (alone,) = shares.of_each(CABLES[:1], host, frozenset())
+        (alone,) = partition.of_each(CABLES[:1], host, frozenset())
         with pytest.raises(HostNotReadyError, match="would flush"):
-            connect.plan(CABLES[:1], (replace(alone, pluto=Pluto.STARTABLE),))
+            connect_plan.plan(CABLES[:1], (replace(alone, pluto=Pluto.STARTABLE),))
 
 
 class TestMtu:
     def test_it_suits_every_peer(self) -> None:
-        plan = connect.plan(CABLES, (BLANK, replace(BLANK, path_mtu=1400)))
+        plan = connect_plan.plan(CABLES, (BLANK, replace(BLANK, path_mtu=1400)))
         (device,) = (line for line in needed(plan) if line.startswith("ip link add"))
         assert " mtu 1308 " in device
 
@@ -179,13 +184,15 @@ class TestMtu:
         assert link
         small = replace(facts[0].overlay, link=replace(link, mtu=1308))
         facts = (replace(facts[0], overlay=small),)
-        assert connect.plan(narrow, facts, narrowed=True).needed == ()
-        (line,) = needed(connect.plan(narrow, (replace(facts[0], path_mtu=1300),), narrowed=True))
+        assert connect_plan.plan(narrow, facts, narrowed=True).needed == ()
+        (line,) = needed(
+            connect_plan.plan(narrow, (replace(facts[0], path_mtu=1300),), narrowed=True)
+        )
         assert line == "ip link set dev vxlan-tunnel mtu 1208"
 
 
 class TestPeers:
-    network = spec.parse(MESH, "mesh.yaml")
+    network = native.parse(MESH, "mesh.yaml")
 
     def named(self, *names: str) -> list[str]:
         local = self.network.named("cluster1")
@@ -212,7 +219,7 @@ def test_an_error_names_a_few_of_a_thousand() -> None:
 
 
 def big(count: int) -> Network:
-    first = spec.parse(document("transport vxlan v4"), "first.yaml")
+    first = native.parse(document("transport vxlan v4"), "first.yaml")
     address = ip_address("10.200.0.0")
     endpoints = tuple(
         replace(first.endpoints[0], cluster=f"c{i}", hostname=f"h{i}", address=address + i,
@@ -225,38 +232,38 @@ def big(count: int) -> Network:
 def test_steps_grow_by_the_same_with_every_peer() -> None:
     def planned(count: int) -> int:
         cables = big(count).cables(big(count).endpoints[0])
-        return len(connect.plan(cables, (BLANK,) * len(cables)).steps)
+        return len(connect_plan.plan(cables, (BLANK,) * len(cables)).steps)
 
     counts = [planned(each) for each in (3, 4, 100)]
     assert counts[2] - counts[0] == 97 * (counts[1] - counts[0])
 
 
 class TestWords:
-    plan = connect.plan(CABLES, (BLANK, BLANK))
+    plan = connect_plan.plan(CABLES, (BLANK, BLANK))
 
     def test_json_has_a_list_of_cables(self) -> None:
-        told = json.loads(render.as_json(self.plan))
+        told = json.loads(plans.as_json(self.plan))
         assert (told["version"], told["cable"], told["remote"]) == (1, None, None)
         assert [each["cable"] for each in told["cables"]] == [SECOND, THIRD]
         assert {each["cable"] for each in told["steps"]} == {None, SECOND, THIRD}
-        pair = json.loads(render.as_json(connect.plan(CABLES[:1], (BLANK,))))
+        pair = json.loads(plans.as_json(connect_plan.plan(CABLES[:1], (BLANK,))))
         assert (pair["cable"], pair["remote"]) == (SECOND, "cluster2")
 
     def test_title(self) -> None:
         title = "connect cluster1 to 2 peers, for Libreswan 4.10"
-        assert render.as_script(self.plan).splitlines()[1] == f"# cablectl: {title}. Run as root."
-        assert render.as_difference(self.plan).splitlines()[0] == f"# {title}"
+        assert plans.as_script(self.plan).splitlines()[1] == f"# cablectl: {title}. Run as root."
+        assert plans.as_difference(self.plan).splitlines()[0] == f"# {title}"
 
     def test_summary(self) -> None:
         up = "up, encrypted by ESP in transport mode (vxlan-tunnel, VTEP 241.18.0.8)"
-        assert render.as_summary(Outcome(self.plan)) == f"the 2 cables of cluster1 are {up}"
+        assert plans.as_summary(Outcome(self.plan)) == f"the 2 cables of cluster1 are {up}"
         failed: dict[str, CablectlError] = {SECOND: TimeLimitError("too late")}
-        assert render.as_summary(Outcome(self.plan, failed)) == f"the cable to cluster3 is {up}"
+        assert plans.as_summary(Outcome(self.plan, failed)) == f"the cable to cluster3 is {up}"
         failed[THIRD] = CablectlError("it broke")
-        assert render.as_summary(Outcome(self.plan, failed)) == ""
-        gone = teardown.plan(CABLES, there(CABLES, CABLES))
+        assert plans.as_summary(Outcome(self.plan, failed)) == ""
+        gone = teardown_plan.plan(CABLES, there(CABLES, CABLES))
         told = "no trace of the 2 cables of cluster1 is left"
-        assert render.as_summary(Outcome(gone)) == told
+        assert plans.as_summary(Outcome(gone)) == told
 
 
 class TestShares:
@@ -273,18 +280,18 @@ class TestShares:
         other = load("quickstart", "cluster2")
         foreign = dict.fromkeys(connected(other, BLANK, 1408).policies, 7)
         host = replace(whole(CABLES), policies={**whole(CABLES).policies, **foreign})
-        for its in shares.of_each(CABLES, host, frozenset()):
+        for its in partition.of_each(CABLES, host, frozenset()):
             assert foreign.items() <= its.policies.items()
 
     def test_without_a_device(self) -> None:
         host = replace(whole(CABLES), overlay=OverlayFacts(rule=True))
-        for its in shares.of_each(CABLES, host, frozenset()):
+        for its in partition.of_each(CABLES, host, frozenset()):
             assert its.overlay == OverlayFacts(rule=True)
 
 
 def test_forwarding_of_a_file() -> None:
     def forwarding(text: str) -> Forwarding:
-        overlay = spec.parse(text, "x.yaml").overlay
+        overlay = native.parse(text, "x.yaml").overlay
         assert isinstance(overlay, Vxlan)
         return overlay.forwarding
 

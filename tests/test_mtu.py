@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl import mtu, overlay
-from cablectl.model import Geneve, Gre, Vxlan
+from cablectl.linux import mtu
+from cablectl.linux.overlay import registry
+from cablectl.model.wishes import Geneve, Gre, Vxlan
 
 HEADERS = {"vxlan": 30, "geneve": 30, "gre": 8}
 
@@ -72,4 +73,4 @@ def test_without_ipsec_a_frame_is_the_path() -> None:
 
 
 def test_headers_are_those_of_the_overlays() -> None:
-    assert {each.kind: overlay.headers(each()) for each in (Vxlan, Geneve, Gre)} == HEADERS
+    assert {each.kind: registry.headers(each()) for each in (Vxlan, Geneve, Gre)} == HEADERS

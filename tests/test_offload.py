@@ -6,16 +6,17 @@ import shlex
 import pytest
 from msgspec.structs import replace
 
-from cablectl import pluto, xfrm
-from cablectl.cable import Cable
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
-from cablectl.facts import Facts
-from cablectl.libreswan import parse_version
-from cablectl.model import Encapsulation, Offload
-from cablectl.offload import Nic, Report
-from cablectl.plan import connect
-from cablectl.render import offload as render
-from cablectl.xfrm import SecurityAssociation
+from cablectl.facts.host_facts import Facts
+from cablectl.libreswan import pluto
+from cablectl.libreswan.dialects import parse_version
+from cablectl.linux import xfrm
+from cablectl.linux.esp_offload import Nic, OffloadReport
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Encapsulation, Offload
+from cablectl.plan import connect_plan
+from cablectl.render import offload_table
 from tests.documents import shaped
 from tests.test_plan import BLANK, made
 from tests.test_pluto import blocks
@@ -60,7 +61,9 @@ def test_whack_is_told_in_the_words_of_its_release(
 ) -> None:
     this = asking(cable, Offload(offload), Encapsulation(encapsulation))
     facts = replace(BLANK, libreswan=parse_version(version), nic=nic)
-    added = [step.argv for step in connect.plan((this,), (facts,)).steps if "--psk" in step.argv]
+    added = [
+        step.argv for step in connect_plan.plan((this,), (facts,)).steps if "--psk" in step.argv
+    ]
     assert len(added) == 2
     for argv in added:
         told = shlex.join(argv).partition("--nic-offload")
@@ -70,7 +73,7 @@ def test_whack_is_told_in_the_words_of_its_release(
 def test_whole_packets_need_5_0(cable: Cable) -> None:
     this = asking(cable, Offload.PACKET, Encapsulation.NO)
     with pytest.raises(UsageError, match=r"4\.10 can't offload whole packets"):
-        connect.plan((this,), (replace(BLANK, libreswan=parse_version("4.10")),))
+        connect_plan.plan((this,), (replace(BLANK, libreswan=parse_version("4.10")),))
 
 
 @pytest.mark.parametrize(
@@ -87,8 +90,8 @@ class TestRequired:
     def test_a_nic_that_cannot(self, cable: Cable) -> None:
         this = asking(cable, Offload.REQUIRED, Encapsulation.NO)
         with pytest.raises(HostNotReadyError, match="eth0 has no esp-hw-offload"):
-            connect.plan((this,), (replace(BLANK, nic=CANNOT),))
-        assert connect.plan((this,), (replace(BLANK, nic=None),)).needed
+            connect_plan.plan((this,), (replace(BLANK, nic=CANNOT),))
+        assert connect_plan.plan((this,), (replace(BLANK, nic=None),)).needed
 
     @pytest.mark.parametrize(("asked", "on"), [("required", ""), ("packet", "crypto")])
     def test_an_sa_elsewhere(self, cable: Cable, made: Facts, asked: str, on: str) -> None:
@@ -97,16 +100,18 @@ class TestRequired:
         sa = SecurityAssociation("172.18.0.8", "172.18.0.7", "esp", "0x1234", reqid, on, "eth0")
         facts = replace(made, nic=CAN, sas=(sa,), libreswan=parse_version("5.2"))
         with pytest.raises(CablectlError, match=f"{asked}, and the SA 0x1234") as caught:
-            connect.plan((this,), (facts,))
+            connect_plan.plan((this,), (facts,))
         assert (on or "software") in caught.value.message
         assert caught.value.exit_code == 1
         wanted = replace(sa, offload="packet" if asked == "packet" else "crypto")
-        (mtu,) = connect.plan((this,), (replace(facts, sas=(wanted,)),)).needed  # ESP without UDP
+        (mtu,) = connect_plan.plan(
+            (this,), (replace(facts, sas=(wanted,)),)
+        ).needed  # ESP without UDP
         assert mtu.argv[-2:] == ("mtu", "1416")
 
 
-def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) -> Report:
-    return Report(
+def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) -> OffloadReport:
+    return OffloadReport(
         cable="submariner-cable-cluster2-172-18-0-7",
         asked=asked,
         encapsulation=Encapsulation.YES if asked else None,
@@ -136,12 +141,12 @@ def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) ->
         ),
     ],
 )
-def test_the_verdict_and_why(seen: Report, verdict: str, reasons: tuple[str, ...]) -> None:
+def test_the_verdict_and_why(seen: OffloadReport, verdict: str, reasons: tuple[str, ...]) -> None:
     assert seen.verdict == verdict
     assert len(seen.reasons) == len(reasons)
     for reason, begin in zip(seen.reasons, reasons, strict=True):
         assert reason.startswith(begin)
-    (told,) = json.loads(render.as_json([seen]))["cables"]
+    (told,) = json.loads(offload_table.as_json([seen]))["cables"]
     assert (told["verdict"], tuple(told["reasons"])) == (verdict, seen.reasons)
 
 

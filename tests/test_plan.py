@@ -12,17 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cablectl import facts as facts_module
-from cablectl import libreswan, render
-from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import Argv, Version
-from cablectl.model import Encapsulation, Offload, Vxlan
-from cablectl.overlay import network
-from cablectl.plan import Change, Phase, Plan, connect, teardown
-from cablectl.pluto import LoadedConnection
-from cablectl.xfrm import Policy, SecurityAssociation
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
+from cablectl.libreswan import dialects, whack
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import LoadedConnection
+from cablectl.linux import iproute
+from cablectl.linux.xfrm import Policy, SecurityAssociation
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Encapsulation, Offload, Vxlan
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Change, Phase, Plan
+from cablectl.render import plans
 from tests.conftest import load
 from tests.documents import SHAPES, shaped
 
@@ -31,7 +34,7 @@ BLANK = Facts(libreswan=Version(4, 10))
 
 @pytest.fixture
 def made(cable: Cable) -> Facts:
-    return facts_module.connected(cable, BLANK, 1408)
+    return host_facts.connected(cable, BLANK, 1408)
 
 
 def unrouted(made: Facts) -> Facts:
@@ -45,36 +48,38 @@ def needed(plan: Plan) -> list[str]:
 
 
 def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
-    assert needed(connect.plan((cable,), (made,))) == []
-    assert all(step.not_needed for step in connect.plan((cable,), (made,)).steps)
+    assert needed(connect_plan.plan((cable,), (made,))) == []
+    assert all(step.not_needed for step in connect_plan.plan((cable,), (made,)).steps)
 
 
 def test_only_the_modules_that_are_missing_are_loaded(cable: Cable, made: Facts) -> None:
     facts = replace(made, to_load=("esp4_offload",))
-    assert needed(connect.plan((cable,), (facts,))) == ["modprobe --all esp4_offload"]
+    assert needed(connect_plan.plan((cable,), (facts,))) == ["modprobe --all esp4_offload"]
     newer = replace(made, to_load=("xfrm_user", "esp4_offload"), libreswan=Version(5, 3))
-    assert needed(connect.plan((cable,), (newer,))) == ["modprobe --all xfrm_user esp4_offload"]
+    assert needed(connect_plan.plan((cable,), (newer,))) == [
+        "modprobe --all xfrm_user esp4_offload"
+    ]
     off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
-    assert needed(connect.plan((off,), (newer,))) == []
+    assert needed(connect_plan.plan((off,), (newer,))) == []
 
 
 def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
-    assert needed(teardown.plan((cable,), (BLANK,))) == []
+    assert needed(teardown_plan.plan((cable,), (BLANK,))) == []
 
 
-@pytest.mark.parametrize("action", [connect.plan, teardown.plan])
+@pytest.mark.parametrize("action", [connect_plan.plan, teardown_plan.plan])
 @pytest.mark.parametrize("local", ["cluster1", "cluster2"])
 def test_phases_stand_in_their_order(
     action: Callable[[tuple[Cable, ...], tuple[Facts, ...]], Plan], local: str
 ) -> None:
     order, cable = list(Phase), load("quickstart", local)
-    for facts in (BLANK, facts_module.connected(cable, BLANK, 1408)):
+    for facts in (BLANK, host_facts.connected(cable, BLANK, 1408)):
         phases = [order.index(step.phase) for step in action((cable,), (facts,)).steps]
         assert phases == sorted(phases)
 
 
 def test_the_trap_is_seen_in_the_kernel_before_the_device_exists(cable: Cable) -> None:
-    lines = needed(connect.plan((cable,), (BLANK,)))
+    lines = needed(connect_plan.plan((cable,), (BLANK,)))
     device = next(i for i, line in enumerate(lines) if line.startswith("ip link add"))
     seen = [i for i, line in enumerate(lines) if line.startswith("ip xfrm policy get")]
     routed = [i for i, line in enumerate(lines) if line.startswith("ipsec whack --route")]
@@ -83,7 +88,7 @@ def test_the_trap_is_seen_in_the_kernel_before_the_device_exists(cable: Cable) -
 
 
 def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
-    lines = needed(connect.plan((cable,), (BLANK,)))
+    lines = needed(connect_plan.plan((cable,), (BLANK,)))
     up = lines.index("ip link set dev vxlan-tunnel up")
     waits = [i for i, line in enumerate(lines) if line.startswith("sh -c 'i=0; until")]
     assert len(waits) == 2
@@ -91,7 +96,7 @@ def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
 
 
 def test_teardown_takes_the_device_down_before_the_policies(cable: Cable, made: Facts) -> None:
-    lines = needed(teardown.plan((cable,), (made,)))
+    lines = needed(teardown_plan.plan((cable,), (made,)))
     device = lines.index("ip link delete dev vxlan-tunnel")
     assert all(i > device for i, line in enumerate(lines) if line.startswith("ipsec whack"))
 
@@ -100,17 +105,17 @@ def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
     cable: Cable, made: Facts
 ) -> None:
     """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
-    steps = connect.plan((cable,), (unrouted(made),)).needed
+    steps = connect_plan.plan((cable,), (unrouted(made),)).needed
     assert [step.argv[2] for step in steps][:2] == ["--route"] * 2
     for step in steps:
         if step.argv[2] == "--route":
             assert [argv[2] for argv in step.undo] == ["--terminate", "--unroute"]
-    for step in connect.plan((cable,), (BLANK,)).needed:
+    for step in connect_plan.plan((cable,), (BLANK,)).needed:
         assert not any("--unroute" in argv for argv in step.undo)
 
 
 def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
-    for plan in (connect.plan((cable,), (BLANK,)), teardown.plan((cable,), (made,))):
+    for plan in (connect_plan.plan((cable,), (BLANK,)), teardown_plan.plan((cable,), (made,))):
         for step in plan.steps:
             for argv in (step.argv, *step.undo):
                 assert not {"flush", "deleteall", "--shutdown", "--replace"} & set(argv)
@@ -120,16 +125,16 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
     """What route and initiate did goes with the connection, the rest with the device."""
     without = {
         step.argv
-        for step in connect.plan((cable,), (BLANK,)).needed
+        for step in connect_plan.plan((cable,), (BLANK,)).needed
         if not step.undo and step.phase not in (Phase.ROUTE, Phase.INITIATE, Phase.WAIT)
     }
     reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
     assert cable.overlay
-    gone = {network.set_setting(*each) for each in network.settings(cable, cable.overlay)}
-    gone |= {network.address(cable, cable.overlay, "add")}
+    gone = {iproute.set_setting(*each) for each in iproute.settings(cable, cable.overlay)}
+    gone |= {iproute.address(cable, cable.overlay, "add")}
     gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
     modules = ("modprobe", "--all", "esp4_offload")
-    assert without - reads - gone == {libreswan.STACK_MANAGER, modules, libreswan.LISTEN}
+    assert without - reads - gone == {whack.STACK_MANAGER, modules, whack.LISTEN}
 
 
 @pytest.mark.parametrize("missing", range(1, 10))
@@ -151,14 +156,14 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
         ),
     }
     facts, expected = halves[missing]
-    phases = {step.phase for step in connect.plan((cable,), (facts,)).needed}
+    phases = {step.phase for step in connect_plan.plan((cable,), (facts,)).needed}
     assert phases - {Phase.INITIATE, Phase.WAIT, Phase.SECRET} == expected - {Phase.SECRET}
     assert expected <= phases
 
 
 def test_exactly_one_end_initiates_unless_both_shall() -> None:
     def initiates(local: str, name: str) -> bool:
-        plan = connect.plan((load(name, local),), (BLANK,))
+        plan = connect_plan.plan((load(name, local),), (BLANK,))
         return any(step.phase is Phase.INITIATE for step in plan.needed)
 
     assert [initiates(end, "quickstart") for end in ("cluster1", "cluster2")] == [False, True]
@@ -167,14 +172,14 @@ def test_exactly_one_end_initiates_unless_both_shall() -> None:
 
 def test_not_waiting_leaves_the_waits_out(cable: Cable) -> None:
     assert Phase.WAIT not in {
-        step.phase for step in connect.plan((cable,), (BLANK,), wait=False).steps
+        step.phase for step in connect_plan.plan((cable,), (BLANK,), wait=False).steps
     }
 
 
 def test_the_mtu_follows_path_cipher_and_encapsulation(cable: Cable) -> None:
     def size(cable: Cable, facts: Facts = BLANK) -> int:
         assert cable.overlay
-        return connect.overlay_mtu(cable, facts, cable.overlay)
+        return connect_plan.overlay_mtu(cable, facts, cable.overlay)
 
     assert size(cable) == 1408
     assert size(cable, replace(BLANK, path_mtu=9000)) == 8908
@@ -183,24 +188,26 @@ def test_the_mtu_follows_path_cipher_and_encapsulation(cable: Cable) -> None:
     asked = replace(cable, overlay=Vxlan(mtu=1300))
     assert size(asked) == 1300
     with pytest.raises(UsageError, match="1450 is too large by 42") as caught:
-        connect.plan((replace(cable, overlay=Vxlan(mtu=1450)),), (BLANK,))
+        connect_plan.plan((replace(cable, overlay=Vxlan(mtu=1450)),), (BLANK,))
     assert "1408" in caught.value.hint
 
 
 def test_a_new_mtu_changes_the_device_and_nothing_else(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(mtu=1300))
-    assert needed(connect.plan((this,), (made,))) == ["ip link set dev vxlan-tunnel mtu 1300"]
+    assert needed(connect_plan.plan((this,), (made,))) == ["ip link set dev vxlan-tunnel mtu 1300"]
 
 
 def test_offload_off_loads_nothing(cable: Cable) -> None:
     off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
-    assert not any("_stackmanager" in line for line in needed(connect.plan((off,), (BLANK,))))
+    assert not any("_stackmanager" in line for line in needed(connect_plan.plan((off,), (BLANK,))))
     newest = replace(BLANK, libreswan=Version(5, 3))
-    assert not any("_stackmanager" in line for line in needed(connect.plan((cable,), (newest,))))
+    assert not any(
+        "_stackmanager" in line for line in needed(connect_plan.plan((cable,), (newest,)))
+    )
 
 
 def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Cable) -> None:
-    _, first, *_ = connect.plan((cable,), (replace(BLANK, pluto=Pluto.STARTABLE),)).needed
+    _, first, *_ = connect_plan.plan((cable,), (replace(BLANK, pluto=Pluto.STARTABLE),)).needed
     assert first.argv == ("systemctl", "start", "ipsec")
     assert first.undo == (("systemctl", "stop", "ipsec"),)
 
@@ -209,9 +216,9 @@ def test_connections_whose_policies_somebody_flushed_are_loaded_anew(
     cable: Cable, made: Facts
 ) -> None:
     """pluto believes them routed and up; routing them again does nothing (seen on 4.10)."""
-    plan = connect.plan((cable,), (replace(made, policies={}),))
+    plan = connect_plan.plan((cable,), (replace(made, policies={}),))
     names = [each.name for each in cable.connections]
-    assert [step.argv for step in plan.needed][:2] == [libreswan.delete(name) for name in names]
+    assert [step.argv for step in plan.needed][:2] == [whack.delete(name) for name in names]
     phases = [step.phase for step in plan.needed]
     assert phases[2:] == sorted(
         [Phase.ADD, Phase.ROUTE, Phase.ROUTE, Phase.WAIT] * 2 + [Phase.INITIATE] * 2,
@@ -228,15 +235,15 @@ def test_connections_whose_ike_sa_is_gone_or_goes_are_loaded_anew(
 
     def deleted(one: LoadedConnection, other: LoadedConnection) -> list[Argv]:
         there = replace(made, connections={first: one, second: other})
-        steps = connect.plan((cable,), (there,)).needed
+        steps = connect_plan.plan((cable,), (there,)).needed
         return [step.argv for step in steps if step.kind is Change.REMOVE]
 
     child = replace(other, ike_of=first)
     assert deleted(replace(one, ike_of=first), child) == []
-    assert deleted(one, replace(other, ike_of="", up=False)) == [libreswan.delete(second)]
+    assert deleted(one, replace(other, ike_of="", up=False)) == [whack.delete(second)]
     of_another_file = replace(one, selectors=other.selectors)
-    assert deleted(of_another_file, child) == [libreswan.delete(first), libreswan.delete(second)]
-    assert deleted(of_another_file, other) == [libreswan.delete(first)]
+    assert deleted(of_another_file, child) == [whack.delete(first), whack.delete(second)]
+    assert deleted(of_another_file, other) == [whack.delete(first)]
 
 
 def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
@@ -244,7 +251,9 @@ def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
     waits = load("quickstart", "cluster1")
     assert not waits.initiates
     for secret, initiates in ((Secret.SAME, True), (Secret.ABSENT, False)):
-        plan = connect.plan((waits,), (replace(made, secret=secret, connections={}, policies={}),))
+        plan = connect_plan.plan(
+            (waits,), (replace(made, secret=secret, connections={}, policies={}),)
+        )
         assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
 
 
@@ -269,20 +278,20 @@ OTHER_LINK = Link(kind="vxlan", group="0", mac="02:ca:ac:12:00:08", mtu=1450, up
 )
 def test_refused_before_anything_is_changed(cable: Cable, facts: Facts, message: str) -> None:
     with pytest.raises(HostNotReadyError, match=message):
-        connect.plan((cable,), (facts,))
+        connect_plan.plan((cable,), (facts,))
 
 
 def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(vni=7))
     with pytest.raises(HostNotReadyError, match="another cable, port, VNI or key"):
-        connect.plan((this,), (made,))
+        connect_plan.plan((this,), (made,))
 
 
 def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(port=8472))
     facts = replace(made, overlay=OverlayFacts(), secret=Secret.ABSENT)
     with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
-        connect.plan((this,), (facts,))
+        connect_plan.plan((this,), (facts,))
 
 
 def signs(plan: Plan) -> list[str]:
@@ -294,62 +303,66 @@ class TestAChangedFile:
 
     def test_another_mtu(self, cable: Cable, made: Facts) -> None:
         this = replace(cable, overlay=Vxlan(mtu=1300))
-        assert signs(connect.plan((this,), (made,))) == ["~ ip link set dev vxlan-tunnel mtu 1300"]
+        assert signs(connect_plan.plan((this,), (made,))) == [
+            "~ ip link set dev vxlan-tunnel mtu 1300"
+        ]
 
     def test_another_subnet(self, cable: Cable, made: Facts) -> None:
         remote = replace(cable.remote, subnets=(ip_network("10.46.0.0/16"),))
-        added, removed = signs(connect.plan((replace(cable, remote=remote),), (made,)))
+        added, removed = signs(connect_plan.plan((replace(cable, remote=remote),), (made,)))
         assert added.startswith("+ ip route add 10.46.0.0/16 via 241.18.0.7 dev vxlan-tunnel")
         assert removed.startswith("- ip route delete 10.45.0.0/16 via 241.18.0.7")
 
     def test_routes_by_another_peer_stay(self, cable: Cable, made: Facts) -> None:
         theirs = ("10.99.0.0/16", "241.18.0.99", "")
         there = replace(made.overlay, routes=made.overlay.routes | {theirs})
-        assert connect.plan((cable,), (replace(made, overlay=there),)).needed == ()
+        assert connect_plan.plan((cable,), (replace(made, overlay=there),)).needed == ()
 
     def test_other_algorithms(self, cable: Cable, made: Facts) -> None:
         """The facts have the new file's in pluto's words, the connections the old one's."""
-        plan = connect.plan((cable,), (replace(made, algorithms=("AES_GCM_16-NONE-MODP2048",)),))
+        plan = connect_plan.plan(
+            (cable,), (replace(made, algorithms=("AES_GCM_16-NONE-MODP2048",)),)
+        )
         names = [each.name for each in cable.connections]
         assert signs(plan)[:2] == [f"- ipsec whack --delete --name {name}" for name in names]
         assert Phase.ADD in {step.phase for step in plan.needed[2:]}
-        assert connect.plan((cable,), (replace(made, algorithms=()),)).needed == ()
-        assert connect.plan((cable,), (replace(made, algorithms=None),)).needed == ()
+        assert connect_plan.plan((cable,), (replace(made, algorithms=()),)).needed == ()
+        assert connect_plan.plan((cable,), (replace(made, algorithms=None),)).needed == ()
 
     def test_other_subnets_in_tunnel_mode(self) -> None:
         """The first pair of subnets becomes another, the second is no more."""
         cable = shaped("tunnel v4")
-        made = facts_module.connected(cable, BLANK, 0)
+        made = host_facts.connected(cable, BLANK, 0)
         local = replace(cable.local, subnets=(ip_network("10.47.0.0/16"),))
-        changed = connect.plan((replace(cable, local=local),), (made,))
+        changed = connect_plan.plan((replace(cable, local=local),), (made,))
         name = cable.remote.cable_name
         deleted = [f"- ipsec whack --delete --name {name}-{i}-0" for i in (0, 1)]
         assert sorted(line for line in signs(changed) if line[0] == "-") == deleted
         assert [line[:21] for line in signs(changed) if "--psk" in line] == [
             "+ ipsec whack --psk -"
         ]
-        gone = needed(teardown.plan((replace(cable, local=local),), (made,)))
+        gone = needed(teardown_plan.plan((replace(cable, local=local),), (made,)))
         assert [line for line in gone if "--delete" in line] == [line[2:] for line in deleted]
 
     def test_what_cablectl_did_not_make_stays(self) -> None:
         cable = shaped("tunnel v4")
-        made = replace(facts_module.connected(cable, BLANK, 0), secret=Secret.ABSENT)
+        made = replace(host_facts.connected(cable, BLANK, 0), secret=Secret.ABSENT)
         one = replace(cable, local=replace(cable.local, subnets=cable.local.subnets[:1]))
-        assert not any("--delete" in line for line in needed(connect.plan((one,), (made,))))
+        assert not any("--delete" in line for line in needed(connect_plan.plan((one,), (made,))))
 
     def test_another_file_is_no_reason_to_say_that_the_guard_was_flushed(
         self, cable: Cable, made: Facts
     ) -> None:
         this = replace(cable, overlay=Vxlan(vni=7), guard=True)
         facts = replace(made, overlay=OverlayFacts())
-        plan = connect.plan((this,), (facts,))
+        plan = connect_plan.plan((this,), (facts,))
         assert plan.warnings == ()
         assert plan.needed[0].change is Change.ALTER
 
 
 def test_a_difference_is_a_line_for_each_step(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(mtu=1300))
-    lines = render.as_difference(connect.plan((this,), (made,))).splitlines()
+    lines = plans.as_difference(connect_plan.plan((this,), (made,))).splitlines()
     assert lines[0].startswith("# connect cluster1 to cluster2")
     changed = lines.index("~ overlay   the device's MTU in bytes; it was 1408")
     assert lines[changed + 1] == "    $ ip link set dev vxlan-tunnel mtu 1300"
@@ -359,35 +372,35 @@ def test_a_difference_is_a_line_for_each_step(cable: Cable, made: Facts) -> None
 def test_a_service_name_must_resolve() -> None:
     this = load("proposal")
     with pytest.raises(HostNotReadyError, match=r"doesn't call 4789/udp vxlan") as caught:
-        connect.plan((this,), (replace(BLANK, service_port=None),))
+        connect_plan.plan((this,), (replace(BLANK, service_port=None),))
     assert caught.value.hint == "write port: 4789"
-    assert connect.plan((load("quickstart"),), (replace(BLANK, service_port=None),)).needed
+    assert connect_plan.plan((load("quickstart"),), (replace(BLANK, service_port=None),)).needed
 
 
 def test_dpd_off_warns_where_pluto_may_abort() -> None:
-    assert "can abort" in connect.plan((load("proposal"),), (BLANK,)).warnings[0]
-    assert not connect.plan(
+    assert "can abort" in connect_plan.plan((load("proposal"),), (BLANK,)).warnings[0]
+    assert not connect_plan.plan(
         (load("proposal"),), (replace(BLANK, libreswan=Version(5, 2)),)
     ).warnings
-    assert not connect.plan((load("quickstart"),), (BLANK,)).warnings
+    assert not connect_plan.plan((load("quickstart"),), (BLANK,)).warnings
 
 
 class TestTeardown:
     def test_what_pluto_removes_is_left_to_pluto(self, cable: Cable, made: Facts) -> None:
         assert not any(
-            line.startswith("ip xfrm") for line in needed(teardown.plan((cable,), (made,)))
+            line.startswith("ip xfrm") for line in needed(teardown_plan.plan((cable,), (made,)))
         )
 
     def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
         facts = replace(made, overlay=OverlayFacts(rule=True))
-        lines = needed(teardown.plan((cable,), (facts,)))
-        assert lines[0] == shlex.join(network.rule(cable, "delete"))
+        lines = needed(teardown_plan.plan((cable,), (facts,)))
+        assert lines[0] == shlex.join(iproute.rule(cable, "delete"))
         assert not any(line.startswith("ip link") for line in lines)
 
     def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:
         facts = replace(made, overlay=OverlayFacts(link=OTHER_LINK))
         assert not any(
-            "dev vxlan-tunnel" in line for line in needed(teardown.plan((cable,), (facts,)))
+            "dev vxlan-tunnel" in line for line in needed(teardown_plan.plan((cable,), (facts,)))
         )
 
     def test_a_dead_pluto_is_not_asked_and_its_remains_are_removed(
@@ -401,7 +414,7 @@ class TestTeardown:
             policies={**made.policies, FOREIGN: 7},
             sas=(ours, OTHER_SA),
         )
-        lines = needed(teardown.plan((cable,), (facts,)))
+        lines = needed(teardown_plan.plan((cable,), (facts,)))
         assert not any("whack" in line for line in lines)
         assert sum(line.startswith("ip xfrm policy delete") for line in lines) == 4
         assert not any("10.1.0.0" in line for line in lines)
@@ -420,13 +433,13 @@ def test_every_line_of_a_script_is_its_step(
     name: str, local: str, release: str, down: bool
 ) -> None:
     cable = shaped(name, local) if name in SHAPES else load(name, local)
-    version = libreswan.parse_version(release)
+    version = dialects.parse_version(release)
     if down:
         before = Facts(libreswan=version)
-        plan = teardown.plan((cable,), (facts_module.connected(cable, before, 1408),))
+        plan = teardown_plan.plan((cable,), (host_facts.connected(cable, before, 1408),))
     else:
-        plan = connect.plan((cable,), (Facts(libreswan=version),))
-    lines = [line for line in render.as_script(plan).splitlines() if line and line[0] != "#"]
+        plan = connect_plan.plan((cable,), (Facts(libreswan=version),))
+    lines = [line for line in plans.as_script(plan).splitlines() if line and line[0] != "#"]
     commands = [line for line in lines if not line.startswith("set -eu")]
     assert [tuple(shlex.split(line)) for line in commands] == [step.argv for step in plan.needed]
 
@@ -436,7 +449,7 @@ def test_every_line_of_a_script_is_its_step(
 )
 def test_scripts_are_good_shell(shape: str) -> None:
     cable = shaped(shape) if shape in SHAPES else load(shape)
-    script = render.as_script(connect.plan((cable,), (BLANK,)))
+    script = plans.as_script(connect_plan.plan((cable,), (BLANK,)))
     subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
     shellcheck = str(Path(sys.executable).parent / "shellcheck")
     done = subprocess.run(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cablectl import pluto
-from cablectl.pluto import Ike, Selectors, Shunt, Side
-from cablectl.refusal import parse_refusal
+from cablectl.libreswan import pluto
+from cablectl.libreswan.pluto import Ike, Selectors, Shunt, Side
+from cablectl.libreswan.refusal import parse_refusal
 from tests.conftest import load
 
 CAPTURES = Path(__file__).parent / "captures"

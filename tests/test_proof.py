@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cablectl import proof
-from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError
-from cablectl.facts import Facts, OverlayFacts, Pluto, connected
-from cablectl.frames import Tally
-from cablectl.mtu import AES_GCM
-from cablectl.offload import Nic
-from cablectl.proof import Answers, Claim, Evidence, Flow, Sizes, State
-from cablectl.xfrm import SecurityAssociation
+from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto, connected
+from cablectl.linux.esp_offload import Nic
+from cablectl.linux.mtu import AES_GCM
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.model.cable import Cable
+from cablectl.verification import proof
+from cablectl.verification.frames import Tally
+from cablectl.verification.proof import Answers, Claim, ClaimState, Evidence, Flow, Sizes
 from tests.documents import SHAPES, shaped
 from tests.test_plan import BLANK
 
-OK, FAILED, NOT_MADE = State.OK, State.FAILED, State.NOT_MADE
+OK, FAILED, NOT_MADE = ClaimState.OK, ClaimState.FAILED, ClaimState.NOT_MADE
 EACH = 114  # bytes of a ping of 84 with UDP, VXLAN and Ethernet
 
 
@@ -49,7 +49,7 @@ def evidence(**changed: object) -> Evidence:
     return replace(healthy, **changed)
 
 
-def states(seen: Evidence) -> dict[str, State]:
+def states(seen: Evidence) -> dict[str, ClaimState]:
     return {claim.name: claim.state for claim in proof.claims(seen)}
 
 

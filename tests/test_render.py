@@ -7,26 +7,26 @@ import pty
 import pytest
 from msgspec.structs import replace
 
-from cablectl import render
-from cablectl.cable import Cable
 from cablectl.errors import CablectlError
-from cablectl.facts import Facts, connected
-from cablectl.libreswan import Version
-from cablectl.plan import Outcome, Plan, connect, teardown
-from cablectl.render.progress import LineProgress, LiveProgress
-from cablectl.render.progress import progress as progress_on
+from cablectl.facts.host_facts import Facts, connected
+from cablectl.libreswan.dialects import Version
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Outcome, Plan
+from cablectl.render import plans, text
+from cablectl.render.progress import LineProgress, LiveProgress, progress_on
 from tests.conftest import shown_on
 
 BLANK = Facts(libreswan=Version(4, 10))
 
 
 def summary(plan: Plan) -> str:
-    return render.as_summary(Outcome(plan))
+    return plans.as_summary(Outcome(plan))
 
 
 def tell(progress: LineProgress, cable: Cable) -> None:
     """Have everything happen once."""
-    plan = connect.plan((cable,), (replace(BLANK, warnings=("look out",)),))
+    plan = connect_plan.plan((cable,), (replace(BLANK, warnings=("look out",)),))
     progress.begin(plan)
     step = plan.needed[6]
     progress.step(5, 20, step)
@@ -64,17 +64,17 @@ def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(
 
 def test_an_error_has_its_details_and_a_way_out() -> None:
     error = CablectlError("it broke", hint="mend it", details=["$ command", "output"])
-    text = render.as_error(error, io.StringIO())
-    assert text == "cablectl: it broke\n  $ command\n  output\n  try: mend it"
+    shown = text.as_error(error, io.StringIO())
+    assert shown == "cablectl: it broke\n  $ command\n  output\n  try: mend it"
 
 
 def test_summaries_say_what_is_true(cable: Cable) -> None:
     made = connected(cable, BLANK, 1408)
-    up = summary(connect.plan((cable,), (BLANK,)))
+    up = summary(connect_plan.plan((cable,), (BLANK,)))
     assert up.startswith("the cable to cluster2 is up, encrypted by ESP in transport mode")
-    assert summary(connect.plan((cable,), (made,))) == f"nothing to do: {up}"
-    unawaited = summary(connect.plan((cable,), (BLANK,), wait=False))
+    assert summary(connect_plan.plan((cable,), (made,))) == f"nothing to do: {up}"
+    unawaited = summary(connect_plan.plan((cable,), (BLANK,), wait=False))
     assert "is made; not waited for its SAs" in unawaited
     gone = "no trace of the cable to cluster2 is left"
-    assert summary(teardown.plan((cable,), (made,))) == gone
-    assert summary(teardown.plan((cable,), (BLANK,))) == f"nothing to do: {gone}"
+    assert summary(teardown_plan.plan((cable,), (made,))) == gone
+    assert summary(teardown_plan.plan((cable,), (BLANK,))) == f"nothing to do: {gone}"

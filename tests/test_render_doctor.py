@@ -7,8 +7,8 @@ import pty
 
 import pytest
 
-from cablectl.doctor import Finding, fail, ok, warn
-from cablectl.render import doctor as render
+from cablectl.doctor.finding import Finding, fail, ok, warn
+from cablectl.render import findings_table
 from tests.conftest import shown_on
 
 LONG = "172.18.0.7 UDP 4500 is silent, [and] this goes on for more than one line of eighty columns"
@@ -26,7 +26,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def table(*findings: Finding, subject: str = "") -> str:
     out = io.StringIO()
-    render.print_table(findings, subject, out)
+    findings_table.print_table(findings, subject, out)
     return out.getvalue()
 
 
@@ -61,12 +61,12 @@ def test_colour_on_a_terminal_alone() -> None:
     assert "\x1b[" not in table(*FINDINGS)
     parent, child = pty.openpty()
     with os.fdopen(child, "w") as terminal:
-        render.print_table(FINDINGS, "", terminal)
+        findings_table.print_table(FINDINGS, "", terminal)
     assert "\x1b[1;31mfail" in shown_on(parent)
 
 
 def test_json() -> None:
-    told = json.loads(render.as_json(FINDINGS, "cluster1 to cluster2"))
+    told = json.loads(findings_table.as_json(FINDINGS, "cluster1 to cluster2"))
     assert told == {
         "version": 1,
         "cable": "cluster1 to cluster2",
@@ -82,4 +82,4 @@ def test_json() -> None:
             {"check": "peer", "state": "fail", "evidence": LONG, "fix": "is cluster2-worker up?"},
         ],
     }
-    assert json.loads(render.as_json((), ""))["cable"] is None
+    assert json.loads(findings_table.as_json((), ""))["cable"] is None

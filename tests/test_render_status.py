@@ -10,13 +10,14 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from cablectl.cable import Cable
 from cablectl.errors import CablectlError
-from cablectl.facts import Facts
-from cablectl.render import status as render
+from cablectl.facts.host_facts import Facts
+from cablectl.model.cable import Cable
+from cablectl.render import status_table
 from cablectl.render.metrics import METRICS, as_metrics
-from cablectl.render.watch import JsonLines, Lines, Live, view
-from cablectl.status import CableState, Report, Verdict, state
+from cablectl.render.watching import JsonLines, Lines, Live, view
+from cablectl.status import state
+from cablectl.status.report import CableState, StatusReport, Verdict
 from tests.conftest import ROOT, shown_on
 from tests.documents import SHAPES, shaped
 from tests.test_faults import FAULTS, OUTSIDE
@@ -26,7 +27,7 @@ SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
 ODD = 'submariner-cable-"x\\y"'
 
 
-def every_state() -> Report:
+def every_state() -> StatusReport:
     """Return a report with a cable of every shape and fault, and one that is hardly known."""
     cable = shaped("transport vxlan v4")
     faulty = [change(cable, alive(cable)) for change, _ in (FAULTS | OUTSIDE).values()]
@@ -36,12 +37,12 @@ def every_state() -> Report:
 
 
 def test_json_is_what_its_schema_says() -> None:
-    told = json.loads(render.as_json(every_state()))
+    told = json.loads(status_table.as_json(every_state()))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(told, SCHEMA)
     assert told["version"] == 1
-    assert told == json.loads(render.as_json_line(every_state()))
-    assert "\n" not in render.as_json_line(every_state())
+    assert told == json.loads(status_table.as_json_line(every_state()))
+    assert "\n" not in status_table.as_json_line(every_state())
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,9 @@ def test_json_is_what_its_schema_says() -> None:
     ],
 )
 def test_the_schema_is_strict(where: tuple[str | int, ...], value: object) -> None:
-    told = json.loads(render.as_json(report(state.of(shaped("tunnel v4"), alive_tunnel(), NOW))))
+    told = json.loads(
+        status_table.as_json(report(state.of(shaped("tunnel v4"), alive_tunnel(), NOW)))
+    )
     place = told
     for key in where[:-1]:
         place = place[key]
@@ -121,7 +124,7 @@ class TestMetrics:
 
 def table(*cables: CableState) -> list[str]:
     stream = io.StringIO()
-    render.print_table(report(*cables), stream)
+    status_table.print_table(report(*cables), stream)
     return stream.getvalue().splitlines()
 
 
@@ -197,13 +200,13 @@ submariner-cable-cluster2-172-18-0-7  up
     ],
 )
 def test_durations(seconds: int, text: str) -> None:
-    assert render.duration(seconds) == text
+    assert status_table.duration(seconds) == text
 
 
 class TestWatch:
     ERROR = CablectlError("bridge failed", hint="look at it")
 
-    def reports(self, cable: Cable) -> list[Report]:
+    def reports(self, cable: Cable) -> list[StatusReport]:
         up, down = state.of(cable, alive(cable), NOW), state.of(cable, BLANK, NOW)
         looks = ((up,), (up,), (down,), ())
         return [report(*each, time=NOW + 2 * i) for i, each in enumerate(looks)]

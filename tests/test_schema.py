@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from cablectl.config import json_schema
+from cablectl.config.field_texts import WORDS
+from cablectl.config.reader import Reader, documents
+from cablectl.config.spec import Spec
 from cablectl.errors import UsageError
-from cablectl.spec import json_schema
-from cablectl.spec.reader import Reader, documents
-from cablectl.spec.schema import Spec
-from cablectl.spec.words import WORDS
 from tests.conftest import EXAMPLES, ROOT
 from tests.documents import SHAPES, document
 

@@ -8,11 +8,14 @@ import pytest
 from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
-from cablectl import guard, host, pluto, secret, seen
-from cablectl.cable import Cable
 from cablectl.errors import HostNotReadyError, TimeLimitError
-from cablectl.pluto import LoadedConnection
-from cablectl.status import CableState, ConnectionState, Report, Verdict, state
+from cablectl.host import cables, daemon, ipsec_state
+from cablectl.libreswan import pluto, secrets_file
+from cablectl.libreswan.pluto import LoadedConnection
+from cablectl.linux import guard
+from cablectl.model.cable import Cable
+from cablectl.status import state
+from cablectl.status.report import CableState, ConnectionState, StatusReport, Verdict
 from tests.documents import shaped
 from tests.test_host import gateway, here
 from tests.test_status import BLANK, NOW, alive, report
@@ -26,20 +29,20 @@ NAME = "submariner-cable-cluster2-172-18-0-7"
 def up(gateway: FakeProcess, here: Cable, monkeypatch: pytest.MonkeyPatch) -> FakeProcess:
     """The gateway of the facts' own tests, with secret and guard, to be read more than once."""
     gateway.keep_last_process(True)
-    Path(secret.path(here)).write_bytes(secret.content(here, b"correct horse battery"))
-    monkeypatch.setattr(host, "guard_of", guard.made)
+    Path(secrets_file.path(here)).write_bytes(secrets_file.content(here, b"correct horse battery"))
+    monkeypatch.setattr(ipsec_state, "guard_of", guard.made)
     return gateway
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, connections: dict[str, LoadedConnection]) -> None:
-    monkeypatch.setattr(host, "pluto_status", lambda: pluto.Status(connections))
+    monkeypatch.setattr(daemon, "pluto_status", lambda: pluto.Status(connections))
 
 
 @pytest.mark.usefixtures("up")
 class TestOnAGateway:
     def test_of_a_file_and_of_the_host_it_is_the_same(self, here: Cable) -> None:
-        (one,) = seen.report_of((here,)).cables
-        (other,) = seen.report_of_all().cables
+        (one,) = cables.report_of((here,)).cables
+        (other,) = cables.report_of_all().cables
         assert one.cable == NAME
         assert (one.verdict, one.reasons) == (Verdict.UP, ())
         assert [len(each.child_sas) for each in one.connections] == [1, 1]
@@ -52,28 +55,28 @@ class TestOnAGateway:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loaded(monkeypatch, {})
-        (told,) = seen.report_of_all().cables
+        (told,) = cables.report_of_all().cables
         assert told == state.unknown(NAME, Verdict.DOWN, "pluto has none of its connections")
 
     def test_so_it_is_while_pluto_is_dead(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(host, "pluto_status", lambda: None)
-        (told,) = seen.report_of_all().cables
+        monkeypatch.setattr(daemon, "pluto_status", lambda: None)
+        (told,) = cables.report_of_all().cables
         assert told == state.unknown(NAME, Verdict.DOWN, "pluto isn't running")
 
     def test_a_dead_pluto_and_no_secret(self, monkeypatch: pytest.MonkeyPatch, here: Cable) -> None:
-        Path(secret.path(here)).unlink()
-        monkeypatch.setattr(host, "pluto_status", lambda: None)
+        Path(secrets_file.path(here)).unlink()
+        monkeypatch.setattr(daemon, "pluto_status", lambda: None)
         with pytest.raises(HostNotReadyError, match="pluto isn't running"):
-            seen.report_of_all()
+            cables.report_of_all()
 
     def test_the_cables_of_others_are_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not even with a secret beside ours; one that bears our names is foreign, and told."""
         connections = iter(alive_connections())
         loaded(monkeypatch, {"road-warrior": next(connections)})
-        Path(secret.DIRECTORY, "vpn.secrets").touch()
-        assert [each.cable for each in seen.report_of_all().cables] == [NAME]
+        Path(secrets_file.DIRECTORY, "vpn.secrets").touch()
+        assert [each.cable for each in cables.report_of_all().cables] == [NAME]
         loaded(monkeypatch, {"submariner-cable-x-0-0": next(connections)})
-        first, second = seen.report_of_all().cables
+        first, second = cables.report_of_all().cables
         assert (first.cable, second.cable) == (NAME, "submariner-cable-x")
         assert (second.verdict, second.connections) == (Verdict.FOREIGN, ())
 
@@ -92,7 +95,7 @@ def without_ages(cable: CableState) -> CableState:
 
 def test_only_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    for read in (seen.report_of_all, lambda: seen.report_of((cable,))):
+    for read in (cables.report_of_all, lambda: cables.report_of((cable,))):
         with pytest.raises(HostNotReadyError, match="only root"):
             read()
 
@@ -108,13 +111,13 @@ class TestAgainAndAgain:
         reports = iter(
             report(state.of(cable, alive(cable), NOW + late), time=NOW + late) for late in (0, 2, 4)
         )
-        looks = seen.again_and_again(lambda: next(reports))
+        looks = cables.again_and_again(lambda: next(reports))
         rates = [self.rates(next(looks)) for _ in range(3)]
         assert rates == [{None}, {0.0}, {0.0}]
         assert slept == [2, 2]
 
     def rates(self, look: object) -> set[float | None]:
-        assert isinstance(look, Report)
+        assert isinstance(look, StatusReport)
         return {
             sa.rate_in
             for each in look.cables
@@ -125,16 +128,16 @@ class TestAgainAndAgain:
     def test_the_first_error_is_raised_and_a_later_one_told(self, cable: Cable) -> None:
         error = TimeLimitError("no answer in 5 s from: ipsec whack --status")
         good = report(state.of(cable, BLANK, NOW))
-        answers: Iterator[Report | TimeLimitError] = iter([error, good, error, good])
+        answers: Iterator[StatusReport | TimeLimitError] = iter([error, good, error, good])
 
-        def read() -> Report:
+        def read() -> StatusReport:
             answer = next(answers)
             if isinstance(answer, TimeLimitError):
                 raise answer
             return answer
 
         with pytest.raises(TimeLimitError):
-            next(seen.again_and_again(read))
-        looks = seen.again_and_again(read)
+            next(cables.again_and_again(read))
+        looks = cables.again_and_again(read)
         told = [next(looks) for _ in range(3)]
         assert told == [good, error, good]

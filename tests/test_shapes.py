@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cablectl import facts as facts_module
-from cablectl import render
-from cablectl.cable import Cable, Role
 from cablectl.errors import HostNotReadyError
-from cablectl.facts import Facts, Pluto
-from cablectl.model import Geneve, Mode
-from cablectl.overlay import fdb_entries, network
-from cablectl.plan import Phase, connect, teardown
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Facts, Pluto
+from cablectl.linux import iproute
+from cablectl.linux.overlay.registry import fdb_entries
+from cablectl.model.cable import Cable, Role
+from cablectl.model.wishes import Geneve, Mode
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Phase
+from cablectl.render import plans
 from tests.conftest import load_all
 from tests.documents import MESHES, SHAPES, meshed, shaped
 from tests.test_plan import BLANK, made, needed
@@ -71,7 +73,7 @@ def test_two_plans_mirror_each_other(shape: str, pair: tuple[str, str]) -> None:
             (),
             ((one.local.mac, str(one.local.address)),),
         )
-        sizes = [connect.overlay_mtu(c, BLANK, c.overlay) for c in (one, other) if c.overlay]
+        sizes = [connect_plan.overlay_mtu(c, BLANK, c.overlay) for c in (one, other) if c.overlay]
         assert sizes[0] == sizes[1]
 
 
@@ -79,14 +81,14 @@ def test_two_plans_mirror_each_other(shape: str, pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_in_every_shape_a_cable_is_made_once_and_taken_away(shape: str, end: str) -> None:
     cable = shaped(shape, end)
-    size = connect.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
-    there = facts_module.connected(cable, BLANK, size)
-    assert connect.plan((cable,), (BLANK,)).needed
-    assert needed(connect.plan((cable,), (there,))) == []
-    assert needed(teardown.plan((cable,), (BLANK,))) == []
-    assert teardown.plan((cable,), (there,)).needed
+    size = connect_plan.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
+    there = host_facts.connected(cable, BLANK, size)
+    assert connect_plan.plan((cable,), (BLANK,)).needed
+    assert needed(connect_plan.plan((cable,), (there,))) == []
+    assert needed(teardown_plan.plan((cable,), (BLANK,))) == []
+    assert teardown_plan.plan((cable,), (there,)).needed
     order = list(Phase)
-    for plan in (connect.plan((cable,), (BLANK,)), teardown.plan((cable,), (there,))):
+    for plan in (connect_plan.plan((cable,), (BLANK,)), teardown_plan.plan((cable,), (there,))):
         phases = [order.index(step.phase) for step in plan.steps]
         assert phases == sorted(phases)
 
@@ -94,8 +96,8 @@ def test_in_every_shape_a_cable_is_made_once_and_taken_away(shape: str, end: str
 class TestModes:
     def test_a_server_neither_routes_nor_initiates_in_tunnel_mode(self) -> None:
         this = shaped("tunnel v4 server", "cluster2")
-        assert connect.plan((this,), (BLANK,)).warnings == ()  # the guard catches all
-        plan = connect.plan((replace(this, guard=False),), (BLANK,))
+        assert connect_plan.plan((this,), (BLANK,)).warnings == ()  # the guard catches all
+        plan = connect_plan.plan((replace(this, guard=False),), (BLANK,))
         assert plan.cables[0].role is Role.SERVER
         assert not {Phase.ROUTE, Phase.INITIATE} & {step.phase for step in plan.needed}
         assert "catches nothing before cluster1 connects" in plan.warnings[0]
@@ -105,7 +107,7 @@ class TestModes:
         """The overlay knows its peer, so nothing of it need ever leave in clear text."""
         for overlay in ("vxlan", "gre", "geneve", "none"):
             cable = shaped(f"transport {overlay} v4 server", "cluster2")
-            plan = connect.plan((cable,), (BLANK,))
+            plan = connect_plan.plan((cable,), (BLANK,))
             assert cable.role is Role.SERVER
             assert Phase.ROUTE in {step.phase for step in plan.needed}
             assert Phase.INITIATE not in {step.phase for step in plan.needed}
@@ -130,15 +132,15 @@ class TestModes:
     def test_a_gateways_own_address_is_no_subnet(self) -> None:
         names = [each.name[-4:] for each in shaped("tunnel v4").connections]
         assert names == ["-0-0", "-1-0"]
-        script = render.as_script(
-            connect.plan((shaped("transport vxlan v4", "cluster2"),), (BLANK,))
+        script = plans.as_script(
+            connect_plan.plan((shaped("transport vxlan v4", "cluster2"),), (BLANK,))
         )
         assert "ip route add 10.44.0.0/16 via" in script
         assert "ip route add 172.18.0.8/32" not in script
 
     def test_without_ipsec_pluto_is_left_alone(self) -> None:
         cable = shaped("none vxlan v4")
-        plan = connect.plan((cable,), (replace(BLANK, pluto=Pluto.DOWN),))
+        plan = connect_plan.plan((cable,), (replace(BLANK, pluto=Pluto.DOWN),))
         assert {step.phase for step in plan.steps} == {Phase.OVERLAY, Phase.UP}
         assert "clear text" in plan.warnings[0]
         assert "mtu 1450" in shlex.join(plan.steps[0].argv)
@@ -148,17 +150,17 @@ class TestModes:
         cable = shaped("transport geneve v4")
         assert isinstance(cable.overlay, Geneve)
         with pytest.raises(HostNotReadyError, match=r"leaves with the address 172\.18\.0\.99"):
-            connect.plan((cable,), (replace(BLANK, leaves_with="172.18.0.99"),))
-        assert connect.plan((cable,), (replace(BLANK, leaves_with="172.18.0.8"),)).needed
+            connect_plan.plan((cable,), (replace(BLANK, leaves_with="172.18.0.99"),))
+        assert connect_plan.plan((cable,), (replace(BLANK, leaves_with="172.18.0.8"),)).needed
 
 
 class TestNetwork:
     def test_the_hosts_own_address_in_its_cluster_speaks(self, cable: Cable) -> None:
-        plan = connect.plan((cable,), (replace(BLANK, source="10.44.0.1"),))
+        plan = connect_plan.plan((cable,), (replace(BLANK, source="10.44.0.1"),))
         assert any(line.endswith(" proto 241 src 10.44.0.1") for line in needed(plan))
 
     def test_a_new_source_replaces_the_route(self, cable: Cable, made: Facts) -> None:
-        plan = connect.plan((cable,), (replace(made, source="10.44.0.1"),))
+        plan = connect_plan.plan((cable,), (replace(made, source="10.44.0.1"),))
         (step,) = plan.needed
         assert shlex.join(step.argv).startswith("ip route replace 10.45.0.0/16 via 241.18.0.7")
         assert [shlex.join(argv)[:16] for argv in step.undo] == ["ip route replace"]
@@ -168,7 +170,7 @@ class TestNetwork:
         self, cable: Cable, made: Facts
     ) -> None:
         there = replace(made.overlay, settings=frozenset())
-        (loose, forwards) = connect.plan((cable,), (replace(made, overlay=there),)).needed
+        (loose, forwards) = connect_plan.plan((cable,), (replace(made, overlay=there),)).needed
         assert loose.argv[-2:] == ("/proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter", "2")
         assert forwards.argv[-2:] == ("/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding", "1")
 
@@ -177,7 +179,7 @@ class TestNetwork:
         self, tmp_path: Path, kept: bool
     ) -> None:
         path = tmp_path / "rp_filter" if kept else Path("/dev/null")
-        done = subprocess.run(network.set_setting(str(path), "2"), check=False)
+        done = subprocess.run(iproute.set_setting(str(path), "2"), check=False)
         assert (done.returncode == 0) == kept
 
     def test_vteps_of_another_network(self, cable: Cable) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cablectl.sockets import Process, Socket, parse
+from cablectl.linux.sockets import Process, Socket, parse
 
 # What ss of iproute2 6.1 printed on a gateway, and of a resolver that is bound to a device.
 LISTED = """\

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cablectl import spec
+from cablectl.config import native
 from cablectl.errors import UsageError
-from cablectl.model import Dpd, DpdAction, Encapsulation, Initiate, Offload, PskEnv, Vxlan
+from cablectl.model.wishes import Dpd, DpdAction, Encapsulation, Initiate, Offload, PskEnv, Vxlan
 from tests.conftest import EXAMPLES
 
 CASES = Path(__file__).parent / "cases" / "file"
@@ -17,7 +17,7 @@ QUICKSTART = (EXAMPLES / "quickstart.yaml").read_text()
 
 def problems(text: str) -> list[str]:
     with pytest.raises(UsageError) as caught:
-        spec.parse(text, "cable.yaml")
+        native.parse(text, "cable.yaml")
     assert caught.value.exit_code == 2
     return [caught.value.message, *caught.value.details]
 
@@ -36,10 +36,10 @@ def test_no_case_repeats_a_secret() -> None:
 
 def test_yaml_booleans_are_words() -> None:
     text = QUICKSTART + "  encapsulation: no\n  offload: off\n  dpd: off\n"
-    ipsec = spec.parse(text, "cable.yaml").ipsec
+    ipsec = native.parse(text, "cable.yaml").ipsec
     assert (ipsec.encapsulation, ipsec.offload, ipsec.dpd) == (Encapsulation.NO, Offload.OFF, None)
     quoted = QUICKSTART + "  encapsulation: 'yes'\n  offload: 'off'\n  dpd: 'off'\n"
-    ipsec = spec.parse(quoted, "cable.yaml").ipsec
+    ipsec = native.parse(quoted, "cable.yaml").ipsec
     assert (ipsec.encapsulation, ipsec.offload, ipsec.dpd) == (Encapsulation.YES, Offload.OFF, None)
 
 
@@ -49,7 +49,7 @@ def test_every_field_is_taken() -> None:
         "  dpd: {delay: 5, action: restart}\n  initiate: both\n"
         "vxlan: {port: 8472, vni: 7, device: cable0, mtu: 1300}\n"
     )
-    network = spec.parse(text, "cable.yaml")
+    network = native.parse(text, "cable.yaml")
     assert network.ipsec.psk == PskEnv("CABLE_PSK")
     assert network.ipsec.ike_port == 500
     assert network.ipsec.pfs_group == "modp2048"
@@ -97,7 +97,7 @@ def test_no_value_makes_a_traceback(place: str, value: object) -> None:
     shown = flow.removesuffix("\n...\n").strip()
     message = ""
     try:
-        spec.parse(QUICKSTART.replace(place, shown, 1), "cable.yaml")
+        native.parse(QUICKSTART.replace(place, shown, 1), "cable.yaml")
     except UsageError as error:
         message = error.message
     assert not message or message.startswith("cable.yaml:")

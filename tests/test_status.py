@@ -5,17 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cablectl import facts as facts_module
-from cablectl import xfrm
-from cablectl.cable import Cable
-from cablectl.facts import Facts, Pluto
-from cablectl.libreswan import Version
-from cablectl.mtu import AES_GCM
-from cablectl.offload import Nic
-from cablectl.plan import connect
-from cablectl.pluto import ChildSa, Ike, LoadedConnection
-from cablectl.status import CableState, Report, Verdict, state
-from cablectl.xfrm import Policy, SecurityAssociation
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Facts, Pluto
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import ChildSa, Ike, LoadedConnection
+from cablectl.linux import xfrm
+from cablectl.linux.esp_offload import Nic
+from cablectl.linux.mtu import AES_GCM
+from cablectl.linux.xfrm import Policy, SecurityAssociation
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan
+from cablectl.status import state
+from cablectl.status.report import CableState, StatusReport, Verdict
 from tests.documents import SHAPES, shaped
 
 NOW = 1_795_548_000.25
@@ -24,8 +25,8 @@ BLANK = Facts(libreswan=Version(4, 10), nic=Nic("eth0"))
 
 def alive(cable: Cable) -> Facts:
     """Return the facts of a host on which all of the cable is there, an hour after connect."""
-    size = connect.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 1500
-    made = facts_module.connected(cable, BLANK, size)
+    size = connect_plan.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 1500
+    made = host_facts.connected(cable, BLANK, size)
     connections: dict[str, LoadedConnection] = {}
     policies: dict[Policy, int] = {}
     sas: list[SecurityAssociation] = []
@@ -46,8 +47,8 @@ def alive(cable: Cable) -> Facts:
     return replace(made, connections=connections, policies=policies, sas=tuple(sas))
 
 
-def report(*cables: CableState, time: float = NOW) -> Report:
-    return Report(version=1, time=time, cables=cables)
+def report(*cables: CableState, time: float = NOW) -> StatusReport:
+    return StatusReport(version=1, time=time, cables=cables)
 
 
 def seen(cable: Cable, facts: Facts) -> tuple[Verdict, tuple[str, ...]]:
@@ -86,7 +87,7 @@ def with_link(facts: Facts, **changes: object) -> Facts:
 def test_up_in_every_shape(shape: str, end: str) -> None:
     cable = shaped(shape, end)
     assert seen(cable, alive(cable)) == (Verdict.UP, ())
-    assert connect.plan((cable,), (alive(cable),)).needed == ()
+    assert connect_plan.plan((cable,), (alive(cable),)).needed == ()
 
 
 def test_what_is_told_of_one_that_is_up(cable: Cable) -> None:
@@ -170,7 +171,7 @@ def test_a_clock_that_was_set_back(cable: Cable) -> None:
 
 
 class TestRates:
-    def later(self, cable: Cable, carried: int, seconds: float) -> Report:
+    def later(self, cable: Cable, carried: int, seconds: float) -> StatusReport:
         facts = alive(cable)
         for number in (0, 1):
             loaded = facts.connections[name(cable, number)]
@@ -179,7 +180,7 @@ class TestRates:
             facts = with_connection(cable, facts, number, replace(loaded, child_sas=(sa,)))
         return report(state.of(cable, facts, NOW + seconds), time=NOW + seconds)
 
-    def rates(self, report: Report) -> list[tuple[float | None, float | None]]:
+    def rates(self, report: StatusReport) -> list[tuple[float | None, float | None]]:
         (cable,) = report.cables
         return [(sa.rate_in, sa.rate_out) for each in cable.connections for sa in each.child_sas]
 

@@ -2,11 +2,14 @@
 
 from msgspec.structs import replace
 
-from cablectl import guard, render, shares
-from cablectl.facts import Facts, Stray, connected
-from cablectl.model import Vxlan
-from cablectl.overlay.vxlan import ANY_MAC
-from cablectl.plan import Phase, connect, teardown
+from cablectl.facts import partition
+from cablectl.facts.host_facts import Facts, StalePeer, connected
+from cablectl.linux import guard
+from cablectl.linux.overlay.vxlan import ANY_MAC
+from cablectl.model.wishes import Vxlan
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Phase
+from cablectl.render import plans
 from tests.documents import meshed
 from tests.test_mesh import BLANK, CABLES, SECOND, THIRD, of_steps, there, whole
 from tests.test_plan import needed
@@ -18,7 +21,7 @@ class TestOneThatIsGone:
     one = CABLES[:1]
 
     def test_its_traces_go_and_nobody_elses(self) -> None:
-        plan = connect.plan(self.one, there(self.one, CABLES))
+        plan = connect_plan.plan(self.one, there(self.one, CABLES))
         assert of_steps(plan) == {THIRD}
         secrets = f"/etc/ipsec.d/cablectl-{THIRD}.secrets"
         gone = [" ".join(step.argv) for step in plan.needed]
@@ -37,17 +40,17 @@ class TestOneThatIsGone:
         assert all(step.change == "-" for step in plan.needed)
 
     def test_not_where_somebody_named_one_peer(self) -> None:
-        assert connect.plan(self.one, there(self.one, CABLES), narrowed=True).needed == ()
+        assert connect_plan.plan(self.one, there(self.one, CABLES), narrowed=True).needed == ()
 
     def test_connections_without_a_secret_of_ours_stay(self) -> None:
         facts = there(self.one, CABLES, secrets=frozenset({SECOND}))
-        plan = connect.plan(self.one, facts)
+        plan = connect_plan.plan(self.one, facts)
         assert {step.phase for step in plan.needed} == {Phase.UNLINK, Phase.FORGET}
         assert not any(line.startswith(("ipsec", "rm")) for line in needed(plan))
 
     def test_a_pluto_that_forgot_it_leaves_its_secret(self) -> None:
         host = replace(whole(CABLES), connections=whole(self.one).connections)
-        (its,) = shares.of_each(self.one, host, frozenset({SECOND, THIRD}))
+        (its,) = partition.of_each(self.one, host, frozenset({SECOND, THIRD}))
         (stray,) = its.overlay.strays
         assert (stray.id, stray.secret, stray.connections) == (THIRD, True, ())
 
@@ -55,7 +58,7 @@ class TestOneThatIsGone:
         host = whole(self.one)
         by_hand = {("3e:00:00:00:00:01", "172.18.0.9"), (ANY_MAC, "172.18.0.9")}
         host = replace(host, overlay=replace(host.overlay, fdb=host.overlay.fdb | by_hand))
-        (its,) = shares.of_each(self.one, host, frozenset())
+        (its,) = partition.of_each(self.one, host, frozenset())
         assert its.overlay.strays == ()
 
     def test_on_a_device_of_somebody_else_there_is_none(self) -> None:
@@ -63,11 +66,11 @@ class TestOneThatIsGone:
         assert host.overlay.link
         link = replace(host.overlay.link, group="0")
         host = replace(host, overlay=replace(host.overlay, link=link))
-        (its,) = shares.of_each(self.one, host, frozenset())
+        (its,) = partition.of_each(self.one, host, frozenset())
         assert its.overlay.strays == ()
 
     def test_a_teardown_takes_it_with_the_device(self) -> None:
-        lines = needed(teardown.plan(self.one, there(self.one, CABLES)))
+        lines = needed(teardown_plan.plan(self.one, there(self.one, CABLES)))
         assert sum("submariner-cable-cluster3" in line for line in lines) == 2
         assert any(f"cablectl-{THIRD}.secrets" in line for line in lines)
         assert not any(line.startswith(("bridge", "ip neigh")) for line in lines)
@@ -81,11 +84,11 @@ class TestAnotherName:
     former = THIRD
 
     def facts(self, *secrets: str) -> tuple[Facts, ...]:
-        (its,) = shares.of_each(self.now, whole((self.before,)), frozenset(secrets))
+        (its,) = partition.of_each(self.now, whole((self.before,)), frozenset(secrets))
         return (replace(its, guard=guard.made(self.before)),)
 
     def test_the_former_connections_and_their_key_go(self) -> None:
-        lines = needed(connect.plan(self.now, self.facts(self.former)))
+        lines = needed(connect_plan.plan(self.now, self.facts(self.former)))
         deleted = [i for i, line in enumerate(lines) if "--delete" in line]
         added = [i for i, line in enumerate(lines) if "--psk" in line]
         assert len(deleted) == len(added) == 2
@@ -94,7 +97,7 @@ class TestAnotherName:
         assert lines[-2].startswith(forgotten)
         assert lines[-1] == "ipsec whack --rereadsecrets"
         assert not any(line.startswith(("bridge", "ip neigh", "ip link")) for line in lines)
-        gone = needed(teardown.plan(self.now, self.facts(self.former)))
+        gone = needed(teardown_plan.plan(self.now, self.facts(self.former)))
         assert sum("--delete" in line for line in gone) == 2
         assert any(line.startswith(forgotten) for line in gone)
 
@@ -105,7 +108,7 @@ class TestAnotherName:
 
     def test_nor_what_joins_something_else(self) -> None:
         there = replace(self.before, overlay=Vxlan(port=4799))
-        (its,) = shares.of_each(self.now, whole((there,)), frozenset({self.former}))
+        (its,) = partition.of_each(self.now, whole((there,)), frozenset({self.former}))
         assert its.former == {}
 
 
@@ -113,7 +116,7 @@ class TestTeardownOfOnePeer:
     narrow = CABLES[1:]
 
     def test_what_others_need_stays(self) -> None:
-        plan = teardown.plan(self.narrow, there(self.narrow, CABLES), narrowed=True)
+        plan = teardown_plan.plan(self.narrow, there(self.narrow, CABLES), narrowed=True)
         assert of_steps(plan) == {"", THIRD}
         assert [step.argv for step in plan.needed if not step.cable] == [
             ("ipsec", "whack", "--rereadsecrets")
@@ -130,20 +133,20 @@ class TestTeardownOfOnePeer:
         assert not any("172.18.0.7" in line or "172-18-0-7" in line for line in lines)
 
     def test_the_last_peer_takes_all(self) -> None:
-        plan = teardown.plan(self.narrow, there(self.narrow, self.narrow), narrowed=True)
+        plan = teardown_plan.plan(self.narrow, there(self.narrow, self.narrow), narrowed=True)
         lines = needed(plan)
         assert "ip link delete dev vxlan-tunnel" in lines
         assert any(line.startswith("nft 'delete table") for line in lines)
 
     def test_a_table_for_each_cable_goes_with_it(self) -> None:
         cables = meshed("tunnel v4 mesh")[1:]
-        plan = teardown.plan(cables, there(cables, cables), narrowed=True)
+        plan = teardown_plan.plan(cables, there(cables, cables), narrowed=True)
         assert plan.needed[-1].argv == guard.remove(cables[0])
         assert plan.needed[-1].cable == cables[0].id
 
 
 def test_strays_of_a_dry_run() -> None:
-    stray = Stray(id="x", gateway="172.18.0.9")
+    stray = StalePeer(id="x", gateway="172.18.0.9")
     facts = (connected(CABLES[1], BLANK, 1408, strays=(stray,)),)
-    plan = teardown.plan(CABLES[1:], facts, narrowed=True)
-    assert "# not needed (other peers need it): ip link delete" in render.as_script(plan)
+    plan = teardown_plan.plan(CABLES[1:], facts, narrowed=True)
+    assert "# not needed (other peers need it): ip link delete" in plans.as_script(plan)

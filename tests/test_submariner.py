@@ -15,14 +15,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cablectl import render, spec, submariner
-from cablectl.cable import Network, Role
+from cablectl.config import native
+from cablectl.config.submariner import documents
+from cablectl.config.submariner.documents import Imported
 from cablectl.errors import UsageError
-from cablectl.facts import Facts
-from cablectl.libreswan import LATEST, parse_version
-from cablectl.model import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
-from cablectl.plan import connect
-from cablectl.submariner import Imported
+from cablectl.facts.host_facts import Facts
+from cablectl.libreswan.dialects import LATEST, parse_version
+from cablectl.model.cable import Role
+from cablectl.model.network import Network
+from cablectl.model.wishes import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
+from cablectl.plan import connect_plan
+from cablectl.render import draft, plans
 from tests.conftest import EXAMPLES
 
 FOLDER = EXAMPLES / "submariner"
@@ -33,7 +36,7 @@ CASES = Path(__file__).parent / "cases" / "submariner"
 
 
 def parse(*texts: str, psk_file: str = "") -> Imported:
-    return submariner.parse({f"{i}.yaml": text for i, text in enumerate(texts)}, psk_file)
+    return documents.parse({f"{i}.yaml": text for i, text in enumerate(texts)}, psk_file)
 
 
 def problems(*texts: str) -> list[str]:
@@ -46,12 +49,13 @@ def problems(*texts: str) -> list[str]:
 def scripts(network: Network) -> list[str]:
     facts = Facts(libreswan=parse_version("4.10"))
     return [
-        render.as_script(connect.plan(network.cables(each), (facts,))) for each in network.endpoints
+        plans.as_script(connect_plan.plan(network.cables(each), (facts,)))
+        for each in network.endpoints
     ]
 
 
 def test_the_proposals_configmap_and_two_endpoints_give_the_plan_of_the_file_by_hand() -> None:
-    by_hand = spec.parse((FOLDER / "by-hand.yaml").read_text(), "by-hand.yaml")
+    by_hand = native.parse((FOLDER / "by-hand.yaml").read_text(), "by-hand.yaml")
     found = parse(CONFIGMAP, ENDPOINTS)
     assert scripts(found.network) == scripts(by_hand)
     assert found.network == by_hand
@@ -60,8 +64,8 @@ def test_the_proposals_configmap_and_two_endpoints_give_the_plan_of_the_file_by_
 def test_what_import_writes_gives_the_same_plan() -> None:
     for texts in ((CONFIGMAP, ENDPOINTS), (RESOURCE, ENDPOINTS), (ENDPOINTS,)):
         found = parse(*texts, psk_file="/etc/cablectl/psk")
-        written = render.as_file(found.value, ["documents"])
-        assert spec.parse(written, "cable.yaml") == found.network
+        written = draft.as_file(found.value, ["documents"])
+        assert native.parse(written, "cable.yaml") == found.network
 
 
 @pytest.mark.parametrize(
@@ -118,10 +122,10 @@ def test_more_than_two_endpoints_are_a_mesh() -> None:
     assert found.network.overlay.forwarding is Forwarding.STATIC
     for end in found.network.endpoints:
         cables = found.network.cables(end)
-        script = render.as_script(connect.plan(cables, (Facts(libreswan=LATEST),) * 3))
+        script = plans.as_script(connect_plan.plan(cables, (Facts(libreswan=LATEST),) * 3))
         assert script.count("bridge fdb append") == 3
-    written = render.as_file(found.value, ["documents"])
-    assert spec.parse(written, "mesh.yaml") == found.network
+    written = draft.as_file(found.value, ["documents"])
+    assert native.parse(written, "mesh.yaml") == found.network
 
 
 class TestResource:
@@ -170,7 +174,7 @@ class TestKey:
         found = parse(self.INLINE, ENDPOINTS)
         assert found.key == "correct-horse-battery"
         assert found.network.ipsec.psk == PskEnv("CE_IPSEC_PSK")
-        assert "correct-horse" not in render.as_file(found.value, []) + "".join(found.notes)
+        assert "correct-horse" not in draft.as_file(found.value, []) + "".join(found.notes)
         elsewhere = parse(self.INLINE, ENDPOINTS, psk_file="/root/psk").network.ipsec.psk
         assert elsewhere == PskFile("/root/psk")
 

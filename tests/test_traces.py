@@ -5,11 +5,14 @@ from ipaddress import ip_address, ip_network
 import pytest
 from msgspec.structs import replace
 
-from cablectl import guard, overlay, pluto, traces
-from cablectl.cable import Cable, Connection
-from cablectl.facts import Facts, Link
-from cablectl.model import Forwarding, Geneve, Gre, Mode, Overlay, Vxlan
-from cablectl.status import Verdict
+from cablectl.facts import traces
+from cablectl.facts.host_facts import Facts, Link
+from cablectl.libreswan import pluto
+from cablectl.linux import guard
+from cablectl.linux.overlay import registry
+from cablectl.model.cable import Cable, Connection
+from cablectl.model.wishes import Forwarding, Geneve, Gre, Mode, Overlay, Vxlan
+from cablectl.status.report import Verdict
 from tests.documents import SHAPES, shaped
 from tests.test_status import alive, seen
 
@@ -55,8 +58,8 @@ def test_every_shape(shape: str, end: str) -> None:
         assert found.overlay
         assert found.overlay == unflooded(cable.overlay)
         assert (found.local_vtep, found.remote_vtep) == (cable.local_vtep, cable.remote_vtep)
-        assert set(overlay.fdb_entries(found, found.overlay)) <= set(
-            overlay.fdb_entries(cable, cable.overlay)
+        assert set(registry.fdb_entries(found, found.overlay)) <= set(
+            registry.fdb_entries(cable, cable.overlay)
         )
     assert seen(found, facts) == (Verdict.UP, ())
 

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator
 import pytest
 from msgspec.structs import replace
 
-from cablectl import host, proof, verify
-from cablectl.cable import Cable
-from cablectl.capture import Capture
-from cablectl.echo import Echo
 from cablectl.errors import HostNotReadyError
-from cablectl.facts import connected
-from cablectl.frames import Tally
-from cablectl.offload import Nic
-from cablectl.proof import Answers, Evidence
-from cablectl.render import verify as render
+from cablectl.facts.host_facts import connected
+from cablectl.host import reading
+from cablectl.linux.esp_offload import Nic
+from cablectl.model.cable import Cable
+from cablectl.render import proof_table
+from cablectl.verification import proof
+from cablectl.verification.frames import Tally
+from cablectl.verification.observe import observation
+from cablectl.verification.observe.capture import Capture
+from cablectl.verification.observe.echo import Echo
+from cablectl.verification.proof import Answers, Evidence
 from tests.conftest import shown_on
 from tests.test_plan import BLANK
 from tests.test_proof import evidence, sa
@@ -42,7 +44,7 @@ LONG = evidence(
 
 def table(seen: Evidence, stream: io.TextIOBase | None = None) -> str:
     to = io.StringIO() if stream is None else stream
-    render.print_table(seen, proof.claims(seen), to)  # type: ignore[arg-type]
+    proof_table.print_table(seen, proof.claims(seen), to)  # type: ignore[arg-type]
     return to.getvalue() if isinstance(to, io.StringIO) else ""
 
 
@@ -98,7 +100,7 @@ def test_colour_on_a_terminal_unless_no_color(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_json() -> None:
-    told = json.loads(render.as_json(CLEAR, proof.claims(CLEAR)))
+    told = json.loads(proof_table.as_json(CLEAR, proof.claims(CLEAR)))
     assert list(told) == [
         "version",
         "cable",
@@ -118,7 +120,7 @@ def test_json() -> None:
         "expected": 0,
         "text": "20 frames out, 20 in",
     }
-    told = json.loads(render.as_json(evidence(), proof.claims(evidence())))
+    told = json.loads(proof_table.as_json(evidence(), proof.claims(evidence())))
     assert told["proven"]
     assert told["sas"][0] == {
         "spi": "0x1",
@@ -151,22 +153,22 @@ def test_without_the_right_to_it_the_host_is_not_ready(
 def rounds(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> list[Evidence]:
     """What is seen each time, as if it were; what is left are the times not looked."""
     facts = replace(connected(cable, BLANK, 1408), nic=Nic("eth0"))
-    monkeypatch.setattr(host, "facts", lambda _: facts)
+    monkeypatch.setattr(reading, "facts", lambda _: facts)
     rekeyed = evidence(after=(sa("out", 20, spi="0x2"), sa("in", 20)))
     left = [rekeyed, rekeyed, evidence(), evidence()]
     told: Iterator[Evidence] = (left.pop(0) for _ in range(4))
-    monkeypatch.setattr(verify, "_observe", lambda *_, **__: next(told))
+    monkeypatch.setattr(observation, "_observe", lambda *_, **__: next(told))
     return left
 
 
 def test_a_rekeying_has_it_look_once_more(cable: Cable, rounds: list[Evidence]) -> None:
-    assert not verify.verify(cable, 20, sizes=False).rekeyed
+    assert not observation.verify(cable, 20, sizes=False).rekeyed
     assert len(rounds) == 1
 
 
 def test_but_not_for_ever(
     cable: Cable, rounds: list[Evidence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "TRIES", 2)
-    assert verify.verify(cable, 20, sizes=False).rekeyed
+    monkeypatch.setattr(observation, "TRIES", 2)
+    assert observation.verify(cable, 20, sizes=False).rekeyed
     assert len(rounds) == 2

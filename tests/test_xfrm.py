@@ -2,10 +2,10 @@
 
 import pytest
 
-from cablectl import xfrm
-from cablectl.cable import Cable
-from cablectl.mtu import AES_GCM, CHACHA20_POLY1305, Cipher
-from cablectl.xfrm import SecurityAssociation
+from cablectl.linux import xfrm
+from cablectl.linux.mtu import AES_GCM, CHACHA20_POLY1305, Cipher
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.model.cable import Cable
 from tests.documents import shaped
 from tests.test_pluto import CAPTURES
 

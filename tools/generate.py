@@ -16,9 +16,9 @@ import msgspec
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cablectl.libreswan import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
-from cablectl.spec import json_schema  # noqa: E402 - from the checkout itself
-from cablectl.status import Report  # noqa: E402 - from the checkout itself
+from cablectl.config import json_schema  # noqa: E402 - from the checkout itself
+from cablectl.libreswan.dialects import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
+from cablectl.status.report import StatusReport  # noqa: E402 - from the checkout itself
 from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
 from tools import manual  # noqa: E402 - from the checkout itself
 
@@ -74,7 +74,7 @@ def flag_table() -> str:
         "# Flags by release",
         "",
         "What `ipsec whack` is given. Made by `make docs` from `DIALECTS` in",
-        "`cablectl/libreswan.py`; [libreswan.md](libreswan.md) says what was seen of each.",
+        "`cablectl/libreswan/dialects.py`; [libreswan.md](libreswan.md) has what was measured.",
         "",
         f"| | {' | '.join(since)} |",
         "|---" * (1 + len(since)) + "|",
@@ -86,7 +86,7 @@ def flag_table() -> str:
 def schema() -> str:
     """Return docs/status.schema.json: what `cablectl status --format json` prints."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cablectl status"}
-    return f"{json.dumps(head | msgspec.json.schema(Report), indent=2)}\n"
+    return f"{json.dumps(head | msgspec.json.schema(StatusReport), indent=2)}\n"
 
 
 def derived() -> dict[Path, str]:

@@ -16,7 +16,7 @@ from docutils.writers import manpage
 from typer.main import get_command
 
 from cablectl.cli import app
-from cablectl.spec import json_schema
+from cablectl.config import json_schema
 
 FOLDER = Path(__file__).parent.parent / "man"
 PROGRAM = "cablectl"

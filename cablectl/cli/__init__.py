@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cablectl import __version__, render
+from cablectl import __version__
 from cablectl.cli import (
     completion,
     connect,
@@ -21,6 +21,7 @@ from cablectl.cli import (
     verify,
 )
 from cablectl.errors import CablectlError
+from cablectl.render import text
 
 app = typer.Typer(
     help="Join gateways by IPsec, or by an overlay in it, from one file.",
@@ -69,7 +70,7 @@ def main() -> None:
     try:
         app(prog_name="cablectl")
     except CablectlError as error:
-        print(render.as_error(error, sys.stderr), file=sys.stderr)
+        print(text.as_error(error, sys.stderr), file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception:
         print("cablectl: this is a bug in cablectl, please report it with:", file=sys.stderr)

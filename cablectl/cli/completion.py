@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from cablectl.libreswan import EXAMPLES
+from cablectl.libreswan.dialects import EXAMPLES
 
 Offered = list[tuple[str, str]]  # a word, and what it is
 
@@ -29,9 +29,9 @@ def ends(context: typer.Context) -> Offered:
     if not names or "-" in names:  # a TAB must not wait for what is typed
         return offered
     with suppress(Exception), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from cablectl.cli import common  # after the commands, which import this
+        from cablectl.cli import source  # after the commands, which import this
 
-        for end in common.described(names).endpoints:
+        for end in source.described(names).endpoints:
             offered += [
                 (end.cluster, "cluster"),
                 (end.hostname, f"hostname in {end.cluster}"),

@@ -5,18 +5,18 @@ from typing import Annotated
 
 import typer
 
-from cablectl import host
-from cablectl.cli import common
-from cablectl.plan import WAIT_LIMIT, Action
-from cablectl.plan import connect as planning
+from cablectl.cli import options, running, source
+from cablectl.host import reading
+from cablectl.plan import connect_plan
+from cablectl.plan.steps import WAIT_LIMIT, Action
 
 DAY = 24 * 60 * 60  # seconds
 
 
 def connect(
-    files: common.Files,
-    local: common.Local = None,
-    peer: common.Peers = None,
+    files: options.Files,
+    local: options.Local = None,
+    peer: options.Peers = None,
     timeout: Annotated[
         int,
         typer.Option(
@@ -29,17 +29,17 @@ def connect(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.")
     ] = False,
-    dry_run: common.DryRun = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Bring the cables up: IPsec first, then the overlay in it.
 
     Run it on every gateway, with the same file. What fails is undone; what is there already stays.
     """
-    these = common.chosen(files, local, peer)
+    these = source.chosen(files, local, peer)
     plan = partial(
-        planning.plan, these.cables, wait=not no_wait, limit=timeout, narrowed=these.narrowed
+        connect_plan.plan, these.cables, wait=not no_wait, limit=timeout, narrowed=these.narrowed
     )
     if dry_run:
-        common.show(plan(common.dry_facts(these, Action.CONNECT)))
+        running.show(plan(running.dry_facts(these, Action.CONNECT)))
     else:
-        common.apply(these, lambda: plan(host.facts_of(these.cables)), timeout)
+        running.apply(these, lambda: plan(reading.facts_of(these.cables)), timeout)

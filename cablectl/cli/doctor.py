@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from cablectl import files as written
-from cablectl import host, render
-from cablectl.cable import Cable
-from cablectl.cli import common
+from cablectl.cli import options, source
 from cablectl.errors import CablectlError, UsageError
+from cablectl.host import reading
+from cablectl.host.files import write_archive
+from cablectl.model.cable import Cable
+from cablectl.render import plans
 
 NAMED = 5  # peers that an error lists
 
@@ -23,9 +24,9 @@ def doctor(
             help="The cable's file, or Submariner's documents. [default: what needs none]",
         ),
     ] = None,
-    local: common.Local = None,
-    peer: common.Peers = None,
-    format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
+    local: options.Local = None,
+    peer: options.Peers = None,
+    format: options.Format = options.ReportFormat.TABLE,  # noqa: A002
     report: Annotated[
         str | None,
         typer.Option(
@@ -38,22 +39,22 @@ def doctor(
     Nothing is changed. The peer is asked by an IKE_SA_INIT and, once the SAs are up, by two pings.
     The exit code is 1 if anything failed.
     """
-    from cablectl import gather
-    from cablectl.doctor import State
-    from cablectl.render import doctor as shown
+    from cablectl.doctor.collect import diagnosis
+    from cablectl.doctor.finding import FindingState
+    from cablectl.render import findings_table
 
     if (local or peer) and not files:
         raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
-    cable = _one(common.chosen(files, local, peer).cables) if files else None
-    found = gather.findings(cable, " ".join(files or ()))
+    cable = _one(source.chosen(files, local, peer).cables) if files else None
+    found = diagnosis.findings(cable, " ".join(files or ()))
     ends = f"{cable.local.cluster} to {cable.remote.cluster}" if cable else ""
     if report:
-        _write(report, cable, shown.as_json(found, ends))
-    if format is common.ReportFormat.JSON:
-        print(shown.as_json(found, ends))
+        _write(report, cable, findings_table.as_json(found, ends))
+    if format is options.ReportFormat.JSON:
+        print(findings_table.as_json(found, ends))
     else:
-        shown.print_table(found, ends, sys.stdout)
-    if any(each.state is State.FAIL for each in found):
+        findings_table.print_table(found, ends, sys.stdout)
+    if any(each.state is FindingState.FAIL for each in found):
         raise typer.Exit(1)
 
 
@@ -70,14 +71,14 @@ def _one(cables: tuple[Cable, ...]) -> Cable:
 
 def _write(name: str, cable: Cable | None, found: str) -> None:
     """Gather what a bug report takes."""
-    from cablectl.gather import report
+    from cablectl.doctor.collect import bug_report
 
-    members = {"doctor.json": found, **report.texts()}
+    members = {"doctor.json": found, **bug_report.texts()}
     if cable:
         members["plan.json"] = _or_why_not(_plan, cable)
         members["status.json"] = _or_why_not(_status, cable)
-    written.write_archive(name, report.without_keys(members, cable))
-    common.notes([f"the report is in {name}, mode 0600: look it through before you send it"])
+    write_archive(name, bug_report.without_keys(members, cable))
+    source.notes([f"the report is in {name}, mode 0600: look it through before you send it"])
 
 
 def _or_why_not(text: Callable[[Cable], str], cable: Cable) -> str:
@@ -88,13 +89,13 @@ def _or_why_not(text: Callable[[Cable], str], cable: Cable) -> str:
 
 
 def _plan(cable: Cable) -> str:
-    from cablectl.plan import connect
+    from cablectl.plan import connect_plan
 
-    return render.as_json(connect.plan((cable,), (host.facts(cable),), narrowed=True))
+    return plans.as_json(connect_plan.plan((cable,), (reading.facts(cable),), narrowed=True))
 
 
 def _status(cable: Cable) -> str:
-    from cablectl import seen
-    from cablectl.render import status
+    from cablectl.host import cables
+    from cablectl.render import status_table
 
-    return status.as_json(seen.report_of((cable,)))
+    return status_table.as_json(cables.report_of((cable,)))

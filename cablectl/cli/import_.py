@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cablectl import files, keys, render
-from cablectl.cli import common
-from cablectl.model import DEFAULT_PSK
+from cablectl.cli import source
+from cablectl.host import files, keys
+from cablectl.model.wishes import DEFAULT_PSK
+from cablectl.render import draft
 
 
 def import_(
@@ -41,16 +42,16 @@ def import_(
     Endpoints, the Submariner resource, its Secret, and the ConfigMap of cableDriverCustomConfig.
     The key is never part of the file.
     """
-    from cablectl import submariner
+    from cablectl.config.submariner import documents
 
     psk_file = str(Path(psk_file).absolute())
     texts = {name: files.read(name) for name in names}
-    found = submariner.parse(texts, psk_file)
-    common.notes(found.notes)
-    text = render.as_file(found.value, names)
+    found = documents.parse(texts, psk_file)
+    source.notes(found.notes)
+    text = draft.as_file(found.value, names)
     if output is None:
         sys.stdout.write(text)
     else:
         files.write(output, text)
     if found.key and keys.keep(psk_file, found.key):
-        common.notes([f"the key is in {psk_file}, mode 0600"])
+        source.notes([f"the key is in {psk_file}, mode 0600"])

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cablectl import files, spec
-from cablectl.cli import common
+from cablectl.cli import source
+from cablectl.config import native
+from cablectl.config.reader import check
 from cablectl.errors import UsageError
-from cablectl.model import Address, Mode, Name, OverlayKind, Subnet
-from cablectl.spec.reader import check
+from cablectl.host import files
+from cablectl.model.wishes import Address, Mode, Name, OverlayKind, Subnet
 
 if TYPE_CHECKING:
     from cablectl.render.draft import Given
@@ -58,7 +59,7 @@ def init(
         raise UsageError(f"missing: {missing}; this is no terminal to ask on", hint=EXAMPLE)
     if to_file:
         files.write(str(file), text)
-        common.notes(
+        source.notes(
             [f"{file} is written; see its commands: cablectl plan {file} --dry-run --local NAME"]
         )
     else:
@@ -90,7 +91,7 @@ def _draft(mode: Mode, overlay: OverlayKind | None, given: "list[Given]") -> str
         overlay = OverlayKind.NONE if mode is Mode.TUNNEL else OverlayKind.VXLAN
     text = as_draft(mode, overlay, given)
     try:
-        spec.parse(text, "draft")
+        native.parse(text, "draft")
     except UsageError as error:  # whose lines are those of a file that isn't there
         first, *others = (each.split(": ", 1)[1] for each in (error.message, *error.details))
         raise UsageError(first, details=others) from None

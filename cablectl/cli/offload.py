@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cablectl import host
-from cablectl.cli import common
+from cablectl.cli import options, source
 from cablectl.errors import UsageError
+from cablectl.host import offloading
 
 
 def offload(
@@ -18,24 +18,24 @@ def offload(
             help="The cable's file, or Submariner's documents. [default: every cable of this host]",
         ),
     ] = None,
-    local: common.Local = None,
-    peer: common.Peers = None,
-    format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
+    local: options.Local = None,
+    peer: options.Peers = None,
+    format: options.Format = options.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
     """Show what of a cable's ESP the NIC really does.
 
     What is asked for, what NIC and kernel can, and the SAs, which alone tell the truth. Nothing is
     changed.
     """
-    from cablectl.render import offload as render  # and json, which few dry runs need
+    from cablectl.render import offload_table as render  # and json, which few dry runs need
 
     if files:
-        reports = host.offload_of(common.chosen(files, local, peer).cables)
+        reports = offloading.offload_of(source.chosen(files, local, peer).cables)
     elif local or peer:
         raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
     else:
-        reports = host.offload_of_all()
-    if format is common.ReportFormat.JSON:
+        reports = offloading.offload_of_all()
+    if format is options.ReportFormat.JSON:
         print(render.as_json(reports))
     else:
         render.print_table(reports, sys.stdout)

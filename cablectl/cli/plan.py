@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
-from cablectl import host, render
-from cablectl.cli import common, completion
+from cablectl.cli import completion, options, running, source
 from cablectl.errors import UsageError
-from cablectl.libreswan import parse_version
-from cablectl.plan import Action, connect, teardown
+from cablectl.host import reading
+from cablectl.libreswan.dialects import parse_version
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Action
+from cablectl.render import plans
 
 
 class Format(StrEnum):
@@ -23,7 +25,7 @@ class Format(StrEnum):
 
 
 def plan(
-    files: common.Files,
+    files: options.Files,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -31,8 +33,8 @@ def plan(
             help="The whole sequence, whatever this host has; needs no root and no Libreswan.",
         ),
     ] = False,
-    local: common.Local = None,
-    peer: common.Peers = None,
+    local: options.Local = None,
+    peer: options.Peers = None,
     libreswan: Annotated[
         str | None,
         typer.Option(
@@ -61,19 +63,19 @@ def plan(
     if libreswan and not dry_run:
         raise UsageError("--libreswan goes with --dry-run: else it is this host's")
     release = parse_version(libreswan) if libreswan else None
-    these = common.chosen(files, local, peer)
-    facts = common.dry_facts(these, action, release) if dry_run else host.facts_of(these.cables)
-    planning = connect.plan if action is Action.CONNECT else teardown.plan
+    these = source.chosen(files, local, peer)
+    facts = running.dry_facts(these, action, release) if dry_run else reading.facts_of(these.cables)
+    planning = connect_plan.plan if action is Action.CONNECT else teardown_plan.plan
     plan = planning(these.cables, facts, narrowed=these.narrowed)
-    common.warn(plan)
+    running.warn(plan)
     match format or (Format.SH if dry_run else Format.DIFF):
         case Format.SH:
-            sys.stdout.write(render.as_script(plan))
+            sys.stdout.write(plans.as_script(plan))
         case Format.DIFF:
-            sys.stdout.write(render.as_difference(plan))
+            sys.stdout.write(plans.as_difference(plan))
         case Format.JSON:
-            print(render.as_json(plan))
+            print(plans.as_json(plan))
         case Format.TABLE:
-            render.print_table(plan, sys.stdout)
+            plans.print_table(plan, sys.stdout)
     if exit_code and plan.needed:
         raise typer.Exit(1)

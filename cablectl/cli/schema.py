@@ -9,6 +9,6 @@ def schema() -> None:
     By it an editor checks and explains a file that names it on its first line:
     # yaml-language-server: $schema=cablectl.schema.json
     """
-    from cablectl.spec import json_schema
+    from cablectl.config import json_schema
 
     sys.stdout.write(json_schema.as_text())

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cablectl import keys
+from cablectl.host import keys
 
 app = typer.Typer(help="Make a pre-shared key.", no_args_is_help=True, rich_markup_mode=None)
 

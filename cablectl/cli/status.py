@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cablectl.cli import common
+from cablectl.cli import options, source
 from cablectl.errors import CablectlError, UsageError
 
 if TYPE_CHECKING:
-    from cablectl.status import Report
+    from cablectl.status.report import StatusReport
 
 
 class Format(StrEnum):
@@ -31,8 +31,8 @@ def status(
             help="The cable's file, or Submariner's documents. [default: every cable of this host]",
         ),
     ] = None,
-    local: common.Local = None,
-    peer: common.Peers = None,
+    local: options.Local = None,
+    peer: options.Peers = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Every 2 seconds, with rates, until Ctrl-C.")
     ] = False,
@@ -43,16 +43,16 @@ def status(
     Their connections, SAs and what they carried, overlay, guard, and offload. The exit code is 0
     only if every cable is up, and there is one. Nothing is changed.
     """
-    from cablectl import seen
+    from cablectl.host import cables
 
     if (local or peer) and not files:
         raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
     if watch and format is Format.PROMETHEUS:
         raise UsageError("--watch goes with the formats table and json: Prometheus asks by itself")
     read = (
-        partial(seen.report_of, common.chosen(files, local, peer).cables)
+        partial(cables.report_of, source.chosen(files, local, peer).cables)
         if files
-        else seen.report_of_all
+        else cables.report_of_all
     )
     if watch:
         _watch(read, format)
@@ -62,28 +62,28 @@ def status(
         raise typer.Exit(1)
 
 
-def _print(report: "Report", format: Format) -> None:  # noqa: A002
-    from cablectl.render import metrics, status
+def _print(report: "StatusReport", format: Format) -> None:  # noqa: A002
+    from cablectl.render import metrics, status_table
 
     match format:
         case Format.JSON:
-            print(status.as_json(report))
+            print(status_table.as_json(report))
         case Format.PROMETHEUS:
             sys.stdout.write(metrics.as_metrics(report))
         case Format.TABLE:
-            status.print_table(report, sys.stdout)
+            status_table.print_table(report, sys.stdout)
 
 
-def _watch(read: Callable[[], "Report"], format: Format) -> None:  # noqa: A002
+def _watch(read: Callable[[], "StatusReport"], format: Format) -> None:  # noqa: A002
     """Show it until a signal comes."""
-    from cablectl import seen
-    from cablectl.render.watch import view
-    from cablectl.signals import handled, leave
+    from cablectl.host import cables
+    from cablectl.render.watching import view
+    from cablectl.run.signals import handled, leave
 
     with handled(leave):
         shown = view(sys.stdout, sys.stderr, as_json=format is Format.JSON)
         try:
-            for each in seen.again_and_again(read):
+            for each in cables.again_and_again(read):
                 shown.trouble(each) if isinstance(each, CablectlError) else shown.show(each)
         finally:
             shown.close()

@@ -5,28 +5,28 @@ from typing import Annotated
 
 import typer
 
-from cablectl import host
-from cablectl.cli import common
-from cablectl.plan import WAIT_LIMIT, Action
-from cablectl.plan import teardown as planning
+from cablectl.cli import options, running, source
+from cablectl.host import reading
+from cablectl.plan import teardown_plan
+from cablectl.plan.steps import WAIT_LIMIT, Action
 
 
 def teardown(
-    files: common.Files,
-    local: common.Local = None,
-    peer: common.Peers = None,
+    files: options.Files,
+    local: options.Local = None,
+    peer: options.Peers = None,
     timeout: Annotated[
         float, typer.Option(min=1, metavar="S", help="Seconds to wait for another cablectl to end.")
     ] = WAIT_LIMIT,
-    dry_run: common.DryRun = False,
+    dry_run: options.DryRun = False,
 ) -> None:
     """Remove what connect made here, and nothing else.
 
     The overlay goes first, then IPsec. What is missing already is fine, and pluto may be dead.
     """
-    these = common.chosen(files, local, peer)
-    plan = partial(planning.plan, these.cables, narrowed=these.narrowed)
+    these = source.chosen(files, local, peer)
+    plan = partial(teardown_plan.plan, these.cables, narrowed=these.narrowed)
     if dry_run:
-        common.show(plan(common.dry_facts(these, Action.TEARDOWN)))
+        running.show(plan(running.dry_facts(these, Action.TEARDOWN)))
     else:
-        common.apply(these, lambda: plan(host.facts_of(these.cables)), timeout)
+        running.apply(these, lambda: plan(reading.facts_of(these.cables)), timeout)

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from cablectl.cli import common
+from cablectl.cli import options, source
 
 
 def verify(
-    files: common.Files,
-    local: common.Local = None,
-    peer: common.Peers = None,
+    files: options.Files,
+    local: options.Local = None,
+    peer: options.Peers = None,
     count: Annotated[
         int, typer.Option(min=1, max=1000, metavar="N", help="How many packets to send.")
     ] = 20,
@@ -19,27 +19,27 @@ def verify(
         bool,
         typer.Option("--size-sweep", help="Find the largest packet that passes as well."),
     ] = False,
-    format: common.Format = common.ReportFormat.TABLE,  # noqa: A002
+    format: options.Format = options.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
     """Send over the cable, and prove that it encrypts; of several cables, over each in turn.
 
     The SAs have to count what is sent and answered, their ESP has to be on the wire, and nothing of
     the cable in clear text: the exit code is 0 only if every claim holds. Nothing is changed.
     """
-    cables = common.chosen(files, local, peer).cables
-    from cablectl import proof  # and sockets and threads, which no dry run needs
-    from cablectl import verify as room
-    from cablectl.render import verify as render
+    cables = source.chosen(files, local, peer).cables
+    from cablectl.render import proof_table
+    from cablectl.verification import proof  # and sockets and threads, which no dry run needs
+    from cablectl.verification.observe import observation
 
     proven = True
     for number, cable in enumerate(cables):
-        evidence = room.verify(cable, count, sizes=size_sweep)
+        evidence = observation.verify(cable, count, sizes=size_sweep)
         claims = proof.claims(evidence)
-        if format is common.ReportFormat.JSON:
-            print(render.as_json(evidence, claims))
+        if format is options.ReportFormat.JSON:
+            print(proof_table.as_json(evidence, claims))
         else:
             print("\n" if number else "", end="")
-            render.print_table(evidence, claims, sys.stdout)
+            proof_table.print_table(evidence, claims, sys.stdout)
         proven = proven and proof.proven(claims)
     if not proven:
         raise typer.Exit(1)

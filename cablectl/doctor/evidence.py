@@ -4,10 +4,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from cablectl.facts import Facts, Link
-from cablectl.firewall import Chain
-from cablectl.offload import Report
-from cablectl.sockets import Process, Socket
+from cablectl.facts.host_facts import Facts, Link
+from cablectl.linux.esp_offload import OffloadReport
+from cablectl.linux.firewall.filters import Chain
+from cablectl.linux.sockets import Process, Socket
 
 
 class Presence(StrEnum):
@@ -120,6 +120,6 @@ class Ends(Struct, frozen=True, kw_only=True):
     logged: dict[str, str]
     facts: Facts | None
     unread: str
-    offload: Report | None
+    offload: OffloadReport | None
     received: int | None
     pings: Pings | None

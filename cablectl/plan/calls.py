@@ -11,9 +11,9 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from cablectl import libreswan
-from cablectl.libreswan import Argv
-from cablectl.plan import Change, Phase, Plan, Step
+from cablectl.libreswan import whack
+from cablectl.model.argv import Argv
+from cablectl.plan.steps import Change, Phase, Plan, Step
 
 # Those commands that say which line of a batch failed: others end it without a word.
 _BATCHED = {("ip", "route"), ("ip", "neigh"), ("bridge", "fdb")}
@@ -65,7 +65,7 @@ def load(steps: Sequence[Step]) -> Argv:
 
 
 def _negotiates(step: Step) -> bool:
-    return step.phase in _NEGOTIATE and step.argv[:2] == libreswan.WHACK
+    return step.phase in _NEGOTIATE and step.argv[:2] == whack.WHACK
 
 
 def _loads(steps: Sequence[Step]) -> Iterator[Call]:
@@ -81,8 +81,8 @@ def _loads(steps: Sequence[Step]) -> Iterator[Call]:
                     yield Call(Kind.ALONE, (step,))
                 continue
             adds, name = step.kind is Change.ADD, _name(step)
-            route = later.pop(libreswan.route(name), None) if adds else None
-            initiate = later.pop(libreswan.initiate(name), None) if route else None
+            route = later.pop(whack.route(name), None) if adds else None
+            initiate = later.pop(whack.initiate(name), None) if route else None
             steps_of_it = tuple(each for each in (step, route, initiate) if each)
             yield Call(Kind.LOAD if route else Kind.ALONE, steps_of_it)
 

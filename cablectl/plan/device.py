@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl import overlay
-from cablectl.cable import Cable
-from cablectl.facts import Facts
-from cablectl.libreswan import Argv
-from cablectl.model import Overlay, Vxlan
-from cablectl.overlay import network, vxlan
-from cablectl.plan import Change, Phase, Step
+from cablectl.facts.host_facts import Facts
+from cablectl.linux import iproute
+from cablectl.linux.overlay import registry, vxlan
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Overlay, Vxlan
 from cablectl.plan.ipsec import Pairs
+from cablectl.plan.steps import Change, Phase, Step
 
 
 def steps(pairs: Pairs, wanted: Overlay, size: int) -> Iterator[Step]:
@@ -27,18 +27,18 @@ def steps(pairs: Pairs, wanted: Overlay, size: int) -> Iterator[Step]:
     link = facts.overlay.link
     yield _made(
         Phase.UP,
-        network.set_link(wanted, "up"),
+        iproute.set_link(wanted, "up"),
         "from here on the overlay can send",
-        network.set_link(wanted, "down"),
+        iproute.set_link(wanted, "down"),
         done=link is not None and link.up,
     )
     for cable, its_facts in pairs:
         yield from _reach(cable, its_facts, wanted)
     yield _made(
         Phase.UP,
-        network.rule(first, "add"),
-        f"look table {network.TABLE} up",
-        network.rule(first, "delete"),
+        iproute.rule(first, "add"),
+        f"look table {iproute.TABLE} up",
+        iproute.rule(first, "delete"),
         done=facts.overlay.rule,
     )
 
@@ -48,19 +48,19 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
     link = facts.overlay.link
     step = partial(_made, Phase.OVERLAY)
     yield step(
-        overlay.add_link(cable, wanted, size),
+        registry.add_link(cable, wanted, size),
         f"the VTEP's device; packets of {size} bytes pass a path of {facts.path_mtu}",
-        network.delete_link(wanted),
+        iproute.delete_link(wanted),
         done=link is not None,
     )
     if link and link.mtu != size:
-        undo = network.set_mtu(wanted, link.mtu)
+        undo = iproute.set_mtu(wanted, link.mtu)
         why = f"the device's MTU in bytes; it was {link.mtu}"
-        yield step(network.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)
+        yield step(iproute.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)
     yield step(
-        network.address(cable, wanted, "add"),
+        iproute.address(cable, wanted, "add"),
         "the VTEP's address",
-        network.address(cable, wanted, "delete") if link else None,
+        iproute.address(cable, wanted, "delete") if link else None,
         done=link is not None and str(cable.local_vtep) in link.addresses,
     )
 
@@ -90,10 +90,10 @@ def _forward(cable: Cable, facts: Facts, wanted: Vxlan, *, alone: bool) -> Itera
 
 
 def _settings(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
-    for path, value in network.settings(cable, wanted):
+    for path, value in iproute.settings(cable, wanted):
         yield Step(
             phase=Phase.OVERLAY,
-            argv=network.set_setting(path, value),
+            argv=iproute.set_setting(path, value),
             why=f"the device's {path.rpartition('/')[2]} is {value}; it goes with the device",
             not_needed="set" if (path, value) in facts.overlay.settings else "",
         )
@@ -103,30 +103,30 @@ def _reach(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
     """Make the peer's VTEP and subnets reachable."""
     there, vtep = facts.overlay, str(cable.remote_vtep.ip)
     step = partial(_made, Phase.UP, cable=cable.id)
-    if overlay.has_macs(wanted):
+    if registry.has_macs(wanted):
         yield step(
             # Not add: traffic that waits for the device has the kernel make an incomplete one.
-            network.neighbour(wanted, "replace", vtep, cable.remote.mac),
+            iproute.neighbour(wanted, "replace", vtep, cable.remote.mac),
             "the peer's VTEP needs no ARP",
-            network.neighbour(wanted, "delete", vtep, cable.remote.mac),
+            iproute.neighbour(wanted, "delete", vtep, cable.remote.mac),
             done=(vtep, cable.remote.mac) in there.neighbours,
         )
     old = {route[:2]: route for route in there.routes if route[1] == vtep}
-    wanted_routes = network.routes(cable, facts.source)
+    wanted_routes = iproute.routes(cable, facts.source)
     for route in wanted_routes:
         before = old.pop(route[:2], None)
         yield step(
-            network.route(wanted, "replace" if before else "add", route),
+            iproute.route(wanted, "replace" if before else "add", route),
             f"a subnet of {cable.remote.cluster}",
-            network.route(wanted, *("replace", before) if before else ("delete", route)),
+            iproute.route(wanted, *("replace", before) if before else ("delete", route)),
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,
         )
     for route in sorted(old.values()):
         yield step(
-            network.route(wanted, "delete", route),
+            iproute.route(wanted, "delete", route),
             f"no subnet of {cable.remote.cluster} any more",
-            network.route(wanted, "add", route),
+            iproute.route(wanted, "add", route),
             done=False,
             kind=Change.REMOVE,
         )

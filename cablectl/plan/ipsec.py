@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from cablectl import guard, libreswan, offload, secret, xfrm
-from cablectl.cable import Cable, Connection
-from cablectl.facts import Facts, Pluto, Secret
-from cablectl.model import Offload
-from cablectl.plan import Change, Phase, Step
+from cablectl.facts.host_facts import Facts, Pluto, Secret
+from cablectl.libreswan import dialects, secrets_file, whack
+from cablectl.linux import esp_offload, guard, xfrm
+from cablectl.model.cable import Cable, Connection
+from cablectl.model.wishes import Offload
+from cablectl.plan.steps import Change, Phase, Step
 
 Pairs = Sequence[tuple[Cable, Facts]]
 
@@ -53,7 +54,7 @@ def _unload(cable: Cable, names: dict[str, str]) -> Iterator[Step]:
     for name, why in names.items():
         yield Step(
             phase=Phase.ADD,
-            argv=libreswan.delete(name),
+            argv=whack.delete(name),
             why=why,
             kind=Change.REMOVE,
             cable=cable.id,
@@ -102,9 +103,9 @@ def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
 
 def _offload(cable: Cable, facts: Facts) -> Iterator[Step]:
     """Load the kernel's modules; Libreswan's own way, where there is one, leaves out offload's."""
-    names = offload.modules(cable.local.address.version)
+    names = esp_offload.modules(cable.local.address.version)
     off = "offload: off" if cable.ipsec.offload is Offload.OFF else ""
-    if libreswan.dialect(facts.libreswan).stack_manager:
+    if dialects.dialect(facts.libreswan).stack_manager:
         *basic, last = names
         loaded = "" if set(basic) & set(facts.to_load) else "the modules are loaded"
         yield Step(
@@ -115,7 +116,7 @@ def _offload(cable: Cable, facts: Facts) -> Iterator[Step]:
         )
         yield Step(
             phase=Phase.OFFLOAD,
-            argv=libreswan.STACK_MANAGER,
+            argv=whack.STACK_MANAGER,
             why="the kernel's IPsec; modules stay loaded afterwards",
             not_needed=off or loaded,
             limit=DAEMON_LIMIT,
@@ -139,9 +140,9 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
     for cable, facts in pairs:
         yield Step(
             phase=Phase.SECRET,
-            argv=secret.write(cable),
-            why=f"{secret.path(cable)}, mode 0600",
-            undo=secret.remove(cable),
+            argv=secrets_file.write(cable),
+            why=f"{secrets_file.path(cable)}, mode 0600",
+            undo=secrets_file.remove(cable),
             not_needed=_secret_there(cable) if facts.secret is Secret.SAME else "",
             cable=cable.id,
         )
@@ -149,14 +150,14 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
     there = _secret_there(pairs[0][0]) if len(pairs) == 1 else "the secrets are there"
     yield Step(
         phase=Phase.SECRET,
-        argv=libreswan.LISTEN,
+        argv=whack.LISTEN,
         why="pluto reads the secrets and its addresses again",
         not_needed=there if read else "",
     )
 
 
 def _secret_there(cable: Cable) -> str:
-    return f"{secret.path(cable)} is there"
+    return f"{secrets_file.path(cable)} is there"
 
 
 def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
@@ -202,9 +203,9 @@ def _add(cable: Cable, facts: Facts) -> Iterator[Step]:
     for each in cable.connections:
         yield Step(
             phase=Phase.ADD,
-            argv=libreswan.add(cable, each, facts.libreswan, nic_can=_nic_can(facts)),
+            argv=whack.add(cable, each, facts.libreswan, nic_can=_nic_can(facts)),
             why=each.protects,
-            undo=(libreswan.delete(each.name),),
+            undo=(whack.delete(each.name),),
             not_needed="loaded" if each.name in loaded else "",
             cable=cable.id,
         )
@@ -216,11 +217,11 @@ def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
     for each in routed:
         yield Step(
             phase=Phase.ROUTE,
-            argv=libreswan.route(each.name),
+            argv=whack.route(each.name),
             why="have the kernel ask for SAs, or drop",
             # Deleting a connection that is new is enough. One that was there stays, and on 4.10 an
             # --unroute while a Child SA is up kills pluto: see docs/libreswan.md.
-            undo=(libreswan.terminate(each.name), libreswan.unroute(each.name))
+            undo=(whack.terminate(each.name), whack.unroute(each.name))
             if each.name in loaded
             else (),
             not_needed="routed" if _routed(facts, each) else "",
@@ -253,9 +254,9 @@ def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
         there = each.name in facts.connections  # one that is new is deleted, which is enough
         yield Step(
             phase=Phase.INITIATE,
-            argv=libreswan.initiate(each.name),
+            argv=whack.initiate(each.name),
             why="negotiate",
-            undo=(libreswan.terminate(each.name),) if there else (),
+            undo=(whack.terminate(each.name),) if there else (),
             not_needed="up" if facts.is_up(each.name) else elsewhere,
             cable=cable.id,
         )

@@ -1,10 +1,11 @@
 """A file to begin with: what was given, and comments that say what else there is."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from msgspec import Struct, structs
 
-from cablectl.model import DEFAULT_PSK, Geneve, Gre, Mode, OverlayKind, Vxlan
+from cablectl.model.wishes import DEFAULT_PSK, Geneve, Gre, Mode, OverlayKind, Vxlan
 
 MAX_NAME = 63  # characters, as model.Name has it
 _ABOUT = {
@@ -102,3 +103,12 @@ def _yaml(value: str | Sequence[str]) -> str:
 
     text: str = yaml.safe_dump(value, default_flow_style=True, width=1 << 20, allow_unicode=True)
     return text.removesuffix("\n...\n").strip()
+
+
+def as_file(value: dict[str, Any], sources: list[str]) -> str:
+    """Return a file as YAML, with the names of what it was made from."""
+    import yaml
+
+    text = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+    names = (each if each.isprintable() else ascii(each) for each in sources)
+    return f"# Made from {', '.join(names)}\n{text}"

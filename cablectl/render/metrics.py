@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from cablectl.status import CableState, ChildSa, ConnectionState, Report, Verdict
+from cablectl.status.report import CableState, ChildSaState, ConnectionState, StatusReport, Verdict
 
 Samples = Iterator[tuple[dict[str, str], float | None]]  # labels and value; None has no line
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -19,12 +19,12 @@ class Metric(Struct, frozen=True):
     of: Callable[[CableState], Samples]
 
 
-def as_metrics(report: Report) -> str:
+def as_metrics(report: StatusReport) -> str:
     """Return the report as metrics, each with its HELP and TYPE."""
     return "".join(f"{line}\n" for metric in METRICS for line in _lines(metric, report))
 
 
-def _lines(metric: Metric, report: Report) -> Iterator[str]:
+def _lines(metric: Metric, report: StatusReport) -> Iterator[str]:
     yield f"# HELP {metric.name} {metric.text}"
     yield f"# TYPE {metric.name} {metric.kind}"
     for cable in report.cables:
@@ -65,7 +65,7 @@ def _of_connection(
     return samples
 
 
-def _of_newest(value: Callable[[ChildSa], float | None]) -> Callable[[CableState], Samples]:
+def _of_newest(value: Callable[[ChildSaState], float | None]) -> Callable[[CableState], Samples]:
     def samples(cable: CableState) -> Samples:
         for each in cable.connections:
             yield {"connection": each.name}, value(each.child_sas[-1]) if each.child_sas else None

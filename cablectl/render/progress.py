@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from cablectl.errors import CablectlError
-from cablectl.libreswan import Argv
-from cablectl.plan import Plan, Step
-from cablectl.render import as_warnings, console
+from cablectl.model.argv import Argv
+from cablectl.plan.steps import Plan, Step
+from cablectl.render.plans import as_warnings
+from cablectl.render.text import console
 
 
 class LineProgress:
@@ -93,6 +94,6 @@ def _waiting(left: Sequence[str], total: int, seconds: float) -> str:
     return up + (f" and {len(left) - 1} more" if left[1:] else "")
 
 
-def progress(stream: TextIO) -> LineProgress:
+def progress_on(stream: TextIO) -> LineProgress:
     """Return the progress that suits the stream."""
     return LiveProgress(stream) if stream.isatty() else LineProgress(stream)

@@ -7,13 +7,14 @@ modules, the key's own file, a smaller MTU, peers that the file has no more, an 
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl import guard, overlay, pluto, secret, xfrm
-from cablectl.cable import Cable, Connection
-from cablectl.facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.model import AnyNetwork, Overlay
-from cablectl.overlay import network
-from cablectl.pluto import Ike
-from cablectl.xfrm import Policy
+from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
+from cablectl.libreswan import pluto, secrets_file
+from cablectl.libreswan.pluto import Ike
+from cablectl.linux import guard, iproute, xfrm
+from cablectl.linux.overlay import registry
+from cablectl.linux.xfrm import Policy
+from cablectl.model.cable import Cable, Connection
+from cablectl.model.wishes import AnyNetwork, Overlay
 
 
 def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
@@ -68,7 +69,7 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
     if facts.nic is None and all(each.routed for each in cable.connections):
         yield "there is no route to the peer"
     if facts.secret is Secret.ABSENT:
-        yield f"the secret {secret.path(cable)} is missing"
+        yield f"the secret {secrets_file.path(cable)} is missing"
     for shunt in facts.shunts:
         if shunt.policy == "pass" and _concerns(shunt, cable.connections):
             yield f"pluto lets {shunt.source} to {shunt.destination} pass in clear text"
@@ -124,20 +125,20 @@ def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: Overlay) -> I
         yield f"the device {device} is down"
     if str(cable.local_vtep) not in link.addresses:
         yield f"{device} has no address {cable.local_vtep}"
-    for mac, gateway in overlay.fdb_entries(cable, wanted):
+    for mac, gateway in registry.fdb_entries(cable, wanted):
         if (mac, gateway) not in there.fdb:
             yield f"the FDB of {device} sends nothing for {mac} to {gateway}"
     vtep = str(cable.remote_vtep.ip)
-    if overlay.has_macs(wanted) and (vtep, cable.remote.mac) not in there.neighbours:
+    if registry.has_macs(wanted) and (vtep, cable.remote.mac) not in there.neighbours:
         yield f"{device} has no neighbour {vtep}"
-    for path, value in network.settings(cable, wanted):
+    for path, value in iproute.settings(cable, wanted):
         if (path, value) not in there.settings:
             yield f"{path} isn't {value}"
 
 
 def _network(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[str]:
     there = {route[:2]: route for route in facts.overlay.routes}
-    for route in network.routes(cable, facts.source):
+    for route in iproute.routes(cable, facts.source):
         subnet, vtep, source = route
         if (subnet, vtep) not in there:
             yield f"there is no route to {subnet} over {wanted.device}"
@@ -146,4 +147,4 @@ def _network(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[str]:
     if facts.leaves_with not in ("", str(cable.local.address)):
         yield f"what is sent to the peer leaves with {facts.leaves_with}, which no policy protects"
     if not facts.overlay.rule:
-        yield f"no rule has table {network.TABLE} looked up"
+        yield f"no rule has table {iproute.TABLE} looked up"

@@ -2,23 +2,25 @@
 
 from msgspec.structs import replace
 
-from cablectl import guard, mtu, offload, overlay, pluto, xfrm
-from cablectl.cable import Cable, Connection
-from cablectl.facts import Facts, Pluto
-from cablectl.model import Mode, Overlay
-from cablectl.pluto import Ike
-from cablectl.status import (
+from cablectl.facts.host_facts import Facts, Pluto
+from cablectl.libreswan import pluto
+from cablectl.libreswan.pluto import Ike
+from cablectl.linux import esp_offload, guard, mtu, xfrm
+from cablectl.linux.overlay import registry
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.model.cable import Cable, Connection
+from cablectl.model.wishes import Mode, Overlay
+from cablectl.status import faults
+from cablectl.status.report import (
     CableState,
-    ChildSa,
+    ChildSaState,
     ConnectionState,
     FdbEntry,
     GuardState,
     OverlayState,
-    Report,
+    StatusReport,
     Verdict,
-    faults,
 )
-from cablectl.xfrm import SecurityAssociation
 
 Sas = tuple[SecurityAssociation, ...]
 
@@ -43,7 +45,7 @@ def of(cable: Cable, facts: Facts, now: float) -> CableState:
         connections=tuple(_connection(each, facts, now) for each in cable.connections),
         overlay=_overlay(cable, facts, cable.overlay, largest) if cable.overlay else None,
         guard=_guard(cable, facts) if cable.guarded or facts.guard else None,
-        offload=offload.verdict(sas),
+        offload=esp_offload.verdict(sas),
     )
 
 
@@ -59,11 +61,11 @@ def unknown(cable: str, verdict: Verdict, reason: str) -> CableState:
         connections=(),
         overlay=None,
         guard=None,
-        offload=offload.verdict(()),
+        offload=esp_offload.verdict(()),
     )
 
 
-def rated(before: Report, after: Report) -> Report:
+def rated(before: StatusReport, after: StatusReport) -> StatusReport:
     """Return the later report with how many bytes a second each SA carried since the earlier."""
     seconds = after.time - before.time
     old = {
@@ -73,7 +75,7 @@ def rated(before: Report, after: Report) -> Report:
         for sa in connection.child_sas
     }
 
-    def with_rates(sa: ChildSa) -> ChildSa:
+    def with_rates(sa: ChildSaState) -> ChildSaState:
         earlier = old.get((sa.spi_in, sa.spi_out))
         if earlier is None or seconds <= 0:
             return sa
@@ -121,8 +123,8 @@ def _connection(connection: Connection, facts: Facts, now: float) -> ConnectionS
     )
 
 
-def _child_sa(sa: pluto.ChildSa, now: float) -> ChildSa:
-    return ChildSa(
+def _child_sa(sa: pluto.ChildSa, now: float) -> ChildSaState:
+    return ChildSaState(
         spi_in=sa.spi_in,
         spi_out=sa.spi_out,
         age=max(0, int(now) - sa.added),
@@ -161,7 +163,7 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest: int | None) -
 
 def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: Overlay) -> int | None:
     """Return how large an MTU path and SAs carry, in bytes; None where no SA tells."""
-    version, headers = cable.local.address.version, overlay.headers(wanted)
+    version, headers = cable.local.address.version, registry.headers(wanted)
     if cable.mode is Mode.NONE:
         return mtu.clear(facts.path_mtu, headers, version=version)
     return xfrm.largest(sas, facts.path_mtu, headers, version)

@@ -6,9 +6,9 @@ import socket
 import struct
 from ipaddress import IPv4Address
 
-from cablectl.cable import Cable
-from cablectl.model import Vxlan
-from cablectl.overlay.vxlan import port
+from cablectl.linux.overlay.vxlan import port
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Vxlan
 
 from .rooms import Room
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cablectl import libreswan, secret
+from cablectl.libreswan import dialects, secrets_file, whack
 from tests.conftest import load
 from tests.documents import document
 
@@ -233,10 +233,10 @@ def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
         for gateway in lab.gateways:
             gateway.start_pluto()
             prepare(gateway)
-        c2.write(secret.path(cable), secret.content(cable, PSK.encode()).decode())
+        c2.write(secrets_file.path(cable), secrets_file.content(cable, PSK.encode()).decode())
         c2.whack("--listen")
         for each in cable.connections:
-            argv = libreswan.add(cable, each, libreswan.parse_version("5.2"))
+            argv = whack.add(cable, each, dialects.parse_version("5.2"))
             c2.run(*(word for word in argv if word != "--transport"))
         with c1.popen(PROGRAM, "connect", FILE) as waiting:
             try:

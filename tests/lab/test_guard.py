@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from cablectl import guard
-from cablectl.cable import Cable
+from cablectl.linux import guard
+from cablectl.model.cable import Cable
 from tests.conftest import load
 
 from .cable import FILE, VTEP, child_sas, connected, connections, ping, prepare, run, torn_down

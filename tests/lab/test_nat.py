@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from cablectl import spec
+from cablectl.config import native
 from tests.documents import document
 
 from .gateways import Gateway, Lab
@@ -41,7 +41,7 @@ def test_the_gateway_behind_nat_comes_up_by_itself(
 ) -> None:
     lab, c1, c2 = natted
     text = document(shape).replace("172.18.0.8", HIDDEN).replace("203.0.113.8", BOX)
-    network = spec.parse(text, shape)
+    network = native.parse(text, shape)
     sides = tuple(
         zip((c1, c2), (network.cables(each)[0] for each in network.endpoints), strict=True)
     )

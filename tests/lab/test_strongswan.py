@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cablectl import spec
+from cablectl.config import native
 
 from .cable import EXAMPLES, FILE, PSK, PSK_FILE, child_sas, connections, ping, torn_down
 from .gateways import Gateway, Lab
@@ -98,7 +98,7 @@ def spis(c2: Gateway) -> set[str]:
 def test_up_and_away(release: str, asks: str) -> None:
     text = (EXAMPLE / "cable.yaml").read_text()
     assert SERVER in text
-    network = spec.parse(text, FILE)
+    network = native.parse(text, FILE)
     with pair(release) as (lab, c1, c2):
         c1.write(FILE, text if asks == "cablectl" else text.replace(SERVER, ""))
         cables = (network.cables(each)[0] for each in network.endpoints)

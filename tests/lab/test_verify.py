@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cablectl import guard
+from cablectl.linux import guard
 from tests.conftest import load
 from tests.documents import document, shaped
 
@@ -32,7 +32,7 @@ DEAF = (
 # Sends on lo faster than one who sleeps a while can take it, and says what the capture had.
 FLOOD = f"""
 import socket, time
-from cablectl import capture
+from cablectl.verification.observe import capture
 capture._BUFFER = 1  # the kernel makes it its least
 class Slow(capture.Capture):
     def _read(self):

@@ -10,10 +10,10 @@ import subprocess
 
 import pytest
 
-from cablectl import libreswan
-from cablectl.facts import Facts
-from cablectl.libreswan import Argv
-from cablectl.plan import connect
+from cablectl.facts.host_facts import Facts
+from cablectl.libreswan import dialects, whack
+from cablectl.model.argv import Argv
+from cablectl.plan import connect_plan
 from tests.conftest import load
 from tests.documents import SHAPES, shaped
 
@@ -27,12 +27,12 @@ RELEASES = ("4.10", "5.2")
 
 def commands(release: str) -> list[Argv]:
     """Return every whack command of every shape's plan, and of its undo, each once."""
-    facts = Facts(libreswan=libreswan.parse_version(release))
+    facts = Facts(libreswan=dialects.parse_version(release))
     cables = [shaped(shape, end) for shape in SHAPES for end in ("cluster1", "cluster2")]
     cables += [load("quickstart", end) for end in ("cluster1", "cluster2")]
-    steps = [step for cable in cables for step in connect.plan((cable,), (facts,)).steps]
+    steps = [step for cable in cables for step in connect_plan.plan((cable,), (facts,)).steps]
     every = (argv for step in steps for argv in (step.argv, *step.undo))
-    return list(dict.fromkeys(argv for argv in every if argv[:2] == libreswan.WHACK))
+    return list(dict.fromkeys(argv for argv in every if argv[:2] == whack.WHACK))
 
 
 def said(release: str, argv: Argv) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from difflib import unified_diff
 
-from cablectl import mtu
-from cablectl.cable import Cable
-from cablectl.model import Mode
-from cablectl.overlay import headers
+from cablectl.linux import mtu
+from cablectl.linux.overlay.registry import headers
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Mode
 
 from .cable import FILE, PSK, PSK_FILE, child_sas, connected, run, torn_down
 from .gateways import Gateway, Lab

@@ -38,7 +38,8 @@ class Warm:
 
 def main() -> None:
     """Serve standard input."""
-    from cablectl import cli, execute  # what takes the time
+    from cablectl import cli
+    from cablectl.run import execute  # what takes the time
 
     assert execute
     for line in sys.stdin:

@@ -1,0 +1,1 @@
+"""Submariner's documents, as kubectl prints them, become the same model."""

@@ -1,0 +1,76 @@
+"""What a bug report takes of this host, as texts by name: no key is among them."""
+
+import os
+import platform
+import shlex
+from collections.abc import Iterator
+
+from cablectl import __version__
+from cablectl.errors import CablectlError
+from cablectl.host import keys, probe
+from cablectl.host.pluto_log import PlutoLog
+from cablectl.libreswan import secrets_file
+from cablectl.libreswan.whack import STATUS, TRAFFIC_STATUS
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+
+_VERSIONS: tuple[Argv, ...] = (("ipsec", "--version"), ("ip", "-V"), ("nft", "--version"))
+_COMMANDS: dict[str, tuple[Argv, ...]] = {
+    "pluto.txt": (STATUS, TRAFFIC_STATUS),
+    "xfrm.txt": (
+        ("ip", "xfrm", "policy"),
+        ("ip", "-d", "-s", "xfrm", "state", "list", "nokeys"),
+        ("cat", "/proc/net/xfrm_stat"),
+    ),
+    "ip.txt": (
+        ("ip", "-d", "-s", "address"),
+        ("ip", "rule"),
+        ("ip", "-6", "rule"),
+        ("ip", "route", "show", "table", "all"),
+        ("ip", "neigh"),
+        ("bridge", "fdb"),
+        ("ss", "-u", "-l", "-n", "-p"),
+        ("grep", "-r", "", "/proc/sys/net/ipv4/conf", "--include=rp_filter"),
+        ("grep", "-r", "", "/proc/sys/net/ipv4/conf", "--include=forwarding"),
+    ),
+    "firewall.txt": (
+        ("nft", "-a", "list", "ruleset"),
+        ("iptables-save",),
+        ("ip6tables-save",),
+        ("iptables-legacy-save",),
+        ("ip6tables-legacy-save",),
+    ),
+    "modules.txt": (("cat", "/proc/modules"),),
+}
+
+
+def texts() -> dict[str, str]:
+    """Return what this host's commands print and what pluto logged."""
+    found = {name: "\n".join(map(_shown, argvs)) for name, argvs in _COMMANDS.items()}
+    return {
+        "versions.txt": "\n".join(_versions()),
+        **found,
+        "pluto.log": secrets_file.masked_log(PlutoLog(whole=True).read()),
+    }
+
+
+def without_keys(members: dict[str, str], cable: Cable | None) -> dict[str, str]:
+    """Return the same with the cable's key masked, should it be anywhere among them."""
+    key = keys.read(cable.ipsec.psk).raw if cable else b""
+    return {name: secrets_file.masked(text, key) for name, text in members.items()}
+
+
+def _versions() -> Iterator[str]:
+    yield f"cablectl {__version__}, Python {platform.python_version()}"
+    yield " ".join(os.uname())
+    yield from map(_shown, _VERSIONS)
+
+
+def _shown(argv: Argv) -> str:
+    """Return a command and what it printed, whatever became of it."""
+    try:
+        told = probe.run(*argv)
+    except CablectlError as error:
+        return f"$ {shlex.join(argv)}\n{error.message}\n"
+    code = f"exit code {told.returncode}\n" if told.returncode else ""
+    return f"$ {shlex.join(argv)}\n{told.stdout}{told.stderr}{code}"

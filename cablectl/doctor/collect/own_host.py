@@ -1,0 +1,115 @@
+"""What of this host concerns every cable, as evidence."""
+
+import ctypes
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from cablectl.doctor.evidence import Host, Presence, Run
+from cablectl.errors import CablectlError
+from cablectl.host import daemon, devices, kernel, probe
+from cablectl.libreswan import pluto, whack
+from cablectl.linux import sockets
+from cablectl.linux.firewall import iptables, nft
+from cablectl.linux.firewall.filters import Chain
+from cablectl.linux.sockets import PLUTO, Process
+from cablectl.run import journal
+
+# Daemons that speak IKE: Libreswan's, strongSwan's, racoon's, OpenIKED's.
+DAEMONS = (PLUTO, "charon", "charon-systemd", "charon-nm", "racoon", "iked")
+FIPS = Path("/proc/sys/crypto/fips_enabled")
+_TIMEX_SIZE = 512  # bytes, more than struct timex has; no mode set: adjtimex(2) only reads
+_TIME_ERROR = 5  # the clock isn't synchronised
+
+
+def collect_host(modules: Iterable[str]) -> Host:
+    """Return it, with those modules of the kernel; what only root may see is left out for others.
+
+    HostNotReadyError without iproute2.
+    """
+    root = os.geteuid() == 0
+    status, deaf = _status() if root else ("", "")
+    return Host(
+        root=root,
+        kernel=os.uname().release,
+        time=time.time(),
+        synchronised=_synchronised(),
+        libreswan=probe.if_any("ipsec", "--version"),
+        daemons=_daemons(),
+        deaf=deaf,
+        listening=pluto.parse_listening(status),
+        cables=tuple(pluto.cables(pluto.parse_connections(status, ""))),
+        made=daemon.secrets_files(),
+        sockets=sockets.parse(probe.if_any("ss", "-H", "-u", "-l", "-n", "-p")),
+        modules={name: _presence(name) for name in modules},
+        links=devices.links(),
+        fips=_text(FIPS) == "1",
+        runs=tuple(
+            Run(
+                each.cable,
+                pid=each.pid,
+                at_work=each.held,
+                cut_off=each.entry.cut_off if each.entry else "",
+            )
+            for each in journal.found()
+        ),
+        firewall=_firewall() if root else None,
+    )
+
+
+def _status() -> tuple[str, str]:
+    """Return what pluto says of itself, or why it doesn't."""
+    try:
+        told = probe.run(*whack.STATUS)
+    except CablectlError as error:
+        return "", error.message
+    if told.returncode:
+        return "", (told.stderr or told.stdout).partition("\n")[0] or "whack failed"
+    return told.stdout, ""
+
+
+def _synchronised() -> bool | None:
+    try:
+        state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_SIZE))
+    except (OSError, AttributeError):
+        return None
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def _daemons() -> tuple[Process, ...]:
+    names = {
+        int(each.name): _text(each / "comm")
+        for each in Path("/proc").iterdir()
+        if each.name.isdecimal()
+    }
+    return tuple(Process(name, pid) for pid, name in sorted(names.items()) if name in DAEMONS)
+
+
+def _presence(name: str) -> Presence:
+    if kernel.has_module(name) or kernel.has_code(name):
+        return Presence.LOADED
+    return Presence.LOADABLE if kernel.can_load(name) else Presence.MISSING
+
+
+def _firewall() -> tuple[Chain, ...]:
+    """Return the chains of nftables and of both kinds of iptables."""
+    chains: tuple[Chain, ...] = ()
+    read_elsewhere: list[str] = []
+    for program, family in (("iptables", "ip"), ("ip6tables", "ip6")):
+        saved = probe.if_any(f"{program}-save")
+        if iptables.is_nftables(saved):
+            chains += iptables.parse(saved, program)
+            read_elsewhere += [f"{family} {name}" for name in iptables.tables(saved)]
+            saved = probe.if_any(f"{program}-legacy-save")
+        chains += iptables.parse(saved, f"{program}-legacy")
+    listing = probe.decoded(probe.if_any("nft", "-j", "list", "ruleset")) or {}
+    text = probe.if_any("nft", "-a", "list", "ruleset")
+    return chains + nft.parse(listing, text, read_elsewhere)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

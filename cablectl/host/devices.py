@@ -1,0 +1,106 @@
+"""Facts of the overlay: devices, addresses, routes, neighbours, forwarding entries, settings."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from cablectl.facts.host_facts import Link, OverlayFacts
+from cablectl.host import probe
+from cablectl.linux import iproute
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Geneve, Overlay
+
+
+def addresses() -> frozenset[str]:
+    """Return the addresses that this host holds."""
+    return frozenset(
+        each["local"]
+        for link in probe.json("ip", "-j", "address", "show")
+        for each in link.get("addr_info", ())
+        if "local" in each
+    )
+
+
+def leaves_with(cable: Cable) -> str:
+    """Return the source that the kernel gives to packets of a device that can't be told its own."""
+    if not isinstance(cable.overlay, Geneve):
+        return ""
+    (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_host))
+    return str(route.get("prefsrc", ""))
+
+
+def source_address(cable: Cable, held: frozenset[str]) -> str:
+    """Return which address that this host holds is in its own cluster's subnets, if one is."""
+    parsed = map(ip_address, held)
+    ours = (each for each in parsed for subnet in cable.local.networks if each in subnet)
+    return str(min(ours, key=int, default=""))
+
+
+def overlay_facts(cable: Cable, wanted: Overlay) -> OverlayFacts:
+    """Return what the kernel holds of the overlay, of all peers together."""
+    device, family = wanted.device, f"-{cable.local_vtep.version}"
+    link, rule = links().get(device), _has_rule(family)
+    if link is None:
+        return OverlayFacts(rule=rule)
+    # A table that doesn't exist is an error of its own; "all" is none.
+    ours = ("table", "all", "proto", iproute.PROTOCOL, "dev", device)
+    whole = f"/{cable.local_vtep.max_prefixlen}"
+    return OverlayFacts(
+        link=link,
+        fdb=frozenset(
+            (entry["mac"], entry["dst"])
+            for entry in probe.json("bridge", "-j", "fdb", "show", "dev", device)
+            if "dst" in entry
+        ),
+        neighbours=frozenset(
+            (entry["dst"], entry["lladdr"])
+            for entry in probe.json("ip", "-j", "neigh", "show", "dev", device, "nud", "permanent")
+            if "lladdr" in entry
+        ),
+        routes=frozenset(
+            (
+                route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}",
+                route["gateway"],
+                route.get("prefsrc", ""),
+            )
+            for route in probe.json("ip", "-N", "-j", family, "route", "show", *ours)
+            if "gateway" in route and route.get("table") == iproute.TABLE
+        ),
+        settings=frozenset((path, _setting(path)) for path, _ in iproute.settings(cable, wanted)),
+        rule=rule,
+    )
+
+
+def links() -> dict[str, Link]:
+    """Return all devices by name."""
+    listed = probe.json("ip", "-N", "-d", "-j", "address")  # -N: no names of tables and groups
+    return {link["ifname"]: _link(link) for link in listed if "ifname" in link}
+
+
+def _link(link: dict[str, Any]) -> Link:
+    info = link.get("linkinfo", {})
+    return Link(
+        kind=info.get("info_kind", ""),
+        group=link.get("group", ""),
+        mac=link.get("address", ""),
+        mtu=link["mtu"],
+        up="UP" in link["flags"],
+        info=info.get("info_data", {}),
+        addresses=frozenset(
+            f"{each['local']}/{each['prefixlen']}" for each in link.get("addr_info", ())
+        ),
+    )
+
+
+def _setting(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:  # such as a host without IPv6
+        return ""
+
+
+def _has_rule(family: str) -> bool:
+    ours = {"table": iproute.TABLE, "protocol": iproute.PROTOCOL, "priority": int(iproute.PRIORITY)}
+    return any(
+        ours.items() <= rule.items() for rule in probe.json("ip", "-N", "-j", family, "rule")
+    )

@@ -1,0 +1,38 @@
+"""Facts of the kernel: policies, SAs, and the guard's nftables tables."""
+
+from cablectl.host import probe
+from cablectl.linux import guard, xfrm
+from cablectl.linux.xfrm import Policy, SecurityAssociation
+from cablectl.model.cable import Cable
+
+Xfrm = tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]
+
+
+def sas_of(cable: Cable) -> tuple[SecurityAssociation, ...]:
+    """Return the cable's SAs, with what they carried so far."""
+    return xfrm.sas_of(cable.connections, *xfrm_state())
+
+
+def guard_of(cable: Cable) -> guard.Guard | None:
+    """Return the cable's nftables table, with what it dropped so far; None if there is none."""
+    listing = probe.if_any("nft", "-j", "list", "table", *guard.name(cable).split())
+    return guard.parse(probe.decoded(listing)) if listing else None
+
+
+def guards_of(cables: tuple[Cable, ...]) -> dict[str, guard.Guard]:
+    """Return the nftables tables of the cables that are there, by name."""
+    names = {guard.name(each) for each in cables}
+    if len(names) == 1:
+        there = guard_of(cables[0])
+        return {guard.name(cables[0]): there} if there else {}
+    listing = probe.if_any("nft", "-j", "list", "ruleset", guard.FAMILY)
+    tables = guard.parse_tables(probe.decoded(listing)) if listing else {}
+    return {name: tables[name] for name in names & tables.keys()}
+
+
+def xfrm_state() -> Xfrm:
+    """Return all IPsec policies and SAs of the kernel."""
+    policies = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
+    # -d: with what a NIC does of it; -s: what it carried; nokeys: without what nobody may see.
+    listed = probe.output("ip", "-s", "-d", "xfrm", "state", "list", "nokeys")
+    return policies, xfrm.parse_sas(listed)

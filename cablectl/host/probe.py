@@ -1,0 +1,74 @@
+"""Runs the commands that read this host: a time limit, English, JSON where offered."""
+
+import os
+import subprocess
+from typing import Any
+
+from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.model.argv import Argv
+
+LIMIT = 5  # seconds
+_PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2", "nft": "nftables"}
+
+
+def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command on what it is given, whatever its exit code.
+
+    HostNotReadyError if it is not installed, TimeLimitError if it doesn't end.
+    """
+    try:
+        return subprocess.run(
+            argv,
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=LIMIT,
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise _not_installed(argv) from None
+    except subprocess.TimeoutExpired:
+        hint = "is pluto stopped, or too busy?" if argv[0] == "ipsec" else ""
+        command = " ".join(argv)
+        raise TimeLimitError(f"no answer in {LIMIT} s from: {command}", hint=hint) from None
+
+
+def output(*argv: str) -> str:
+    """Return what a command prints; HostNotReadyError, with its output, if it fails."""
+    result = run(*argv)
+    if result.returncode != 0:
+        raise HostNotReadyError(
+            f"{argv[0]} failed with exit code {result.returncode}: {' '.join(argv)}",
+            details=(result.stderr or result.stdout).splitlines(),
+        )
+    return result.stdout
+
+
+def if_any(*argv: str) -> str:
+    """Return what a command prints; nothing if it isn't there, fails or doesn't end."""
+    try:
+        result = run(*argv)
+    except (HostNotReadyError, TimeLimitError):
+        return ""
+    return result.stdout if result.returncode == 0 else ""
+
+
+def json(*argv: str) -> Any:  # noqa: ANN401 - what iproute2 prints
+    """Return the JSON that a command prints, [] for nothing; HostNotReadyError if it fails."""
+    return decoded(output(*argv))  # an error where a dry run isn't at home: nothing to import
+
+
+def decoded(text: str) -> Any:  # noqa: ANN401
+    """Return a text of JSON as values; nothing is []."""
+    import json
+
+    return json.loads(text) if text else []
+
+
+def _not_installed(argv: Argv) -> HostNotReadyError:
+    package = _PACKAGES.get(argv[0], argv[0])
+    return HostNotReadyError(
+        f"{argv[0]} is not installed", hint=f"on Debian: apt install {package}"
+    )

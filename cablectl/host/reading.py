@@ -1,0 +1,157 @@
+"""Facts from this host: every probe is a read, by `subprocess`, and changes nothing.
+
+JSON where the tool offers it; what pluto and `ip xfrm` print is parsed in the pure rooms.
+"""
+
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from cablectl.errors import HostNotReadyError
+from cablectl.facts import partition
+from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto
+from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
+from cablectl.host.paths import ways
+from cablectl.libreswan import dialects, secrets_file
+from cablectl.libreswan.dialects import Version
+from cablectl.linux import esp_offload, guard
+from cablectl.model.cable import Cable
+
+ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
+
+
+def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Facts, ...]:
+    """Return the facts of a host with nothing of the cables on it, and pluto running.
+
+    Only what decides the commands' arguments is read, where it can be without being root.
+    """
+    first = cables[0]
+    assumed, unknown = ["pluto is running"] if first.connections else [], ""
+    if version is None:
+        try:
+            version = daemon.libreswan_version()
+            _, unknown = daemon.algorithms_of(first)
+        except HostNotReadyError:
+            version = dialects.LATEST
+            assumed.append(f"Libreswan {version}, since none is installed here")
+    there = ways(first.local.address, (each.remote_host for each in cables))
+    if first.overlay and not all(each.remote_host in there for each in cables):
+        why = "have no route here" if there else f"since this host isn't {first.local.cluster}"
+        which = "for peers that " if there else ""
+        assumed.append(f"a path MTU of {ASSUMED_PATH_MTU} bytes, {which}{why}")
+    *modules, last = esp_offload.modules(first.local.address.version)
+    if not there or kernel.can_load(last):
+        modules.append(last)
+    whole = Facts(
+        libreswan=version,
+        to_load=tuple(modules),
+        source=devices.source_address(first, devices.addresses()) if there else "",
+        leaves_with=devices.leaves_with(first) if there else "",
+        unknown_algorithms=unknown,
+        assumed=tuple(assumed),
+    )
+    nic_of = cache(kernel.nic)
+    found = (there.get(each.remote_host) for each in cables)
+    return tuple(
+        replace(whole, path_mtu=way.mtu, nic=nic_of(way.device) if first.connections else None)
+        if way
+        else replace(whole, path_mtu=ASSUMED_PATH_MTU)
+        for way in found
+    )
+
+
+def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
+    """Return what this host has of each cable; HostNotReadyError where that can't be read.
+
+    They are of one file and one local end: whatever they share is read once.
+    """
+    privilege.refuse_others_than_root()
+    first = cables[0]
+    version = daemon.libreswan_version() if first.connections else dialects.LATEST
+    there = ways(first.local.address, (each.remote_host for each in cables))
+    whole = Facts(
+        libreswan=version,
+        source=devices.source_address(first, devices.addresses()),
+        leaves_with=devices.leaves_with(first) if first.remote_host in there else "",
+        overlay=devices.overlay_facts(first, first.overlay) if first.overlay else OverlayFacts(),
+    )
+    if first.connections:
+        whole = _with_ipsec(first, whole)
+    nic_of, found = cache(kernel.nic), []
+    for cable, its_own in zip(
+        cables, partition.of_each(cables, whole, daemon.secrets_files()), strict=True
+    ):
+        way = there.get(cable.remote_host)
+        found.append(
+            replace(its_own, path_mtu=way.mtu, nic=nic_of(way.device))
+            if way
+            else _without_way(cable, its_own)
+        )
+    return tuple(_with_key_and_guard(cables, found)) if first.connections else tuple(found)
+
+
+def facts(cable: Cable) -> Facts:
+    """Return the same of one cable."""
+    (found,) = facts_of((cable,))
+    return found
+
+
+def _without_way(cable: Cable, its_own: Facts) -> Facts:
+    what = f"no route from {cable.local.address} to {cable.remote_host}"
+    problem = (what, "is it this host's address?")
+    return replace(its_own, path_mtu=ASSUMED_PATH_MTU, not_ready=(problem, *its_own.not_ready))
+
+
+def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterator[Facts]:
+    key, guards = keys.read(cables[0].ipsec.psk), ipsec_state.guards_of(cables)
+    for cable, its_own in zip(cables, found, strict=True):
+        its_key = keys.find_in(cable, key)
+        yield replace(
+            its_own,
+            guard=guards.get(guard.name(cable)),
+            secret=its_key.held,
+            not_ready=(*its_own.not_ready, *its_key.problems),
+            warnings=its_key.warnings,
+        )
+
+
+def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
+    not_ready = [*_not_ready(cable)]
+    if cable.guarded and not shutil.which("nft"):
+        hint = "on Debian: apt install nftables; guard: false in the file does without"
+        not_ready.append(("nft is not installed, and the guard needs it", hint))
+    status = daemon.pluto_status()
+    policies, sas = ipsec_state.xfrm_state()
+    algorithms, unknown = daemon.algorithms_of(cable)
+    return replace(
+        plain,
+        pluto=Pluto.RUNNING if status else daemon.startable(),
+        to_load=kernel.to_load(esp_offload.modules(cable.local.address.version)),
+        service_port=daemon.service_port(),
+        algorithms=algorithms,
+        unknown_algorithms=unknown,
+        connections=status.connections if status else {},
+        shunts=status.shunts if status else (),
+        policies=policies,
+        sas=sas,
+        not_ready=tuple(not_ready),
+    )
+
+
+def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
+    _, module, _ = esp_offload.modules(cable.local.address.version)
+    if not kernel.has_esp(module):
+        option = "CONFIG_INET_ESP" if module == "esp4" else "CONFIG_INET6_ESP"
+        yield (f"this kernel has no ESP (module {module})", f"boot a kernel that has {option}")
+    included = f"include {secrets_file.DIRECTORY}/*.secrets"
+    try:
+        lines = (
+            Path(secrets_file.MAIN_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+        )
+    except OSError:
+        lines = []
+    if included not in (" ".join(line.split()) for line in lines):
+        yield (f"{secrets_file.MAIN_FILE} doesn't include ours", f"add this line to it: {included}")

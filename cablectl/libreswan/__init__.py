@@ -1,0 +1,1 @@
+"""What Libreswan takes and prints: dialects, whack's commands, parsers, the secrets file."""

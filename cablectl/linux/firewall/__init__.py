@@ -1,0 +1,1 @@
+"""Packet filters of other programs: their rules, and whether a packet passes them."""

@@ -1,0 +1,1 @@
+"""Overlays: one file for each kind, one protocol, one registry."""

@@ -1,0 +1,1 @@
+"""What a file describes: endpoints and wishes, a cable seen from one end, the whole network."""

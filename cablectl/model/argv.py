@@ -1,0 +1,3 @@
+"""A command as a value: its words, never a string for a shell."""
+
+Argv = tuple[str, ...]

@@ -1,0 +1,207 @@
+"""Cables and facts → the plan that brings the cables up."""
+
+from collections.abc import Iterator
+
+from cablectl.errors import CablectlError, HostNotReadyError, UsageError
+from cablectl.facts.host_facts import Facts, Pluto, Secret
+from cablectl.libreswan import dialects, pluto, secrets_file
+from cablectl.linux import esp_offload, guard, mtu, xfrm
+from cablectl.linux.overlay import registry, vxlan
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
+from cablectl.plan import device, ipsec, stale_peers
+from cablectl.plan.steps import WAIT_LIMIT, Action, Plan, Step, in_order
+
+
+def plan(
+    cables: tuple[Cable, ...],
+    facts: tuple[Facts, ...],
+    *,
+    wait: bool = True,
+    limit: float = WAIT_LIMIT,
+    narrowed: bool = False,
+) -> Plan:
+    """Return the plan that brings the cables up from what the facts say is there.
+
+    Unless `narrowed`, they are all that the file has: what their device has of other peers goes.
+
+    UsageError if the MTU asked for is too large, or Libreswan can't do what the file asks;
+    HostNotReadyError if what is there isn't ours: of several cables, those alone are refused that
+    it concerns, as long as any is left.
+    """
+    refused: dict[str, CablectlError] = {}
+    pairs, sizes = [], []
+    for cable, its_facts in zip(cables, facts, strict=True):
+        try:
+            sizes.append(_checked(cable, its_facts))
+            pairs.append((cable, its_facts))
+        except CablectlError as error:
+            refused[cable.id] = error
+    if not pairs:
+        raise next(iter(refused.values()))
+    first, _ = pairs[0]
+    steps: list[Step] = []
+    if first.mode is not Mode.NONE:
+        steps += ipsec.steps(pairs, wait=wait, limit=limit)
+    gone = [*stale_peers.former_secrets(pairs)]
+    if first.overlay:
+        size = _size(pairs, sizes, narrowed=narrowed)
+        steps += device.steps(pairs, first.overlay, size)
+        gone += () if narrowed else stale_peers.steps(pairs, first.overlay)
+    return Plan(
+        action=Action.CONNECT,
+        cables=tuple(cable for cable, _ in pairs),
+        facts=tuple(its_facts for _, its_facts in pairs),
+        steps=(*steps, *in_order(gone)),
+        refused=refused,
+        warnings=tuple(dict.fromkeys(line for each in pairs for line in _warnings(*each))),
+    )
+
+
+def _size(pairs: ipsec.Pairs, sizes: list[int], *, narrowed: bool) -> int:
+    """Return the MTU that suits all peers of the device, in bytes."""
+    there = pairs[0][1].overlay
+    others = [there.link.mtu] if narrowed and there.strays and there.link else []
+    return min(sizes + others)
+
+
+def _checked(cable: Cable, facts: Facts) -> int:
+    """Return the MTU of the cable's device in bytes, 0 without one, if nothing is in its way."""
+    _refuse_unknown_algorithms(facts)
+    for message, hint in facts.not_ready:
+        raise HostNotReadyError(message, hint=hint)
+    if cable.connections:
+        _refuse_a_pluto_that_is_not_ready(cable, facts)
+        _refuse_software(cable, facts)
+    if not cable.overlay:
+        return 0
+    _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
+    return overlay_mtu(cable, facts, cable.overlay)
+
+
+def overlay_mtu(cable: Cable, facts: Facts, wanted: Overlay) -> int:
+    """Return the device's MTU in bytes: the file's, or the largest that fits the path."""
+    version, headers = cable.local.address.version, registry.headers(wanted)
+    if cable.mode is Mode.NONE:
+        largest = mtu.clear(facts.path_mtu, headers, version=version)
+    else:
+        largest = mtu.protected(
+            facts.path_mtu,
+            headers,
+            version=version,
+            encapsulated=cable.encapsulation is not Encapsulation.NO,
+            esp=cable.ipsec.esp,
+        )
+    asked = wanted.mtu
+    if asked and asked > largest:
+        raise UsageError(
+            f"{wanted.kind}.mtu: {asked} is too large by {asked - largest}"
+            f" for a path of {facts.path_mtu} bytes",
+            hint=f"at most {largest}, or auto",
+        )
+    return asked or largest
+
+
+def _refuse_unknown_algorithms(facts: Facts) -> None:
+    if facts.unknown_algorithms:
+        raise UsageError(
+            f"ipsec: Libreswan {facts.libreswan} doesn't take the file's algorithms:"
+            f" {facts.unknown_algorithms}",
+            hint="correct ipsec.esp or ipsec.pfs_group; see `ipsec algparse`",
+        )
+
+
+def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
+    if facts.pluto is Pluto.DOWN:
+        raise HostNotReadyError(
+            "pluto isn't running, and this host has no systemd unit to start it",
+            hint="start Libreswan's pluto, then try again",
+        )
+    if facts.pluto is Pluto.STARTABLE and _foreign_xfrm(cable, facts):
+        raise HostNotReadyError(
+            "pluto isn't running, and its start would flush IPsec policies that aren't ours",
+            hint="see `ip xfrm policy`; start ipsec by hand if they may go",
+        )
+    wanted = cable.overlay
+    if isinstance(wanted, Vxlan) and wanted.port != vxlan.port(wanted) != facts.service_port:
+        raise HostNotReadyError(
+            f"vxlan.port: this host's /etc/services doesn't call {vxlan.port(wanted)}/udp"
+            f" {wanted.port}, and whack would refuse the name",
+            hint=f"write port: {vxlan.port(wanted)}",
+        )
+    if facts.secret is Secret.OTHER:
+        raise HostNotReadyError(f"{secrets_file.path(cable)} holds another secret", hint=AGAIN)
+    for connection in cable.connections:
+        loaded = facts.connections.get(connection.name)
+        expected = pluto.selectors(connection)
+        ours = facts.secret is Secret.SAME
+        if loaded and not ours and not loaded.joins(expected):
+            raise HostNotReadyError(
+                f"pluto has {connection.name} with other addresses or ports", hint=AGAIN
+            )
+
+
+def _refuse_software(cable: Cable, facts: Facts) -> None:
+    """Hold a cable to the NIC that its file asks for, before it is there and once it is."""
+    asked = cable.ipsec.offload
+    if asked not in esp_offload.NEEDED:
+        return
+    if facts.nic and facts.nic.can is False:
+        raise HostNotReadyError(
+            f"ipsec.offload: {asked}, and {facts.nic.device} has no {esp_offload.HARDWARE}",
+            hint="see `ethtool -k`; offload: auto does without",
+        )
+    wanted = "packet" if asked is Offload.PACKET else "crypto"
+    for sa in xfrm.sas_of(cable.connections, facts.policies, facts.sas):
+        if sa.offload != wanted:
+            raise CablectlError(
+                f"ipsec.offload: {asked}, and the SA {sa.spi} to {sa.destination} is in"
+                f" {sa.offload or 'software'}",
+                hint="see `cablectl offload`; offload: auto does without",
+            )
+
+
+AGAIN = "teardown with the file that it was made from, then connect"
+
+
+def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overlay) -> None:
+    link, ours = facts.overlay.link, str(cable.local.address)
+    if link and not link.ours:
+        raise HostNotReadyError(
+            f"the device {wanted.device} exists and cablectl didn't make it",
+            hint=f"name another one in {wanted.kind}.device, or remove it",
+        )
+    if link and not link.fits(cable, wanted):
+        raise HostNotReadyError(
+            f"the device {wanted.device} was made for another cable, port, VNI or key", hint=AGAIN
+        )
+    if isinstance(wanted, Geneve) and facts.leaves_with not in ("", ours):
+        raise HostNotReadyError(
+            f"what this host sends to {cable.remote_host} leaves with the address"
+            f" {facts.leaves_with}, which no policy of the cable protects",
+            hint=f"give the route the source {ours}, or take overlay: vxlan",
+        )
+
+
+def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
+    others = set(facts.sas) - set(xfrm.sas_of(cable.connections, facts.policies, facts.sas))
+    return bool(others or facts.policies.keys() - xfrm.policies_of(cable.connections))
+
+
+def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
+    yield from facts.warnings
+    if cable.guarded and facts.loaded(cable) and guard.broken(cable, facts.guard):
+        what = "changed" if facts.guard else "gone"
+        yield f"somebody flushed the guard: table {guard.name(cable)} is {what}; it is loaded anew"
+    if cable.mode is Mode.NONE:
+        yield "mode: none: everything on the overlay travels in clear text"
+    elif cable.ipsec.dpd is None and dialects.dialect(facts.libreswan).dpd_action:
+        yield (
+            f"dpd: off on Libreswan {facts.libreswan}: pluto can abort when an IKE SA gets no"
+            " answer; leave dpd out for the safe default"
+        )
+    if not cable.guarded and any(not each.routed for each in cable.connections):
+        yield (
+            f"as server this end catches nothing before {cable.remote.cluster} connects: until"
+            " then packets between the subnets go wherever the routes lead them"
+        )

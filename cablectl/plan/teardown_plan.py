@@ -1,0 +1,138 @@
+"""Cables and facts → the plan that removes what connect made and is still there."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from cablectl.facts.host_facts import Facts, Pluto, Secret
+from cablectl.libreswan import secrets_file, whack
+from cablectl.linux import guard, iproute, xfrm
+from cablectl.linux.overlay import vxlan
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Overlay, Vxlan
+from cablectl.plan import stale_peers
+from cablectl.plan.ipsec import Pairs
+from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
+
+_gone = partial(Step, kind=Change.REMOVE)
+
+
+def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool = False) -> Plan:
+    """Return the plan that removes what connect made and is still there: link first.
+
+    If `narrowed`, other peers of the cables' device keep it, and what is theirs.
+    """
+    pairs = list(zip(cables, facts, strict=True))
+    wanted, steps = cables[0].overlay, list[Step]()
+    others = "other peers need it" if narrowed and facts[0].overlay.strays else ""
+    if wanted:
+        steps += _unlink(pairs, wanted, others)
+    if cables[0].connections:
+        for each in pairs:
+            steps += _delete(*each)
+        steps += [*_forget(pairs), *stale_peers.former_secrets(pairs), *_unguard(pairs, others)]
+    if wanted and not narrowed:
+        steps += stale_peers.steps(pairs, wanted, device_goes=True)
+    return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
+
+
+def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
+    for cable, facts in pairs:
+        old = {route[:2] for route in facts.overlay.routes}  # whatever its source
+        for route in iproute.routes(cable, facts.source):
+            yield _gone(
+                phase=Phase.UNLINK,
+                argv=iproute.route(wanted, "delete", route),
+                why=f"a subnet of {cable.remote.cluster}",
+                not_needed="" if route[:2] in old else "missing already",
+                cable=cable.id,
+            )
+        if others and isinstance(wanted, Vxlan):
+            yield from _unreach(cable, facts, wanted)
+    cable, facts = pairs[0]
+    there = facts.overlay
+    yield _gone(
+        phase=Phase.UNLINK,
+        argv=iproute.rule(cable, "delete"),
+        why=f"nothing of ours is left in table {iproute.TABLE}",
+        not_needed=others or ("" if there.rule else "missing already"),
+    )
+    missing = "missing already" if not there.link else ""
+    foreign = "not made by cablectl" if there.link and not there.link.ours else ""
+    yield _gone(
+        phase=Phase.UNLINK,
+        argv=iproute.delete_link(wanted),
+        why="the device, and with it its addresses, settings and forwarding entries",
+        not_needed=others or missing or foreign,
+    )
+
+
+def _unreach(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
+    """Take one peer from a device that stays."""
+    there, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
+    known = (str(cable.remote_vtep.ip), cable.remote.mac)
+    yield step(
+        argv=iproute.neighbour(wanted, "delete", *known),
+        why="the peer's VTEP is none any more",
+        not_needed="" if known in there.neighbours else "missing already",
+    )
+    for entry in dict.fromkeys((*vxlan.fdb_entries(cable, wanted), *sorted(there.fdb))):
+        yield step(
+            argv=vxlan.fdb(wanted, "delete", *entry),
+            why="no frame goes to the peer any more",
+            not_needed="" if entry in there.fdb else "missing already",
+        )
+
+
+def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
+    loaded = facts.loaded(cable)
+    missing = "missing already" if facts.pluto is Pluto.RUNNING else "pluto isn't running"
+    step = partial(_gone, phase=Phase.DELETE, cable=cable.id)
+    for each in cable.connections:
+        yield step(
+            argv=whack.delete(each.name),
+            why="its SAs and policies go with it",
+            not_needed="" if each.name in loaded else missing,
+        )
+    for name in facts.outdated(cable):
+        if name not in cable.names:
+            yield step(argv=whack.delete(name), why="of an earlier file of this cable")
+    orphans = "left in the kernel by a pluto that died"
+    for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
+        yield step(argv=xfrm.delete_sa(sa), why=orphans)
+    for each in cable.connections:
+        for policy in xfrm.policies(each):
+            if each.name not in loaded and policy in facts.policies:
+                yield step(argv=xfrm.delete_policy(policy), why=orphans)
+
+
+def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
+    tables = {guard.name(cable): (cable, facts) for cable, facts in pairs}
+    for cable, facts in tables.values():
+        yield _gone(
+            phase=Phase.UNGUARD,
+            argv=guard.remove(cable),
+            why="nothing is left that it could let through",
+            not_needed=(others if cable.shares_device else "")
+            or ("" if facts.guard else "missing already"),
+            cable="" if cable.shares_device else cable.id,
+        )
+
+
+def _forget(pairs: Pairs) -> Iterator[Step]:
+    absent, missing = [facts.secret is Secret.ABSENT for _, facts in pairs], "missing already"
+    for (cable, _), gone in zip(pairs, absent, strict=True):
+        remove, reread = secrets_file.remove(cable)
+        yield _gone(
+            phase=Phase.FORGET,
+            argv=remove,
+            why=secrets_file.path(cable),
+            not_needed=missing if gone else "",
+            cable=cable.id,
+        )
+    running = pairs[0][1].pluto is Pluto.RUNNING
+    yield _gone(
+        phase=Phase.FORGET,
+        argv=reread,
+        why="pluto forgets the key as well",
+        not_needed=missing if all(absent) else "" if running else "pluto isn't running",
+    )

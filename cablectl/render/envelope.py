@@ -1,0 +1,3 @@
+"""The JSON envelope of every report."""
+
+JSON_VERSION = 1

@@ -1,0 +1,61 @@
+"""What doctor found, as a table and as JSON."""
+
+import json
+from typing import TextIO
+
+from cablectl.doctor.finding import Finding, FindingState, counts
+from cablectl.render.envelope import JSON_VERSION
+from cablectl.render.text import draw
+
+_STYLES = {FindingState.FAIL: "bold red", FindingState.WARN: "yellow", FindingState.OK: "green"}
+_STATE_WIDTH, _CHECK_WIDTH = 4, 12  # columns
+
+
+def as_json(findings: tuple[Finding, ...], subject: str) -> str:
+    """Return the findings as a JSON object; docs/json.md describes it."""
+    return json.dumps(
+        {
+            "version": JSON_VERSION,
+            "cable": subject or None,
+            "counts": counts(findings),
+            "findings": [
+                {
+                    "check": each.check,
+                    "state": each.state,
+                    "evidence": each.evidence,
+                    "fix": each.fix or None,
+                }
+                for each in findings
+            ],
+        },
+        indent=2,
+    )
+
+
+def print_table(findings: tuple[Finding, ...], subject: str, stream: TextIO) -> None:
+    """Print the findings for a person: failures first, each with what to do below it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("state", no_wrap=True, min_width=_STATE_WIDTH)
+    table.add_column("check", no_wrap=True, min_width=_CHECK_WIDTH)
+    table.add_column("evidence", overflow="fold")
+    for state in counts(()):
+        for each in findings:
+            if each.state is state:
+                told = Text(_printable(each.evidence))
+                if each.fix:
+                    told.append(f"\ntry: {_printable(each.fix)}", style="dim")
+                table.add_row(Text(state, style=_STYLES[state]), each.check, told)
+    summary = _summary(findings)
+    draw(stream, table, Text(), Text(f"{subject}: {summary}" if subject else summary))
+
+
+def _printable(text: str) -> str:
+    """Return a line that moves no cursor: any user may name a process, and a peer is logged."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _summary(findings: tuple[Finding, ...]) -> str:
+    return ", ".join(f"{number} {state}" for state, number in counts(findings).items() if number)

@@ -1,0 +1,181 @@
+"""Plan, result and progress → shell script, JSON, table, lines: the only room that imports rich.
+
+rich costs 20 ms and json 2, so each is imported where it is used.
+"""
+
+import shlex
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, TextIO
+
+from cablectl.model.wishes import Mode
+from cablectl.plan.steps import Action, Outcome, Phase, Plan
+from cablectl.render.envelope import JSON_VERSION
+from cablectl.render.text import console
+
+if TYPE_CHECKING:
+    pass
+
+
+def as_script(plan: Plan) -> str:
+    """Return a POSIX script that does what the plan does, one command a line."""
+    return "".join(f"{line}\n" for line in _script(plan))
+
+
+def as_json(plan: Plan) -> str:
+    """Return the plan as a JSON object; docs/json.md describes it."""
+    import json
+
+    first, facts = plan.cables[0], plan.facts[0]
+    alone = first if len(plan.cables) == 1 else None
+    return json.dumps(
+        {
+            "version": JSON_VERSION,
+            "action": plan.action,
+            "cable": alone and alone.id,
+            "local": first.local.cluster,
+            "remote": alone and alone.remote.cluster,
+            "mode": first.mode,
+            "overlay": first.overlay.kind if first.overlay else None,
+            "libreswan": str(facts.libreswan) if first.connections else None,
+            "assumed": assumed(plan),
+            "warnings": plan.warnings,
+            "cables": [
+                {"cable": each.id, "remote": each.remote.cluster, "address": str(each.remote_host)}
+                for each in plan.cables
+            ],
+            "refused": [
+                {"cable": name, "error": error.message} for name, error in plan.refused.items()
+            ],
+            "steps": [
+                {
+                    "phase": step.phase.label,
+                    "cable": step.cable or None,
+                    "argv": step.argv,
+                    "change": step.change,
+                    "why": step.why,
+                    "undo": step.undo,
+                    "needed": not step.not_needed,
+                    "reason": step.not_needed or None,
+                }
+                for step in plan.steps
+            ],
+        },
+        indent=2,
+    )
+
+
+def assumed(plan: Plan) -> tuple[str, ...]:
+    """Return what wasn't read, but taken for granted, each once."""
+    return tuple(dict.fromkeys(each for facts in plan.facts for each in facts.assumed))
+
+
+def as_difference(plan: Plan) -> str:
+    """Return what the plan would change, a line each: + added, ~ altered, - removed, = there.
+
+    Below what changes stands its command.
+    """
+    lines = [f"# {_title(plan)}"]
+    for step in plan.steps:
+        sign, label = step.change, step.phase.label
+        lines.append(
+            f"{sign} {label:9} {step.why}" + (f": {step.not_needed}" if step.not_needed else "")
+        )
+        lines += [] if step.not_needed else [f"    $ {shlex.join(step.argv)}"]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def print_table(plan: Plan, stream: TextIO) -> None:
+    """Print the plan for a person: what runs, why, and what needn't.
+
+    Not by rich's Table: it takes a millisecond for each step, and a mesh has thousands.
+    """
+    from rich.text import Text
+
+    to = console(stream)
+    table = Text()
+    for words, style in _cells(plan, to.width):
+        table.append(words, style)
+    to.print(table, soft_wrap=True, end="")
+
+
+def _cells(plan: Plan, width: int) -> Iterator[tuple[str, str]]:
+    """Yield the table's texts, each with its style, in lines of at most `width` characters."""
+    column = max(len(phase.label) for phase in Phase) + 2
+    yield f"{_title(plan)}\n", "italic"
+    yield f"{'phase':{column}}step\n", "bold"
+    for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
+        label = phase.label
+        for step in steps:
+            why = f"not needed: {step.not_needed}" if step.not_needed else step.why
+            for line in _folded(why, width - column):
+                yield f"{label:{column}}", "bold"
+                yield f"{line}\n", ""
+                label = ""
+            for line in _folded(shlex.join(step.argv), width - column - 2):
+                yield f"{'':{column + 2}}{line}\n", "dim"
+
+
+def _folded(text: str, width: int) -> list[str]:
+    from textwrap import wrap
+
+    return wrap(text, max(width, 20), break_on_hyphens=False)
+
+
+def as_warnings(plan: Plan) -> list[str]:
+    """Return the plan's warnings, a line each."""
+    refused = (f"{name} is left out: {each.message}" for name, each in plan.refused.items())
+    return [f"cablectl: warning: {each}" for each in (*plan.warnings, *refused)]
+
+
+def as_summary(outcome: Outcome) -> str:
+    """Return what is now true of the cables, in one line; nothing if none of them is as planned."""
+    plan, failed = outcome.plan, outcome.failed
+    cables = [each for each in plan.cables if each.id not in failed]
+    if not cables:
+        return ""
+    verb = "" if plan.needed else "nothing to do: "
+    first = cables[0]
+    which = (
+        f"the cable to {first.remote.cluster} is"
+        if len(cables) == 1
+        else f"the {len(cables)} cables of {first.local.cluster} are"
+    )
+    if plan.action is Action.TEARDOWN:
+        of = which.removesuffix(" is").removesuffix(" are")
+        return f"{verb}no trace of {of} is left"
+    waited = any(step.waits_for for step in plan.steps)
+    if first.mode is Mode.NONE:
+        state = "up, in clear text"
+    elif waited:
+        state = f"up, encrypted by ESP in {first.mode} mode"
+    else:
+        state = "made; not waited for its SAs" if len(cables) == 1 else "made; not waited for SAs"
+    device = f" ({first.overlay.device}, VTEP {first.local_vtep.ip})" if first.overlay else ""
+    started = "; pluto was started" if any(s.phase is Phase.PLUTO for s in plan.needed) else ""
+    return f"{verb}{which} {state}{device}{started}"
+
+
+def _title(plan: Plan) -> str:
+    first, peers = plan.cables[0], len(plan.cables)
+    to = first.remote.cluster if peers == 1 else f"{peers} peers"
+    release = f", for Libreswan {plan.facts[0].libreswan}" if first.connections else ""
+    return f"{plan.action} {first.local.cluster} to {to}{release}"
+
+
+def _script(plan: Plan) -> Iterator[str]:
+    yield "#!/bin/sh"
+    yield f"# cablectl: {_title(plan)}. Run as root."
+    yield from (f"# assumed: {each}" for each in assumed(plan))
+    yield from (f"# warning: {each}" for each in plan.warnings)
+    yield from (f"# refused: {name}: {each.message}" for name, each in plan.refused.items())
+    if plan.action is Action.CONNECT:
+        yield "set -eu  # stop at the first failure"
+    else:
+        yield "# What is missing already is fine: each command runs, whatever the one before said."
+    for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
+        yield ""
+        yield f"# {phase.value}"
+        for step in steps:
+            command = shlex.join(step.argv)
+            yield f"# not needed ({step.not_needed}): {command}" if step.not_needed else command

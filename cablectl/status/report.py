@@ -1,0 +1,115 @@
+"""What a cable is now, as a value: its JSON and the schema of that are these very types.
+
+A cable is up if every connection has a Child SA, in pluto and in the kernel, and nothing of what
+connect made is missing; anything less is told with its reason.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from cablectl.libreswan.pluto import Ike
+from cablectl.model.wishes import Mode, OverlayKind
+
+Spi = Annotated[str, Meta(pattern="^(0x[0-9a-f]{8})?$", description="empty if pluto didn't tell")]
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[int, Meta(ge=0, description="in seconds")]
+Rate = Annotated[
+    float | None, Meta(description="bytes a second since the last look; null at the first")
+]
+
+
+class Verdict(StrEnum):
+    """Up; up with something missing; no Child SA, but pluto negotiates; no Child SA; not ours."""
+
+    UP = "up"
+    DEGRADED = "degraded"
+    CONNECTING = "connecting"
+    DOWN = "down"
+    FOREIGN = "foreign"
+
+
+class ChildSaState(Struct, frozen=True, kw_only=True):
+    """A pair of SAs, in and out: what they carried, since when, and when others replace them."""
+
+    spi_in: Spi
+    spi_out: Spi
+    age: Seconds
+    rekey_in: Seconds | None
+    bytes_in: Count
+    bytes_out: Count
+    rate_in: Rate
+    rate_out: Rate
+
+
+class ConnectionState(Struct, frozen=True, kw_only=True):
+    """A connection: what it protects; whether pluto has it, and it is routed, and up."""
+
+    name: str
+    protects: str
+    loaded: bool
+    routed: bool
+    up: bool
+    child_sas: tuple[ChildSaState, ...]
+
+
+class FdbEntry(Struct, frozen=True):
+    """To which gateway a device sends the frames for an address."""
+
+    mac: str
+    gateway: str
+
+
+class OverlayState(Struct, frozen=True, kw_only=True):
+    """The overlay's device, whose MTU is null if it is missing, and its addresses and routes.
+
+    MTUs are in bytes; `largest_mtu` is what path and SAs carry.
+    """
+
+    kind: OverlayKind
+    device: str
+    up: bool
+    mtu: Count | None
+    largest_mtu: Count | None
+    vtep: str
+    peer_vtep: str
+    fdb: tuple[FdbEntry, ...]
+    routes: tuple[str, ...]
+
+
+class GuardState(Struct, frozen=True, kw_only=True):
+    """The guard's table: whether it is whole, and how many packets it dropped."""
+
+    table: str
+    whole: bool
+    dropped_in: Count
+    dropped_out: Count
+
+
+class CableState(Struct, frozen=True, kw_only=True):
+    """A cable, called what the names of its connections share; what isn't known is null."""
+
+    cable: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    peer: str | None
+    mode: Mode | None
+    ike: Ike
+    connections: tuple[ConnectionState, ...]
+    overlay: OverlayState | None
+    guard: GuardState | None
+    offload: str
+
+
+class StatusReport(Struct, frozen=True, kw_only=True):
+    """The cables of this host, or that of a file, at a time, in seconds since 1970."""
+
+    version: Literal[1]
+    time: float
+    cables: tuple[CableState, ...]
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a cable, and none that isn't up."""
+        return bool(self.cables) and all(each.verdict is Verdict.UP for each in self.cables)

@@ -1,0 +1,1 @@
+"""Sends through a cable while a capture runs."""
