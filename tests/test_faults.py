@@ -12,7 +12,7 @@ from cablectl.libreswan.pluto import Ike, Shunt
 from cablectl.linux import xfrm
 from cablectl.linux.guard import Guard
 from cablectl.linux.mtu import AES_GCM, Cipher
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Geneve, Vxlan
 from cablectl.plan import connect_plan
@@ -264,4 +264,4 @@ def test_faults_are_those_of_the_overlays_own_kind() -> None:
         bare = replace(facts.overlay, fdb=frozenset(), neighbours=frozenset())
         _, reasons = seen(cable, replace(facts, overlay=bare))
         fdb = 2 if isinstance(cable.overlay, Vxlan) else 0
-        assert len(reasons) == fdb + registry.has_macs(cable.overlay)
+        assert len(reasons) == fdb + overlay_of(cable.overlay).has_macs

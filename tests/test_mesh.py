@@ -12,7 +12,8 @@ from cablectl.facts import partition
 from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto, Secret, connected
 from cablectl.libreswan.dialects import Version
 from cablectl.linux import guard
-from cablectl.linux.overlay.vxlan import ANY_MAC, fdb_entries
+from cablectl.linux.iproute import ANY_MAC
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Forwarding, Vxlan
@@ -120,7 +121,7 @@ def test_no_frame_is_sent_to_all_unless_the_file_says_so() -> None:
     static = native.parse(f"{pair}vxlan: {{forwarding: static}}\n", "pair.yaml")
     assert isinstance(static.overlay, Vxlan)
     (cable,) = static.cables(static.endpoints[0])
-    assert len(fdb_entries(cable, static.overlay)) == 1
+    assert len(overlay_of(static.overlay).fdb_entries(cable)) == 1
 
 
 def test_a_pair_that_grows_gets_one_cable_more_and_floods_no_longer() -> None:

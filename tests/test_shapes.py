@@ -12,7 +12,7 @@ from cablectl.errors import HostNotReadyError
 from cablectl.facts import host_facts
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.linux import iproute
-from cablectl.linux.overlay.registry import fdb_entries
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Role
 from cablectl.model.wishes import Geneve, Mode
 from cablectl.plan import connect_plan, teardown_plan
@@ -69,7 +69,7 @@ def test_two_plans_mirror_each_other(shape: str, pair: tuple[str, str]) -> None:
     if one.overlay and other.overlay:
         assert one.local_vtep == other.remote_vtep
         assert one.local_vtep.ip != one.remote_vtep.ip
-        assert fdb_entries(other, other.overlay)[:1] in (
+        assert overlay_of(other.overlay).fdb_entries(other)[:1] in (
             (),
             ((one.local.mac, str(one.local.address)),),
         )
