@@ -55,6 +55,8 @@ WORDS = {
     "geneve.port": "Its UDP port; not 500, 4500 or an IKE port.",
     "gre": "The device of overlay: gre (RFC 2784).",
     "gre.key": "Its key (RFC 2890).",
+    "ipip": "The device of overlay: ipip, which carries IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6"
+    " (RFC 2473).",
     "*.vni": "Its virtual network identifier.",
     "*.device": "The name of the device.",
     "*.mtu": "The largest packet, in bytes; auto: the largest that fits the path.",

@@ -12,6 +12,7 @@ from cablectl.model.wishes import (
     Endpoint,
     Geneve,
     Gre,
+    Ipip,
     Ipsec,
     Mode,
     OverlayKind,
@@ -44,6 +45,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     vxlan: Vxlan | None = None
     gre: Gre | None = None
     geneve: Geneve | None = None
+    ipip: Ipip | None = None
 
     @property
     def device(self) -> OverlayWish | None:

@@ -23,6 +23,8 @@ SHAPES = (
     "transport gre v6",
     "transport geneve v4",
     "transport geneve v6",
+    "transport ipip v4",
+    "transport ipip v6",
     "transport none v4",
     "transport none v6",
     "none vxlan v4",
