@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from cablectl.config import json_schema  # noqa: E402 - from the checkout itself
 from cablectl.libreswan.dialects import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
-from cablectl.render.envelope import Kind  # noqa: E402 - from the checkout itself
+from cablectl.render.envelope import KINDS  # noqa: E402 - from the checkout itself
 from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
 from tools import manual, report_schemas  # noqa: E402 - from the checkout itself
 
@@ -86,7 +86,7 @@ def derived() -> dict[Path, str]:
     files = manual.pages()
     files[docs / "flags.md"] = flag_table()
     files[docs / "cablectl.schema.json"] = json_schema.as_text()
-    files |= {docs / f"{kind}.schema.json": report_schemas.as_text(kind) for kind in Kind}
+    files |= {docs / f"{kind}.schema.json": report_schemas.as_text(kind) for kind in KINDS}
     files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
     return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}
 

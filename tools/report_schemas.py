@@ -15,14 +15,14 @@ from cablectl.render.proof_report import ProofReport
 from cablectl.status.report import StatusReport
 
 RESULTS: dict[Kind, type[msgspec.Struct]] = {
-    Kind.PLAN: PlanReport,
-    Kind.CONNECT: OutcomeReport,
-    Kind.TEARDOWN: OutcomeReport,
-    Kind.STATUS: StatusReport,
-    Kind.VERIFY: ProofReport,
-    Kind.DOCTOR: DoctorReport,
-    Kind.OFFLOAD: NicReport,
-    Kind.IMPORT: ImportReport,
+    "plan": PlanReport,
+    "connect": OutcomeReport,
+    "teardown": OutcomeReport,
+    "status": StatusReport,
+    "verify": ProofReport,
+    "doctor": DoctorReport,
+    "offload": NicReport,
+    "import": ImportReport,
 }
 _REF = "#/$defs/{name}"
 
@@ -41,7 +41,7 @@ def schema(kind: Kind) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "version": {"const": JSON_VERSION},
-            "kind": {"const": kind.value},
+            "kind": {"const": kind},
             "host": {"type": "string"},
             "result": result,
             "error": error,

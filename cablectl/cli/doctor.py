@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from msgspec import Struct
@@ -12,7 +12,9 @@ from cablectl.errors import CablectlError, UsageError
 from cablectl.host import reading
 from cablectl.host.files import write_archive
 from cablectl.model.cable import Cable
-from cablectl.render.envelope import Envelope, Kind, as_json
+
+if TYPE_CHECKING:
+    from cablectl.render.envelope import Envelope, Kind
 
 NAMED = 5  # peers that an error lists
 
@@ -50,7 +52,7 @@ def doctor(
     cable = _one(source.chosen(files, local, peer).cables) if files else None
     found = diagnosis.findings(cable, " ".join(files or ()))
     ends = f"{cable.local.cluster} to {cable.remote.cluster}" if cable else ""
-    envelope = reporting.of_result(Kind.DOCTOR, doctor_report(found, ends))
+    envelope = reporting.of_result("doctor", doctor_report(found, ends))
     if report:
         _write(report, cable, envelope)
     if format is options.ReportFormat.JSON:
@@ -72,24 +74,30 @@ def _one(cables: tuple[Cable, ...]) -> Cable:
     return cables[0]
 
 
-def _write(name: str, cable: Cable | None, doctor_envelope: Envelope[Struct]) -> None:
+def _write(name: str, cable: Cable | None, doctor_envelope: "Envelope[Struct]") -> None:
     """Write the archive of a bug report."""
     from cablectl.doctor.collect import bug_report
 
-    members = {"doctor.json": f"{as_json(doctor_envelope)}\n", **bug_report.texts()}
+    members = {"doctor.json": _member(doctor_envelope), **bug_report.texts()}
     if cable:
-        members["plan.json"] = _report_or_error(Kind.PLAN, _plan, cable)
-        members["status.json"] = _report_or_error(Kind.STATUS, _status, cable)
+        members["plan.json"] = _report_or_error("plan", _plan, cable)
+        members["status.json"] = _report_or_error("status", _status, cable)
     write_archive(name, bug_report.without_keys(members, cable))
     source.notes([f"the report is in {name}, mode 0600: look it through before you send it"])
 
 
-def _report_or_error(kind: Kind, report: Callable[[Cable], Struct], cable: Cable) -> str:
+def _report_or_error(kind: "Kind", report: Callable[[Cable], Struct], cable: Cable) -> str:
     """Return the JSON of a report of the cable, or of the error that keeps it from being made."""
     try:
         envelope = reporting.of_result(kind, report(cable))
     except CablectlError as error:
         envelope = reporting.of_error(kind, error)
+    return _member(envelope)
+
+
+def _member(envelope: "Envelope[Struct]") -> str:
+    from cablectl.render.envelope import as_json
+
     return f"{as_json(envelope)}\n"
 
 

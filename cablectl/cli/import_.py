@@ -11,8 +11,6 @@ from cablectl.cli import reporting, source
 from cablectl.host import files, keys
 from cablectl.model.wishes import DEFAULT_PSK
 from cablectl.render import draft
-from cablectl.render.envelope import Kind
-from cablectl.render.import_report import ImportReport
 
 
 class FileFormat(StrEnum):
@@ -71,6 +69,8 @@ def import_(
     if psk_written:
         source.notes([f"the key is in {psk_file}, mode 0600"])
     if format is FileFormat.JSON:
+        from cablectl.render.import_report import ImportReport
+
         report = ImportReport(
             output=output,
             yaml=text,
@@ -78,4 +78,4 @@ def import_(
             psk_file=psk_file if found.key else None,
             psk_written=psk_written,
         )
-        reporting.show(reporting.of_result(Kind.IMPORT, report))
+        reporting.show(reporting.of_result("import", report))

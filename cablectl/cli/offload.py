@@ -8,7 +8,6 @@ import typer
 from cablectl.cli import options, reporting, source
 from cablectl.errors import UsageError
 from cablectl.host import offloading
-from cablectl.render.envelope import Kind
 
 
 def offload(
@@ -38,6 +37,6 @@ def offload(
     else:
         reports = offloading.offload_of_all()
     if format is options.ReportFormat.JSON:
-        reporting.show(reporting.of_result(Kind.OFFLOAD, nic_report(reports)))
+        reporting.show(reporting.of_result("offload", nic_report(reports)))
     else:
         print_table(reports, sys.stdout)

@@ -13,8 +13,6 @@ from cablectl.libreswan.dialects import parse_version
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action
 from cablectl.render import plans
-from cablectl.render.envelope import Kind
-from cablectl.render.plan_report import plan_report
 
 
 class Format(StrEnum):
@@ -77,7 +75,9 @@ def plan(
         case Format.DIFF:
             sys.stdout.write(plans.as_difference(plan))
         case Format.JSON:
-            reporting.show(reporting.of_result(Kind.PLAN, plan_report(plan)))
+            from cablectl.render.plan_report import plan_report
+
+            reporting.show(reporting.of_result("plan", plan_report(plan)))
         case Format.TABLE:
             plans.print_table(plan, sys.stdout)
         case _:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import typer
 
@@ -15,7 +15,9 @@ from cablectl.host import privilege, reading
 from cablectl.libreswan.dialects import Version
 from cablectl.plan.steps import Action, Outcome, Plan
 from cablectl.render import plans, text
-from cablectl.render.envelope import Kind
+
+if TYPE_CHECKING:
+    from cablectl.render.envelope import Kind
 
 
 def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
@@ -85,7 +87,8 @@ def _print_as_json(outcome: Outcome) -> None:
     """Print what came of each cable; the error of several cables is on stderr alone."""
     from cablectl.render.outcome_report import outcome_report
 
-    kind = Kind(outcome.plan.action)
+    connecting = outcome.plan.action is Action.CONNECT
+    kind: Kind = "connect" if connecting else "teardown"
     reporting.show(reporting.of_result(kind, outcome_report(outcome)))
     try:
         refuse_failed(outcome)

@@ -10,7 +10,6 @@ import typer
 
 from cablectl.cli import options, reporting, source
 from cablectl.errors import CablectlError, UsageError
-from cablectl.render.envelope import Kind
 from cablectl.render.text import as_error
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _print(report: "StatusReport", format: Format) -> None:  # noqa: A002
 
     match format:
         case Format.JSON:
-            reporting.show(reporting.of_result(Kind.STATUS, report))
+            reporting.show(reporting.of_result("status", report))
         case Format.PROMETHEUS:
             sys.stdout.write(metrics.as_metrics(report))
         case Format.TABLE:
@@ -100,10 +99,10 @@ class _JsonLines:
     """An envelope in a line of its own for each report, or for the error in its place."""
 
     def show(self, report: "StatusReport") -> None:
-        reporting.show(reporting.of_result(Kind.STATUS, report), one_line=True)
+        reporting.show(reporting.of_result("status", report), one_line=True)
 
     def trouble(self, error: CablectlError) -> None:
-        reporting.show(reporting.of_error(Kind.STATUS, error), one_line=True)
+        reporting.show(reporting.of_error("status", error), one_line=True)
         print(as_error(error, sys.stderr), file=sys.stderr, flush=True)
 
     def close(self) -> None:

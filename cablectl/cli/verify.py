@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from cablectl.cli import options, reporting, source
-from cablectl.render.envelope import Kind
 
 
 def verify(
@@ -43,6 +42,6 @@ def verify(
         proofs.append(cable_proof(evidence, claims))
     report = proof_report(proofs)
     if format is options.ReportFormat.JSON:
-        reporting.show(reporting.of_result(Kind.VERIFY, report))
+        reporting.show(reporting.of_result("verify", report))
     if not report.proven:
         raise typer.Exit(1)

@@ -1,8 +1,7 @@
 """The JSON envelope of every report: a kind, a host, and either a result or an error."""
 
 import re
-from enum import StrEnum
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 from msgspec import UNSET, Struct, UnsetType, json, to_builtins
 
@@ -16,17 +15,9 @@ Result = TypeVar("Result", bound=Struct)
 _SURROGATES = r"\\\\|\\ud[89ab]\w\w\\ud[c-f]\w\w|(\\ud[89a-f]\w\w)"
 
 
-class Kind(StrEnum):
-    """The command that made a report."""
-
-    PLAN = "plan"
-    CONNECT = "connect"
-    TEARDOWN = "teardown"
-    STATUS = "status"
-    VERIFY = "verify"
-    DOCTOR = "doctor"
-    OFFLOAD = "offload"
-    IMPORT = "import"
+# The command that made a report.
+Kind = Literal["plan", "connect", "teardown", "status", "verify", "doctor", "offload", "import"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class ErrorReport(Struct, frozen=True, kw_only=True):

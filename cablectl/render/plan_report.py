@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from cablectl.model.argv import Argv
 from cablectl.model.wishes import Mode, OverlayKind
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step
+from cablectl.render.plans import assumed
 
 PhaseLabel = Annotated[str, Meta(pattern=f"^({'|'.join(phase.label for phase in Phase)})$")]
 
@@ -81,11 +82,6 @@ def plan_report(plan: Plan) -> PlanReport:
         ),
         steps=tuple(map(_planned, plan.steps)),
     )
-
-
-def assumed(plan: Plan) -> tuple[str, ...]:
-    """Return what a dry run didn't read but took for granted, each text once."""
-    return tuple(dict.fromkeys(text for facts in plan.facts for text in facts.assumed))
 
 
 def _planned(step: Step) -> PlannedStep:

@@ -7,13 +7,17 @@ from typing import TextIO
 
 from cablectl.model.wishes import Mode
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
-from cablectl.render.plan_report import assumed
 from cablectl.render.text import console
 
 
 def as_script(plan: Plan) -> str:
     """Return a POSIX script that does what the plan does, one command a line."""
     return "".join(f"{line}\n" for line in _script(plan))
+
+
+def assumed(plan: Plan) -> tuple[str, ...]:
+    """Return what a dry run didn't read but took for granted, each text once."""
+    return tuple(dict.fromkeys(text for facts in plan.facts for text in facts.assumed))
 
 
 def as_difference(plan: Plan) -> str:
