@@ -1,5 +1,6 @@
 """The command line: parse, call, print, exit. One file for each command."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from cablectl.cli import (
     verify,
 )
 from cablectl.errors import CablectlError, UsageError
+from cablectl.host import command_log
 from cablectl.render import text
 
 app = typer.Typer(
@@ -58,11 +60,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has printed it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show each command that runs, with its duration, on stderr."
+        ),
+    ] = False,
 ) -> None:
-    pass
+    command_log.show(shown=verbose or bool(os.environ.get("CABLECTL_LOG")))
 
 
 def main() -> None:
