@@ -9,21 +9,19 @@ from collections.abc import Iterator
 from cablectl.config.reader import Path, Problem, field
 from cablectl.config.spec import Spec
 from cablectl.linux.esp_offload import NEEDED
-from cablectl.linux.overlay.vxlan import port as vxlan_port
 from cablectl.model.cable import vtep
 from cablectl.model.wishes import (
+    OVERLAYS,
     PLUTO_PORTS,
     AnyAddress,
     AnyNetwork,
     Encapsulation,
     Endpoint,
-    Geneve,
     Initiate,
     Ipsec,
     Mode,
     Offload,
     OverlayKind,
-    Vxlan,
 )
 
 Subnets = list[tuple[Path, AnyNetwork]]
@@ -76,7 +74,7 @@ def _mode(spec: Spec) -> Iterator[Problem]:
             "packet is not allowed in mode tunnel; allowed: auto, or mode: transport",
         )
     if spec.mode is Mode.TRANSPORT and overlay is None:
-        yield Problem(("overlay",), "missing; allowed in mode transport: vxlan, gre, geneve, none")
+        yield Problem(("overlay",), f"missing; allowed in mode transport: {', '.join(OverlayKind)}")
     if spec.mode is Mode.NONE:
         if overlay is not OverlayKind.VXLAN:
             yield Problem(("overlay",), "allowed in mode none: vxlan")
@@ -92,7 +90,7 @@ def _mode(spec: Spec) -> Iterator[Problem]:
         yield Problem(
             ("allow_cleartext",), f"true is not allowed in mode {spec.mode}; allowed: false"
         )
-    for kind in (OverlayKind.VXLAN, OverlayKind.GRE, OverlayKind.GENEVE):
+    for kind in OVERLAYS:
         if getattr(spec, kind) and overlay is not kind:
             yield Problem((kind.value,), f"not used; allowed: overlay: {kind}, or nothing")
     if spec.vtep and not spec.device:
@@ -102,7 +100,7 @@ def _mode(spec: Spec) -> Iterator[Problem]:
 def _number(spec: Spec, given: int) -> Iterator[Problem]:
     if given < 2:
         yield Problem(("endpoints",), f"{given} given; allowed: two or more endpoints")
-    elif given > 2 and spec.overlay in (OverlayKind.GRE, OverlayKind.GENEVE):
+    elif given > 2 and spec.device and not spec.device.serves_all_peers:
         yield Problem(
             ("endpoints",),
             f"{given} given, and a device of overlay {spec.overlay} has one peer; allowed: two,"
@@ -199,9 +197,9 @@ def _roles(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> I
 def _ports(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
     """Find what pluto has bound already when the device wants to."""
     wanted = spec.device
-    if not isinstance(wanted, Vxlan | Geneve) or wanted.port is None or spec.mode is Mode.NONE:
+    if wanted is None or wanted.port is None or spec.mode is Mode.NONE:
         return
-    port = vxlan_port(wanted) if isinstance(wanted, Vxlan) else wanted.port
+    port = wanted.port_number
     if port in PLUTO_PORTS:
         advice = f"allowed: any other port, such as {type(wanted)().port} for the overlay"
         yield Problem((wanted.kind.value, "port"), f"{port} is pluto's own; {advice}")
@@ -233,7 +231,7 @@ def _subnets_for_the_mode(
         yield Problem(
             subnets[0][0],
             "not allowed in mode transport without an overlay, which carries the hosts' own traffic"
-            " alone; allowed: overlay: vxlan, gre or geneve, or mode: tunnel",
+            f" alone; allowed: overlay: {', '.join(OVERLAYS)}, or mode: tunnel",
         )
 
 

@@ -9,7 +9,7 @@ from cablectl.config.reader import Document, Place, Reader, documents
 from cablectl.config.spec import Spec
 from cablectl.errors import UsageError
 from cablectl.model.network import Network
-from cablectl.model.wishes import Forwarding, Ipsec, Overlay, Vxlan
+from cablectl.model.wishes import Forwarding, Ipsec, OverlayWish, Vxlan
 
 MAX_PROBLEMS = 100  # that are told of one file; there may be more than anybody can read
 
@@ -43,7 +43,7 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
     )
 
 
-def _device(spec: Spec) -> Overlay | None:
+def _device(spec: Spec) -> OverlayWish | None:
     """Return the overlay's settings, with what auto stands for in this file."""
     device = spec.device
     if not isinstance(device, Vxlan) or device.forwarding is not Forwarding.AUTO:

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct, structs
 
 from cablectl.model.wishes import (
     MAX_ENDPOINTS,
+    OVERLAYS,
     VTEP_NETWORKS,
     AnyNetwork,
     Endpoint,
@@ -13,8 +14,8 @@ from cablectl.model.wishes import (
     Gre,
     Ipsec,
     Mode,
-    Overlay,
     OverlayKind,
+    OverlayWish,
     Subnet,
     Vxlan,
 )
@@ -45,17 +46,12 @@ class Spec(Struct, frozen=True, kw_only=True):
     geneve: Geneve | None = None
 
     @property
-    def device(self) -> Overlay | None:
+    def device(self) -> OverlayWish | None:
         """The overlay's settings, the defaults where there are none."""
-        match self.overlay:
-            case OverlayKind.VXLAN:
-                return self.vxlan or Vxlan()
-            case OverlayKind.GRE:
-                return self.gre or Gre()
-            case OverlayKind.GENEVE:
-                return self.geneve or Geneve()
-            case _:
-                return None
+        if self.overlay not in OVERLAYS:
+            return None
+        wish: OverlayWish | None = getattr(self, self.overlay)
+        return wish or OVERLAYS[self.overlay]()
 
     def vtep_network(self, version: int) -> AnyNetwork:
         """Return the overlay's network for gateways with that version of IP."""

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from msgspec import Struct
 
 from cablectl.model.cable import Connection, End
-from cablectl.model.wishes import CABLE, Mode
+from cablectl.model.wishes import CABLE, IpProtocol, Mode
 
 
 class Side(Struct, frozen=True):
@@ -99,7 +99,8 @@ _CONNECTION = (
     r'^(?:\d{3} )?"(?P<name>[^"]+)"(?P<instance>\[\d+\])?: '
     r"(?P<selectors>[^; ]+\.\.\.[^; ]+); (?P<routing>[^;]+);"
 )
-_NETWORK = r"(?P<network>[^/\[=]+/\d{1,3})(?:[:/](?P<protocol>[A-Z]+)(?:/(?P<port>[\d-]{1,11}))?)?"
+_PROTOPORT = r"[:/](?P<protocol>[A-Za-z\d]{1,15})(?:/(?P<port>[\d-]{1,11}))?"
+_NETWORK = rf"(?P<network>[^/\[=]+/\d{{1,3}})(?:{_PROTOPORT})?"
 _HOST = r"(?P<host>\[[^]]+\]|[^:\[=]+)(?::(?P<ike>\d{1,5}))?(?:\[[^]]*\])?"
 _LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
 _REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
@@ -269,10 +270,14 @@ def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, .
     found: dict[str, tuple[Connection, ...]] = {}
     for name, each in loaded.items():
         cable = cable_of(name, each)
-        if cable and each.selectors:
+        if cable and each.selectors and _is_overlay_or_any(each.selectors.local.protocol):
             ends = (_end(each.selectors.local), _end(each.selectors.remote))
             found[cable] = (*found.get(cable, ()), Connection(name, _mode(each.selectors), *ends))
     return found
+
+
+def _is_overlay_or_any(protocol: str | None) -> bool:
+    return protocol is None or IpProtocol.named(protocol) is not None
 
 
 def cable_of(name: str, loaded: LoadedConnection) -> str:
@@ -294,7 +299,7 @@ def _end(side: Side) -> End:
         host=ip_address(side.host) if side.host else None,
         network=ip_network(side.network),
         ike_port=side.ike_port,
-        protocol=side.protocol.lower() if side.protocol else None,
+        protocol=IpProtocol.named(side.protocol) if side.protocol else None,
         port=side.port,
     )
 
@@ -325,7 +330,7 @@ def _side(found: re.Match[str] | None) -> Side | None:
         host,
         int(found["ike"]) if found["ike"] else None,
         network,
-        found["protocol"],
+        found["protocol"].upper() if found["protocol"] else None,
         # 4.10 prints any as 0-65535, and 5.2 those of a protocol without ports as 0.
         (int(port) or None) if port and port.isdecimal() else None,
     )

@@ -3,6 +3,8 @@
 Measured on 4.10 and 5.2, read in the sources of 5.3: docs/libreswan.md has the table.
 """
 
+from typing import assert_never
+
 from cablectl.errors import UsageError
 from cablectl.libreswan.dialects import Dialect, PfsForm, Version, dialect
 from cablectl.model.argv import Argv
@@ -72,7 +74,8 @@ def delete(name: str) -> Argv:
 
 
 def _end(end: End, mode: Mode) -> Argv:
-    protoport = end.protocol if end.port is None else f"{end.protocol}/{end.port}"
+    protocol = end.protocol.word if end.protocol else ""
+    protoport = protocol if end.port is None else f"{protocol}/{end.port}"
     return (
         *(("--id", end.identity) if end.identity else ()),
         *("--host", "%any" if end.host is None else str(end.host)),
@@ -110,9 +113,12 @@ def _offload(cable: Cable, version: Version, nic_can: bool) -> Argv:
                     hint="offload: auto, or Libreswan 5.0 and later",
                 )
             return ("--nic-offload", "packet")
-    # The kernel takes no SA for a NIC if ESP is in UDP, and 5.x then has none at all.
-    bare = cable.encapsulation is Encapsulation.NO
-    return speaks.offload_if_it_can if nic_can and bare else ()
+        case Offload.AUTO:
+            # The kernel takes no SA for a NIC if ESP is in UDP, and 5.x then has none at all.
+            bare = cable.encapsulation is Encapsulation.NO
+            return speaks.offload_if_it_can if nic_can and bare else ()
+        case _:
+            assert_never(cable.ipsec.offload)
 
 
 def algorithms_to_parse(cable: Cable) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from cablectl.linux.overlay.vxlan import port as vxlan_port
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Geneve, Gre, Mode, Vxlan
+from cablectl.model.wishes import Mode
 
 PRIORITY = -10  # before the filters of others, so that theirs never see such a packet
 FAMILY = "inet"  # of the tables: IPv4 and IPv6
@@ -138,28 +138,16 @@ def _rules(cable: Cable) -> tuple[Rule, ...]:
 
 def _between_gateways(cable: Cable) -> Iterator[Rule]:
     for chain in ("in", "out"):
-        match cable.overlay:
-            case Vxlan() as vxlan:
-                yield Rule(chain, _udp(vxlan_port(vxlan), vxlan.vni), chain)
-            case Geneve() as geneve:
-                yield Rule(chain, _udp(geneve.port, geneve.vni), chain)
-            case Gre() as gre:
-                # The key is the second word of the header (RFC 2890, section 2).
-                match = f"{_hosts(cable, chain)} meta l4proto gre @th,32,32 {gre.key}"
-                yield Rule(chain, match, chain)
-            case None:
-                hosts = _hosts(cable, chain)
-                yield Rule(chain, f"{hosts} meta l4proto esp")
-                ports = ", ".join(map(str, cable.ike_ports))
-                yield Rule(chain, f"{hosts} udp dport {{ {ports} }}")
-                if cable.local.address.version == 6:
-                    yield Rule(chain, f"{hosts} icmpv6 type 133-137")  # neighbour discovery
-                yield Rule(chain, hosts, chain)
-
-
-def _udp(port: int, vni: int) -> str:
-    """Match an overlay's packets; VXLAN and Geneve have the VNI 12 bytes after UDP's beginning."""
-    return f"udp dport {port} @th,96,24 {vni}"
+        hosts = _hosts(cable, chain)
+        if cable.overlay:
+            yield Rule(chain, overlay_of(cable.overlay).guard_match(cable, hosts), chain)
+            continue
+        yield Rule(chain, f"{hosts} meta l4proto esp")
+        ports = ", ".join(map(str, cable.ike_ports))
+        yield Rule(chain, f"{hosts} udp dport {{ {ports} }}")
+        if cable.local.address.version == 6:
+            yield Rule(chain, f"{hosts} icmpv6 type 133-137")  # neighbour discovery
+        yield Rule(chain, hosts, chain)
 
 
 def _hosts(cable: Cable, chain: str) -> str:

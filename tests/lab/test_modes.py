@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.documents import document, shaped
+from tests.support.documents import document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, run
 from .gateways import Lab

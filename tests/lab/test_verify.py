@@ -14,7 +14,7 @@ import pytest
 
 from cablectl.linux import guard
 from tests.conftest import load
-from tests.documents import document, shaped
+from tests.support.documents import document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, connected, connections, ping, prepare, run, torn_down
 from .gateways import Gateway, Lab

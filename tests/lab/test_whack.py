@@ -15,7 +15,7 @@ from cablectl.libreswan import dialects, whack
 from cablectl.model.argv import Argv
 from cablectl.plan import connect_plan
 from tests.conftest import load
-from tests.documents import SHAPES, shaped
+from tests.support.documents import SHAPES, shaped
 
 from .gateways import ROOTS
 
