@@ -100,7 +100,7 @@ def is_up(sides: Sides) -> None:
 def proves(gateway: Gateway, cable: Cable) -> None:
     """`verify` says of the cable what the capture of the lab will: encrypted, unless mode none."""
     done = run(gateway, "verify", FILE, "--count", "5", "--size-sweep", "--format", "json")
-    told = json.loads(done.stdout)
+    (told,) = json.loads(done.stdout)["result"]["proofs"]
     failed = {each["claim"] for each in told["claims"] if each["state"] != "ok"}
     if cable.mode is Mode.NONE:
         assert (done.returncode, told["proven"]) == (1, False)
