@@ -27,7 +27,7 @@ def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> 
         return facts
     others = tuple(StalePeer(id=each.id, gateway=str(each.remote_host)) for each in these.others)
     return tuple(
-        connected(cable, its, its.path_mtu, strays=others)
+        connected(cable, its, its.path_mtu, stale_peers=others)
         for cable, its in zip(these.cables, facts, strict=True)
     )
 

@@ -15,7 +15,7 @@ from pytest_subprocess import FakeProcess
 from cablectl.cli import running
 from cablectl.cli import verify as command
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.facts.host_facts import Facts, Secret
+from cablectl.facts.host_facts import Credential, Facts
 from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.dialects import Version
@@ -105,7 +105,7 @@ class TestFailures:
         assert self.error({SECOND: late, THIRD: CablectlError("it broke")}).exit_code == 1
 
     def test_one_that_had_no_plan_is_one_of_them(self) -> None:
-        plan = connect_plan.plan(CABLES, (replace(BLANK, secret=Secret.OTHER), BLANK))
+        plan = connect_plan.plan(CABLES, (replace(BLANK, credential=Credential.OTHER), BLANK))
         with pytest.raises(CablectlError, match="1 of 2 cables failed"):
             running.refuse_failed(Outcome(plan))
 
@@ -203,13 +203,13 @@ def test_facts_of_all_cables_are_read_once(key: PskFile) -> None:
     assert second.overlay.fdb == {("02:ca:ac:12:00:07", "172.18.0.7")}
     assert third.overlay.fdb == {("02:ca:ac:12:00:06", "172.18.0.6")}
     assert {len(its.overlay.routes) for its in (second, third)} == {1, 0}
-    assert second.overlay.strays == third.overlay.strays == ()
+    assert second.overlay.stale_peers == third.overlay.stale_peers == ()
 
 
 @pytest.mark.usefixtures("gateway")
 def test_of_one_cable_alone_the_other_peer_is_seen(key: PskFile, fp: FakeProcess) -> None:
     (its,) = reading.facts_of((replace(CABLES[0], ipsec=replace(CABLES[0].ipsec, psk=key)),))
-    assert [str(each.gateway) for each in its.overlay.strays] == ["172.18.0.6"]
+    assert [str(each.gateway) for each in its.overlay.stale_peers] == ["172.18.0.6"]
     fp.calls.append(["the other NIC"])  # which nobody asks then
 
 

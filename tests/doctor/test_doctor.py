@@ -15,7 +15,7 @@ from cablectl.config import native
 from cablectl.doctor import checks
 from cablectl.doctor.evidence import Ends, Host
 from cablectl.doctor.finding import Finding, FindingState
-from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Secret, connected
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, connected
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import ChildSa
 from cablectl.linux import guard
@@ -72,7 +72,7 @@ ENDS: dict[str, Any] = {
 def facts(cable: Cable, standing: str) -> Facts:
     """Return the facts of a host with all of the cable, with none of it, or with it broken."""
     plain = Facts(libreswan=Version(4, 10), nic=Nic("eth0"), to_load=())
-    up = connected(cable, replace(plain, secret=Secret.SAME), 1408)
+    up = connected(cable, replace(plain, credential=Credential.SAME), 1408)
     first, *_ = [*up.connections, ""]
     match standing:
         case "absent":
@@ -101,7 +101,7 @@ def facts(cable: Cable, standing: str) -> Facts:
             link = Link(kind="vxlan", group="0", mac="", mtu=1450, up=True)
             return replace(plain, overlay=OverlayFacts(link=link))
         case "another key":
-            return replace(up, secret=Secret.OTHER)
+            return replace(up, credential=Credential.OTHER)
     assert standing == "up"
     return up
 

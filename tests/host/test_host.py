@@ -11,7 +11,7 @@ from pytest_subprocess import FakeProcess
 
 from cablectl.cli import source
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
-from cablectl.facts.host_facts import Facts, Pluto, Secret, connected
+from cablectl.facts.host_facts import Credential, Facts, Pluto, connected
 from cablectl.host import daemon, devices, kernel, probe, reading
 from cablectl.host.paths import ways
 from cablectl.libreswan import secrets_file
@@ -137,11 +137,11 @@ class TestFacts:
         assert tmp_path.is_dir()
 
     def test_the_secret(self, here: Cable) -> None:
-        assert reading.facts(here).secret is Secret.ABSENT
+        assert reading.facts(here).credential is Credential.ABSENT
 
     def test_another_secret(self, here: Cable) -> None:
         Path(secrets_file.path(here)).write_text("172.18.0.8 172.18.0.7 : PSK 0x00\n")
-        assert reading.facts(here).secret is Secret.OTHER
+        assert reading.facts(here).credential is Credential.OTHER
 
     def test_a_key_that_others_can_read(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "psk").chmod(0o644)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from cablectl.config import native
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts import partition
-from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto, Secret, connected
+from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto, connected
 from cablectl.libreswan.dialects import Version
 from cablectl.linux import guard
 from cablectl.linux.iproute import ANY_MAC
@@ -69,7 +69,7 @@ def there(
     return tuple(
         replace(
             its,
-            secret=alone(cable).secret if cable.id in ids else Secret.ABSENT,
+            credential=alone(cable).credential if cable.id in ids else Credential.ABSENT,
             guard=guard.made(cable) if has and cable.guarded else None,
         )
         for cable, its in zip(cables, found, strict=True)
@@ -150,7 +150,7 @@ class TestRefused:
     """A peer that can't be planned stops no other."""
 
     def test_those_alone_that_it_concerns(self) -> None:
-        bad = replace(BLANK, secret=Secret.OTHER)
+        bad = replace(BLANK, credential=Credential.OTHER)
         plan = connect_plan.plan(CABLES, (bad, BLANK))
         assert list(plan.refused) == [SECOND]
         assert [each.id for each in plan.cables] == [THIRD]

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import host_facts
-from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import dialects, whack
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
+from cablectl.libreswan import dialects, pluto_commands, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute
@@ -134,7 +134,7 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
     gone |= {iproute.address(cable, cable.overlay, "add")}
     gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
     modules = ("modprobe", "--all", "esp4_offload")
-    assert without - reads - gone == {whack.STACK_MANAGER, modules, whack.LISTEN}
+    assert without - reads - gone == {pluto_commands.STACK_MANAGER, modules, pluto_commands.LISTEN}
 
 
 @pytest.mark.parametrize("missing", range(1, 10))
@@ -142,7 +142,7 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
     """What a crash left is not made again; what it did not is."""
     there = made.overlay
     halves = {
-        1: (replace(made, secret=Secret.ABSENT), {Phase.SECRET}),
+        1: (replace(made, credential=Credential.ABSENT, made_here=False), {Phase.SECRET}),
         2: (replace(made, connections={}, policies={}), {Phase.ADD, Phase.ROUTE}),
         3: (unrouted(made), {Phase.ROUTE}),
         4: (replace(made, overlay=OverlayFacts()), {Phase.OVERLAY, Phase.UP}),
@@ -250,9 +250,18 @@ def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
     """Its peer may believe that the cable is up, and wait in vain."""
     waits = load("quickstart", "cluster1")
     assert not waits.initiates
-    for secret, initiates in ((Secret.SAME, True), (Secret.ABSENT, False)):
+    for secret, initiates in ((Credential.SAME, True), (Credential.ABSENT, False)):
         plan = connect_plan.plan(
-            (waits,), (replace(made, secret=secret, connections={}, policies={}),)
+            (waits,),
+            (
+                replace(
+                    made,
+                    credential=secret,
+                    made_here=secret is Credential.SAME,
+                    connections={},
+                    policies={},
+                ),
+            ),
         )
         assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
 
@@ -272,7 +281,7 @@ OTHER_LINK = Link(kind="vxlan", group="0", mac="02:ca:ac:12:00:08", mtu=1450, up
         ),
         (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "its start would flush"),
         (replace(BLANK, overlay=OverlayFacts(link=OTHER_LINK)), "cablectl didn't make it"),
-        (replace(BLANK, secret=Secret.OTHER), "holds another secret"),
+        (replace(BLANK, credential=Credential.OTHER), "holds another secret"),
         (replace(BLANK, not_ready=(("no ESP", "boot"),)), "no ESP"),
     ],
 )
@@ -289,7 +298,7 @@ def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> 
 
 def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(port=8472))
-    facts = replace(made, overlay=OverlayFacts(), secret=Secret.ABSENT)
+    facts = replace(made, overlay=OverlayFacts(), credential=Credential.ABSENT, made_here=False)
     with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
         connect_plan.plan((this,), (facts,))
 
@@ -346,7 +355,9 @@ class TestAChangedFile:
 
     def test_what_cablectl_did_not_make_stays(self) -> None:
         cable = shaped("tunnel v4")
-        made = replace(host_facts.connected(cable, BLANK, 0), secret=Secret.ABSENT)
+        made = replace(
+            host_facts.connected(cable, BLANK, 0), credential=Credential.ABSENT, made_here=False
+        )
         one = replace(cable, local=replace(cable.local, subnets=cable.local.subnets[:1]))
         assert not any("--delete" in line for line in needed(connect_plan.plan((one,), (made,))))
 

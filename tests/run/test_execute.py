@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import daemon
-from cablectl.libreswan import whack
+from cablectl.libreswan import pluto_commands
 from cablectl.libreswan.dialects import Version
 from cablectl.linux import guard
 from cablectl.model.argv import Argv
@@ -364,5 +364,5 @@ def test_established_reads_what_pluto_says(cable: Cable, commands: Commands) -> 
     assert daemon.established() == frozenset()
     commands.established(name)
     assert daemon.established() == {name}
-    assert words(whack.TRAFFIC_STATUS) not in commands.log
+    assert words(pluto_commands.TRAFFIC_STATUS) not in commands.log
     assert replace(cable) == cable

@@ -14,7 +14,7 @@ from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts.host_facts import Facts, OverlayFacts, connected
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.dialects import Version
-from cablectl.libreswan.whack import REREAD_SECRETS
+from cablectl.libreswan.pluto_commands import REREAD_SECRETS
 from cablectl.linux import guard, xfrm
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan

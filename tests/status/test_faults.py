@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
 from cablectl.facts import host_facts
-from cablectl.facts.host_facts import Facts, Secret
+from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan.pluto import Ike, Shunt
 from cablectl.linux import xfrm
 from cablectl.linux.guard import Guard
@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "connection 2 is of an earlier file",
     ),
     "the secret": (
-        lambda _, facts: replace(facts, secret=Secret.ABSENT),
+        lambda _, facts: replace(facts, credential=Credential.ABSENT, made_here=False),
         "the secret /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets is missing",
     ),
     "no guard": (
@@ -205,7 +205,7 @@ class TestForeign:
         other = alive(load("quickstart", "cluster2")).connections
         (loaded, *_) = other.values()
         facts = with_connection(cable, alive(cable), 0, loaded)
-        facts = replace(facts, secret=Secret.ABSENT)
+        facts = replace(facts, credential=Credential.ABSENT, made_here=False)
         verdict, reasons = seen(cable, facts)
         assert verdict is Verdict.FOREIGN
         assert reasons == ("pluto has connection 0 with other addresses or ports",)
@@ -215,7 +215,7 @@ class TestForeign:
     def test_what_submariners_own_driver_made(self) -> None:
         """The names are the same; but cablectl writes a secret, and loads a guard."""
         cable = shaped("tunnel v4")
-        facts = replace(alive(cable), secret=Secret.ABSENT, guard=None)
+        facts = replace(alive(cable), credential=Credential.ABSENT, made_here=False, guard=None)
         verdict, reasons = seen(cable, facts)
         assert verdict is Verdict.FOREIGN
         assert reasons == ("pluto has connections of these names, and cablectl made none here",)
