@@ -13,13 +13,13 @@ from msgspec import Struct
 from cablectl.config import native
 from cablectl.config.reader import Document, Path, Place, legible, shown
 from cablectl.config.spec import FIELDS
-from cablectl.config.submariner.objects import Field, Object, Problems, block, is_one, objects
+from cablectl.config.submariner.objects import Field, Object, Problems, block, has_objects, objects
 from cablectl.errors import UsageError
 from cablectl.libreswan.secrets_file import MAX_KEY
 from cablectl.model.network import Network
 from cablectl.model.wishes import DEFAULT_PSK, MAX_ENDPOINTS, Mode, OverlayKind
 
-__all__ = ["VARIABLE", "Imported", "is_one", "parse"]
+__all__ = ["VARIABLE", "Imported", "has_objects", "parse"]
 
 VARIABLE = "CE_IPSEC_PSK"  # of Submariner's driver: where a key that was found inline is put
 VXLAN_DRIVER_PORT = 4500  # the default of Submariner's VXLAN driver
