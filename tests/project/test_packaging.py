@@ -5,10 +5,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
+from cablectl import __version__
 from tests.conftest import ROOT
 
 UNIT = ROOT / "systemd" / "cablectl@.service"
@@ -22,12 +24,18 @@ PLACES = {
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Return what the wheel puts below the prefix, by path."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = folder.iterdir()
+    (made,) = folder.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def shared(wheel: Path) -> dict[str, bytes]:
+    """Return what the wheel puts below the prefix, by path."""
     with ZipFile(wheel) as archive:
         parts = [(name, name.partition(".data/data/")[2]) for name in archive.namelist()]
         return {path: archive.read(name) for name, path in parts if path}
@@ -53,7 +61,16 @@ def test_the_unit_is_in_a_sandbox(record_property: Callable[[str, object], None]
     assert float(found[1]) <= MAX_EXPOSURE, told
 
 
-def test_debian_and_python_agree_on_the_version() -> None:
+def test_the_version_has_one_place() -> None:
+    """pyproject.toml has none of its own; the changelogs name the version of the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    changelog = (ROOT / "debian" / "changelog").read_text()
-    assert changelog.startswith(f"cablectl ({project['version']}) ")
+    assert ("version" in project, project["dynamic"]) == (False, ["version"])
+    assert (ROOT / "debian" / "changelog").read_text().startswith(f"cablectl ({__version__}) ")
+    assert f"\n## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_wheel_has_the_version_of_the_package(wheel: Path) -> None:
+    assert wheel.name.startswith(f"cablectl-{__version__}-")
+    with ZipFile(wheel) as archive:
+        metadata = archive.read(f"cablectl-{__version__}.dist-info/METADATA").decode()
+    assert f"\nVersion: {__version__}\n" in metadata
