@@ -9,7 +9,7 @@ import pytest
 
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.render import findings_table
-from tests.conftest import shown_on
+from tests.support.terminal import shown_on
 
 LONG = "172.18.0.7 UDP 4500 is silent, [and] this goes on for more than one line of eighty columns"
 FINDINGS: tuple[Finding, ...] = (
