@@ -25,7 +25,7 @@ NUMBERS = count()  # of the tests that have begun
 
 
 @pytest.fixture(scope="session")
-def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forbidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A failing stand-in for each command that reads or changes the host."""
     folder = tmp_path_factory.mktemp("fakes")
     forbid(folder)
@@ -34,13 +34,13 @@ def fakes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_real_commands(
-    request: pytest.FixtureRequest, fakes: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, forbidden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Put the stand-ins first on the PATH, and the journal into a folder of this test's own."""
     if request.node.get_closest_marker("lab") or request.node.get_closest_marker("package"):
         return
-    monkeypatch.setenv("PATH", f"{fakes}:{os.environ['PATH']}")
-    monkeypatch.setattr(journal, "DIRECTORY", fakes / f"run{next(NUMBERS)}")
+    monkeypatch.setenv("PATH", f"{forbidden}:{os.environ['PATH']}")
+    monkeypatch.setattr(journal, "DIRECTORY", forbidden / f"run{next(NUMBERS)}")
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from cablectl.libreswan import secrets_file
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
 from cablectl.linux.esp_offload import OffloadReport
-from cablectl.linux.overlay import vxlan
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Mode, Vxlan
+from cablectl.model.wishes import Mode
 from cablectl.plan import connect_plan
 from cablectl.status.report import CableState, GuardState, Verdict
 
@@ -40,9 +39,9 @@ def key(cable: Cable, ends: Ends) -> Iterator[Finding]:
 def service(cable: Cable, ends: Ends) -> Iterator[Finding]:
     """Whether the name that the file has for the overlay's port is one: only if it has a name."""
     wanted = cable.overlay
-    if not isinstance(wanted, Vxlan) or isinstance(wanted.port, int):
+    if wanted is None or not isinstance(wanted.port, str):
         return
-    port = vxlan.port(wanted)
+    port = wanted.port_number
     if ends.service_port == port:
         yield ok("service", f"{wanted.port} is UDP {port}")
     else:

@@ -11,9 +11,9 @@ from msgspec import Struct
 from cablectl.doctor.evidence import Ends, Host
 from cablectl.doctor.finding import Finding, FindingState, ok
 from cablectl.linux.firewall.filters import Chain, Obstacle, Packet, obstacles
-from cablectl.linux.overlay.registry import link_info
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, host_network
-from cablectl.model.wishes import PLUTO_PORTS, Encapsulation, Mode, Overlay
+from cablectl.model.wishes import PLUTO_PORTS, Encapsulation, Mode, OverlayWish
 
 INWARD = ("ingress", "prerouting", "input")
 OUTWARD = ("output", "postrouting")
@@ -91,19 +91,18 @@ def _ike_ports(cable: Cable) -> tuple[int, ...]:
     return PLUTO_PORTS if floats else (port,)
 
 
-def _inside(cable: Cable, ends: Ends, overlay: Overlay) -> Iterator[Sample]:
+def _inside(cable: Cable, ends: Ends, overlay: OverlayWish) -> Iterator[Sample]:
     """Yield the overlay's own packets, before they enter IPsec and when they have left it.
 
     A VTEP sends from any port to the overlay's, so that none is the answer to another.
     """
-    kind, info = link_info(cable, overlay)
-    port = info.get("port")
+    kind, _ = overlay_of(overlay).link_info(cable)
+    port, protocol = overlay.port_number, overlay.protocol(cable.local.address.version)
     name = f"the overlay's UDP {port}" if port else f"the overlay's {kind.upper()}"
-    dport = port if isinstance(port, int) else None
-    for each in _both_ways(cable, ends, name, overlay.protocol, dport):
+    for each in _both_ways(cable, ends, name, protocol, port):
         hooks = tuple(hook for hook in each.hooks if hook != "ingress")  # ESP is seen there
         packet = {**each.packet, "ipsec": cable.mode is not Mode.NONE}
-        yield Sample(each.name, hooks, packet, answers=dport is None)
+        yield Sample(each.name, hooks, packet, answers=port is None)
 
 
 def _both_ways(

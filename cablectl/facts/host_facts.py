@@ -11,10 +11,11 @@ from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
 from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
 from cablectl.linux.guard import Guard
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.protocol import GROUP
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import IANA_VXLAN_PORT, Overlay
+from cablectl.model.wishes import IANA_VXLAN_PORT, OverlayWish
 
 
 class Pluto(StrEnum):
@@ -50,12 +51,13 @@ class Link(Struct, frozen=True):
     @property
     def ours(self) -> bool:
         """Whether cablectl made the device: its group says so."""
-        return self.group == registry.GROUP
+        return self.group == GROUP
 
-    def fits(self, cable: Cable, wanted: Overlay) -> bool:
+    def fits(self, cable: Cable, wanted: OverlayWish) -> bool:
         """Tell whether it is the device that the cable needs."""
-        kind, info = registry.link_info(cable, wanted)
-        if registry.has_macs(wanted) and self.mac != cable.local.mac:
+        overlay = overlay_of(wanted)
+        kind, info = overlay.link_info(cable)
+        if overlay.has_macs and self.mac != cable.local.mac:
             return False
         return self.kind == kind and info.items() <= self.info.items()
 
@@ -190,21 +192,22 @@ def connected(
     )
 
 
-def _made(cable: Cable, wanted: Overlay, before: Facts, mtu: int) -> OverlayFacts:
-    kind, info = registry.link_info(cable, wanted)
+def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> OverlayFacts:
+    overlay = overlay_of(wanted)
+    kind, info = overlay.link_info(cable)
     vtep = (str(cable.remote_vtep.ip), cable.remote.mac)
     return OverlayFacts(
         link=Link(
             kind=kind,
-            group=registry.GROUP,
+            group=GROUP,
             mac=cable.local.mac,
             mtu=mtu,
             up=True,
             info=info,
             addresses=frozenset({str(cable.local_vtep)}),
         ),
-        fdb=frozenset(registry.fdb_entries(cable, wanted)),
-        neighbours=frozenset({vtep}) if registry.has_macs(wanted) else frozenset(),
+        fdb=frozenset(overlay.fdb_entries(cable)),
+        neighbours=frozenset({vtep}) if overlay.has_macs else frozenset(),
         routes=frozenset(iproute.routes(cable, before.source)),
         settings=frozenset(iproute.settings(cable, wanted)),
         rule=True,

@@ -13,10 +13,9 @@ from cablectl.facts.host_facts import Facts, OverlayFacts, StalePeer
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute, xfrm
-from cablectl.linux.overlay.vxlan import port
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable, cable_id, vtep
-from cablectl.model.wishes import Vxlan, dashed, mac_of
+from cablectl.model.wishes import dashed, mac_of
 
 Pair = tuple[str, str]
 ByPeer = tuple[dict[str, set[Pair]], dict[str, set[Pair]], dict[str, set[iproute.Route]]]
@@ -139,7 +138,7 @@ def _strays(
     """Yield the device's other peers, known by the MAC that connect derives from their address."""
     first, there = cables[0], whole.overlay
     wanted = first.overlay
-    if not (isinstance(wanted, Vxlan) and there.link and there.link.ours):
+    if not (wanted and wanted.serves_all_peers and there.link and there.link.ours):
         return
     fdb, neighbours, routes = by_peer
     for gateway in sorted(fdb.keys() - {str(each.remote_host) for each in cables}):
@@ -149,7 +148,7 @@ def _strays(
         names = [
             name
             for name in led_to.get(gateway, ())
-            if _carries(whole.connections[name], port(wanted))
+            if _carries(whole.connections[name], wanted.port_number)
         ]
         ids = {cable_id(pluto.cable_of(name, whole.connections[name])) for name in names} or {
             each for each in secrets if each.endswith(f"-{dashed(address)}")
@@ -175,6 +174,6 @@ def _by_gateway(connections: dict[str, LoadedConnection]) -> dict[str, list[str]
     return found
 
 
-def _carries(connection: LoadedConnection, overlay_port: int) -> bool:
+def _carries(connection: LoadedConnection, overlay_port: int | None) -> bool:
     ends = connection.selectors
     return ends is not None and overlay_port in (ends.local.port, ends.remote.port)

@@ -66,7 +66,7 @@ def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport |
 
 def _report(states: list[CableState]) -> StatusReport:
     cables = tuple(sorted(states, key=lambda each: each.cable))
-    return StatusReport(version=1, time=time.time(), cables=cables)
+    return StatusReport(time=time.time(), cables=cables)
 
 
 def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> Iterator[CableState]:

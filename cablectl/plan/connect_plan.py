@@ -6,9 +6,9 @@ from cablectl.errors import CablectlError, HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Facts, Pluto, Secret
 from cablectl.libreswan import dialects, pluto, secrets_file
 from cablectl.linux import esp_offload, guard, mtu, xfrm
-from cablectl.linux.overlay import registry, vxlan
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
+from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
 from cablectl.plan import device, ipsec, stale_peers
 from cablectl.plan.steps import WAIT_LIMIT, Action, Plan, Step, in_order
 
@@ -79,9 +79,9 @@ def _checked(cable: Cable, facts: Facts) -> int:
     return overlay_mtu(cable, facts, cable.overlay)
 
 
-def overlay_mtu(cable: Cable, facts: Facts, wanted: Overlay) -> int:
+def overlay_mtu(cable: Cable, facts: Facts, wanted: OverlayWish) -> int:
     """Return the device's MTU in bytes: the file's, or the largest that fits the path."""
-    version, headers = cable.local.address.version, registry.headers(wanted)
+    version, headers = cable.local.address.version, overlay_of(wanted).headers
     if cable.mode is Mode.NONE:
         largest = mtu.clear(facts.path_mtu, headers, version=version)
     else:
@@ -123,11 +123,12 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
             hint="see `ip xfrm policy`; start ipsec by hand if they may go",
         )
     wanted = cable.overlay
-    if isinstance(wanted, Vxlan) and wanted.port != vxlan.port(wanted) != facts.service_port:
+    named = wanted is not None and isinstance(wanted.port, str)
+    if wanted and named and facts.service_port != wanted.port_number:
         raise HostNotReadyError(
-            f"vxlan.port: this host's /etc/services doesn't call {vxlan.port(wanted)}/udp"
+            f"vxlan.port: this host's /etc/services doesn't call {wanted.port_number}/udp"
             f" {wanted.port}, and whack would refuse the name",
-            hint=f"write port: {vxlan.port(wanted)}",
+            hint=f"write port: {wanted.port_number}",
         )
     if facts.secret is Secret.OTHER:
         raise HostNotReadyError(f"{secrets_file.path(cable)} holds another secret", hint=AGAIN)
@@ -164,7 +165,7 @@ def _refuse_software(cable: Cable, facts: Facts) -> None:
 AGAIN = "teardown with the file that it was made from, then connect"
 
 
-def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overlay) -> None:
+def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
     link, ours = facts.overlay.link, str(cable.local.address)
     if link and not link.ours:
         raise HostNotReadyError(
@@ -175,7 +176,7 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
         raise HostNotReadyError(
             f"the device {wanted.device} was made for another cable, port, VNI or key", hint=AGAIN
         )
-    if isinstance(wanted, Geneve) and facts.leaves_with not in ("", ours):
+    if overlay_of(wanted).leaves_by_route and facts.leaves_with not in ("", ours):
         raise HostNotReadyError(
             f"what this host sends to {cable.remote_host} leaves with the address"
             f" {facts.leaves_with}, which no policy of the cable protects",

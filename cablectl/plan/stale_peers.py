@@ -11,17 +11,16 @@ from functools import partial
 from cablectl.facts.host_facts import StalePeer
 from cablectl.libreswan import secrets_file, whack
 from cablectl.linux import iproute
-from cablectl.linux.overlay import vxlan
-from cablectl.model.wishes import Overlay, Vxlan
+from cablectl.model.wishes import OverlayWish
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step, in_order
 
 _WHY = "the file has no such peer any more"
 
 
-def steps(pairs: Pairs, wanted: Overlay, *, device_goes: bool = False) -> tuple[Step, ...]:
+def steps(pairs: Pairs, wanted: OverlayWish, *, device_goes: bool = False) -> tuple[Step, ...]:
     """Return the steps, in order; with the device goes what stands on it."""
-    if not isinstance(wanted, Vxlan):
+    if not wanted.serves_all_peers:
         return ()
     strays = pairs[0][1].overlay.strays
     return in_order(
@@ -43,7 +42,7 @@ def former_secrets(pairs: Pairs) -> Iterator[Step]:
                 )
 
 
-def _of_one(stray: StalePeer, wanted: Vxlan, *, device_goes: bool) -> Iterator[Step]:
+def _of_one(stray: StalePeer, wanted: OverlayWish, *, device_goes: bool) -> Iterator[Step]:
     step = partial(Step, why=f"{_WHY}: {stray.gateway}", kind=Change.REMOVE, cable=stray.id)
     for route in sorted(stray.routes):
         yield step(phase=Phase.UNLINK, argv=iproute.route(wanted, "delete", route))
@@ -54,4 +53,4 @@ def _of_one(stray: StalePeer, wanted: Vxlan, *, device_goes: bool) -> Iterator[S
     for argv in secrets_file.remove_of(stray.id) if stray.secret else ():
         yield step(phase=Phase.FORGET, argv=argv)
     for entry in () if device_goes else sorted(stray.fdb):
-        yield step(phase=Phase.FORGET, argv=vxlan.fdb(wanted, "delete", *entry))
+        yield step(phase=Phase.FORGET, argv=iproute.forwarding_entry(wanted, "delete", *entry))

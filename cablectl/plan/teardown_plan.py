@@ -6,9 +6,9 @@ from functools import partial
 from cablectl.facts.host_facts import Facts, Pluto, Secret
 from cablectl.libreswan import secrets_file, whack
 from cablectl.linux import guard, iproute, xfrm
-from cablectl.linux.overlay import vxlan
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Overlay, Vxlan
+from cablectl.model.wishes import OverlayWish
 from cablectl.plan import stale_peers
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
@@ -35,7 +35,7 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
 
 
-def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
+def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
     for cable, facts in pairs:
         old = {route[:2] for route in facts.overlay.routes}  # whatever its source
         for route in iproute.routes(cable, facts.source):
@@ -46,7 +46,7 @@ def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
                 not_needed="" if route[:2] in old else "missing already",
                 cable=cable.id,
             )
-        if others and isinstance(wanted, Vxlan):
+        if others and wanted.serves_all_peers:
             yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
     there = facts.overlay
@@ -66,7 +66,7 @@ def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
     )
 
 
-def _unreach(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
+def _unreach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     """Take one peer from a device that stays."""
     there, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
     known = (str(cable.remote_vtep.ip), cable.remote.mac)
@@ -75,9 +75,9 @@ def _unreach(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
         why="the peer's VTEP is none any more",
         not_needed="" if known in there.neighbours else "missing already",
     )
-    for entry in dict.fromkeys((*vxlan.fdb_entries(cable, wanted), *sorted(there.fdb))):
+    for entry in dict.fromkeys((*overlay_of(wanted).fdb_entries(cable), *sorted(there.fdb))):
         yield step(
-            argv=vxlan.fdb(wanted, "delete", *entry),
+            argv=iproute.forwarding_entry(wanted, "delete", *entry),
             why="no frame goes to the peer any more",
             not_needed="" if entry in there.fdb else "missing already",
         )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.host import probe, reading
@@ -93,7 +93,10 @@ class Runner:
                 return self._look(call.steps)
             case Kind.WAIT:
                 return self._wait(call.steps)
-        return self._each(call.steps)
+            case Kind.ALONE:
+                return self._each(call.steps)
+            case _:
+                assert_never(call.kind)
 
     def _each(self, steps: Iterable[Step]) -> Failures:
         """Run one command after the other."""

@@ -11,10 +11,10 @@ from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
 from cablectl.libreswan import pluto, secrets_file
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux import guard, iproute, xfrm
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy
 from cablectl.model.cable import Cable, Connection
-from cablectl.model.wishes import AnyNetwork, Overlay
+from cablectl.model.wishes import AnyNetwork, OverlayWish
 
 
 def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
@@ -108,7 +108,9 @@ def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
-def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest_mtu: int | None) -> Iterator[str]:
+def _overlay(
+    cable: Cable, facts: Facts, wanted: OverlayWish, largest_mtu: int | None
+) -> Iterator[str]:
     link = facts.overlay.link
     if link is None:
         yield f"the device {wanted.device} is missing"
@@ -119,24 +121,24 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest_mtu: int | Non
         yield f"the MTU {link.mtu} is larger than the {largest_mtu} that path and SAs carry"
 
 
-def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: Overlay) -> Iterator[str]:
+def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: OverlayWish) -> Iterator[str]:
     device = wanted.device
     if not link.up:
         yield f"the device {device} is down"
     if str(cable.local_vtep) not in link.addresses:
         yield f"{device} has no address {cable.local_vtep}"
-    for mac, gateway in registry.fdb_entries(cable, wanted):
+    for mac, gateway in overlay_of(wanted).fdb_entries(cable):
         if (mac, gateway) not in there.fdb:
             yield f"the FDB of {device} sends nothing for {mac} to {gateway}"
     vtep = str(cable.remote_vtep.ip)
-    if registry.has_macs(wanted) and (vtep, cable.remote.mac) not in there.neighbours:
+    if overlay_of(wanted).has_macs and (vtep, cable.remote.mac) not in there.neighbours:
         yield f"{device} has no neighbour {vtep}"
     for path, value in iproute.settings(cable, wanted):
         if (path, value) not in there.settings:
             yield f"{path} isn't {value}"
 
 
-def _network(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[str]:
+def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
     there = {route[:2]: route for route in facts.overlay.routes}
     for route in iproute.routes(cable, facts.source):
         subnet, vtep, source = route

@@ -95,8 +95,9 @@ def test_a_dry_run_of_connect_heeds_its_options() -> None:
 
 def test_json() -> None:
     done = run(*DRY, "--local", "cluster1", "--format", "json")
-    plan = json.loads(done.stdout)
-    assert (plan["version"], plan["action"], plan["libreswan"]) == (1, "connect", "4.10")
+    envelope = json.loads(done.stdout)
+    plan = envelope["result"]
+    assert (envelope["version"], plan["action"], plan["libreswan"]) == (1, "connect", "4.10")
     assert (plan["mode"], plan["overlay"]) == ("transport", "vxlan")
     assert set(plan["steps"][0]) == {
         *("phase", "argv", "why", "undo", "needed", "reason", "change", "cable"),

@@ -43,7 +43,7 @@ def test_the_exit_code_tells_failures(state: str, code: int) -> None:
 
 
 def test_of_a_file() -> None:
-    told = json.loads(doctor("ok", *FILE, "--format", "json").stdout)
+    told = json.loads(doctor("ok", *FILE, "--format", "json").stdout)["result"]
     assert told["cable"] == "cluster1 to cluster2"
     assert told["findings"][0]["evidence"] == f"cluster2 of {FILE[0]}"
 
@@ -74,10 +74,11 @@ def test_the_report(tmp_path: Path) -> None:
     with tarfile.open(name) as archive:
         files = {each.name: archive.extractfile(each) for each in archive.getmembers()}
         texts = {name: file.read().decode() for name, file in files.items() if file}
-    assert json.loads(texts["r/doctor.json"])["findings"][0]["state"] == "fail"
+    assert json.loads(texts["r/doctor.json"])["result"]["findings"][0]["state"] == "fail"
     assert "a unit test ran the real ipsec" in texts["r/pluto.txt"]
-    assert texts["r/plan.json"]
-    assert texts["r/status.json"]
+    for kind in ("plan", "status"):
+        envelope = json.loads(texts[f"r/{kind}.json"])
+        assert (envelope["kind"], envelope["error"]["exit_code"]) == (kind, 3)
     again = doctor("ok", *FILE, "--report", name)
     assert (again.returncode, again.stdout) == (2, "")
     assert f"{name}: there is one already" in again.stderr

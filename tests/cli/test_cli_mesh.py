@@ -72,7 +72,7 @@ class TestPeer:
 
 
 def test_json_of_a_mesh() -> None:
-    told = json.loads(run(*DRY, "--format", "json").stdout)
+    told = json.loads(run(*DRY, "--format", "json").stdout)["result"]
     assert [each["remote"] for each in told["cables"]] == ["cluster2", "cluster3"]
 
 

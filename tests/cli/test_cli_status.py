@@ -77,7 +77,7 @@ def test_of_a_file(tmp_path: Path, up: StatusReport) -> None:
     file = str(EXAMPLES / "quickstart.yaml")
     done = status(tmp_path, up, file, "--local", "cluster1", "--format", "json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)["cables"][0]["verdict"] == "up"
+    assert json.loads(done.stdout)["result"]["cables"][0]["verdict"] == "up"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_watch_in_json(tmp_path: Path, up: StatusReport) -> None:
     with watching(argv) as process:
         assert process.stdout
         told = [json.loads(process.stdout.readline()) for _ in range(3)]
-    assert [each["cables"][0]["verdict"] for each in told] == ["up"] * 3
+    assert [each["result"]["cables"][0]["verdict"] for each in told] == ["up"] * 3
 
 
 def test_a_reader_that_leaves_a_watch_sees_no_traceback(tmp_path: Path, up: StatusReport) -> None:

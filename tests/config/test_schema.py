@@ -169,7 +169,7 @@ def test_every_field_has_words_and_there_are_no_others() -> None:
     fields = [path for path, _ in json_schema.fields(json_schema.schema())]
     found = {path: path if path in WORDS else f"*.{path.rpartition('.')[2]}" for path in fields}
     missing = [path for path, key in found.items() if key not in WORDS]
-    assert not missing, "say in cablectl/spec/words.py what it is, and run `make docs`"
+    assert not missing, "say in cablectl/config/field_texts.py what it is, and run `make docs`"
     assert set(found.values()) == set(WORDS)
 
 

@@ -63,7 +63,7 @@ def test_every_field_is_taken() -> None:
 
 def test_null_does_not_switch_dead_peer_detection_off() -> None:
     assert problems(QUICKSTART + "  dpd:\n") == [
-        "cable.yaml:17: ipsec.dpd: allowed: a mapping with delay, action"
+        "cable.yaml:17: ipsec.dpd: no value; allowed: a mapping with delay and action, or off"
     ]
 
 

@@ -161,7 +161,7 @@ class TestResource:
     def test_two_clusters_that_differ(self) -> None:
         other = RESOURCE.partition("---")[0].replace("vxlan", "gre").replace("cluster1", "cluster2")
         (message,) = problems(RESOURCE, other, ENDPOINTS)
-        assert message == ("1.yaml:15: spec.ceIPSecOverlay: differs from what stands at 0.yaml:15")
+        assert message == ("1.yaml:15: spec.ceIPSecOverlay: differs from the value at 0.yaml:15")
 
 
 class TestKey:
@@ -210,7 +210,7 @@ class TestEndpoints:
         text = self.changed(("nat_enabled: false", "nat_enabled: true"))
         found = parse(CONFIGMAP, text)
         assert not any(each.behind_nat for each in found.network.endpoints)
-        assert "passes no NAT" in found.notes[-1]
+        assert "doesn't pass NAT" in found.notes[-1]
 
     @pytest.mark.parametrize(
         ("one", "other", "role"),
@@ -241,7 +241,7 @@ class TestEndpoints:
 
     def test_an_unusual_cable_name_is_told(self) -> None:
         text = self.changed(("cable_name: submariner-cable-cluster1", "cable_name: other"))
-        assert "cable_name other-172-18-0-8 is not used" in "".join(parse(text).notes)
+        assert "cable_name other-172-18-0-8 is ignored" in "".join(parse(text).notes)
 
 
 def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:

@@ -9,9 +9,9 @@ from cablectl.facts import traces
 from cablectl.facts.host_facts import Facts, Link
 from cablectl.libreswan import pluto
 from cablectl.linux import guard
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Connection
-from cablectl.model.wishes import Forwarding, Geneve, Gre, Mode, Overlay, Vxlan
+from cablectl.model.wishes import Forwarding, Geneve, Gre, Ipip, Mode, OverlayWish, Vxlan
 from cablectl.status.report import Verdict
 from tests.support.alive import alive, seen
 from tests.support.documents import SHAPES, shaped
@@ -37,7 +37,7 @@ def summary(connection: Connection) -> tuple[object, ...]:
     return (connection.name, connection.mode, *told)
 
 
-def unflooded(wanted: Overlay) -> Overlay:
+def unflooded(wanted: OverlayWish) -> OverlayWish:
     """Return it as its traces tell: whether frames are flooded they don't."""
     if not isinstance(wanted, Vxlan):
         return wanted
@@ -58,8 +58,8 @@ def test_every_shape(shape: str, end: str) -> None:
         assert found.overlay
         assert found.overlay == unflooded(cable.overlay)
         assert (found.local_vtep, found.remote_vtep) == (cable.local_vtep, cable.remote_vtep)
-        assert set(registry.fdb_entries(found, found.overlay)) <= set(
-            registry.fdb_entries(cable, cable.overlay)
+        assert set(overlay_of(found.overlay).fdb_entries(found)) <= set(
+            overlay_of(cable.overlay).fdb_entries(cable)
         )
     assert seen(found, facts) == (Verdict.UP, ())
 
@@ -99,9 +99,10 @@ def test_addresses_of_others_on_the_device_tell_nothing() -> None:
         ("transport vxlan v4", Vxlan),
         ("transport geneve v6", Geneve),
         ("transport gre v4", Gre),
+        ("transport ipip v6", Ipip),
     ],
 )
-def test_without_its_device_it_is_missed(shape: str, kind: type[Overlay]) -> None:
+def test_without_its_device_it_is_missed(shape: str, kind: type[OverlayWish]) -> None:
     cable = shaped(shape)
     facts = replace(alive(cable), overlay=replace(alive(cable).overlay, link=None))
     found = traced(cable, facts)

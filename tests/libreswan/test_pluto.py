@@ -181,7 +181,7 @@ def test_the_reason_of_a_refusal() -> None:
         ('"x" #6: CREATE_CHILD_SA failed with error notification NO_PROPOSAL_CHOSEN', "proposals"),
         ('"x": we cannot identify ourselves with either end of this connection', "addresses"),
         ("003 need --listen before --initiate", "listen"),
-        ('"x" #2: ERROR: netlink response for Add SA esp.1@172.18.0.7 included errno 38', "no SA"),
+        ('"x" #2: ERROR: netlink response for Add SA esp.1@172.18.0.7 included errno 38', "SA"),
     ],
 )
 def test_every_reason_has_words_and_a_way_out(line: str, reason: str) -> None:

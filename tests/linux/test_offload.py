@@ -1,6 +1,5 @@
 """What the NIC does of ESP: what whack is told, what the SAs tell, and what is refused."""
 
-import json
 import shlex
 
 import pytest
@@ -16,7 +15,7 @@ from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Offload
 from cablectl.plan import connect_plan
-from cablectl.render import offload_table
+from cablectl.render.nic_report import nic_report
 from tests.support.captures import blocks
 from tests.support.documents import shaped
 from tests.support.plans import BLANK
@@ -144,8 +143,8 @@ def test_the_verdict_and_why(seen: OffloadReport, verdict: str, reasons: tuple[s
     assert len(seen.reasons) == len(reasons)
     for reason, begin in zip(seen.reasons, reasons, strict=True):
         assert reason.startswith(begin)
-    (told,) = json.loads(offload_table.as_json([seen]))["cables"]
-    assert (told["verdict"], tuple(told["reasons"])) == (verdict, seen.reasons)
+    (told,) = nic_report([seen]).cables
+    assert (told.verdict, told.reasons) == (verdict, seen.reasons)
 
 
 @pytest.mark.parametrize("version", ["4.10", "5.2"])

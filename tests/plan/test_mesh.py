@@ -1,21 +1,23 @@
 """More than two endpoints: each thing once, each cable for itself, and those that are gone."""
 
-import json
 from ipaddress import ip_address
 
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from cablectl.config import native
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts import partition
 from cablectl.facts.host_facts import OverlayFacts, Pluto, Secret, connected
-from cablectl.linux.overlay.vxlan import ANY_MAC, fdb_entries
+from cablectl.linux.iproute import ANY_MAC
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.network import Network
 from cablectl.model.wishes import Forwarding, Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Outcome, Phase
 from cablectl.render import plans
+from cablectl.render.plan_report import plan_report
 from tests.support.documents import MESHES, document, meshed
 from tests.support.examples import load
 from tests.support.meshes import CABLES, SECOND, THIRD, alone, of_steps, there, whole
@@ -69,7 +71,7 @@ def test_no_frame_is_sent_to_all_unless_the_file_says_so() -> None:
     static = native.parse(f"{pair}vxlan: {{forwarding: static}}\n", "pair.yaml")
     assert isinstance(static.overlay, Vxlan)
     (cable,) = static.cables(static.endpoints[0])
-    assert len(fdb_entries(cable, static.overlay)) == 1
+    assert len(overlay_of(static.overlay).fdb_entries(cable)) == 1
 
 
 def test_a_pair_that_grows_gets_one_cable_more_and_floods_no_longer() -> None:
@@ -104,7 +106,7 @@ class TestRefused:
         assert SECOND not in of_steps(plan)
         assert "holds another secret" in plans.as_warnings(plan)[0]
         assert f"# refused: {SECOND}: " in plans.as_script(plan)
-        refused = json.loads(plans.as_json(plan))["refused"]
+        refused = to_builtins(plan_report(plan))["refused"]
         assert [each["cable"] for each in refused] == [SECOND]
 
     def test_one_error_if_none_is_left(self) -> None:
@@ -191,11 +193,11 @@ class TestWords:
     plan = connect_plan.plan(CABLES, (BLANK, BLANK))
 
     def test_json_has_a_list_of_cables(self) -> None:
-        told = json.loads(plans.as_json(self.plan))
-        assert (told["version"], told["cable"], told["remote"]) == (1, None, None)
+        told = to_builtins(plan_report(self.plan))
+        assert (told["cable"], told["remote"]) == (None, None)
         assert [each["cable"] for each in told["cables"]] == [SECOND, THIRD]
         assert {each["cable"] for each in told["steps"]} == {None, SECOND, THIRD}
-        pair = json.loads(plans.as_json(connect_plan.plan(CABLES[:1], (BLANK,))))
+        pair = to_builtins(plan_report(connect_plan.plan(CABLES[:1], (BLANK,))))
         assert (pair["cable"], pair["remote"]) == (SECOND, "cluster2")
 
     def test_title(self) -> None:

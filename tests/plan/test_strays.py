@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Facts, StalePeer, connected
 from cablectl.linux import guard
-from cablectl.linux.overlay.vxlan import ANY_MAC
+from cablectl.linux.iproute import ANY_MAC
 from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import Secret
 from cablectl.linux.mtu import AES_GCM, Cipher
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Geneve, Vxlan
+from cablectl.model.wishes import OVERLAYS, Geneve, Vxlan
 from cablectl.plan import connect_plan
 from cablectl.status import state
 from cablectl.status.report import Verdict
@@ -116,11 +116,11 @@ def test_a_geneve_whose_packets_leave_with_another_address() -> None:
 
 def test_faults_are_those_of_the_overlays_own_kind() -> None:
     """A GRE has no neighbours, and only a VXLAN has forwarding entries."""
-    for shape in ("transport gre v4", "transport geneve v4", "transport vxlan v4"):
+    for shape in [f"transport {kind} v4" for kind in OVERLAYS]:
         cable = shaped(shape)
         assert cable.overlay
         facts = alive(cable)
         bare = replace(facts.overlay, fdb=frozenset(), neighbours=frozenset())
         _, reasons = seen(cable, replace(facts, overlay=bare))
         fdb = 2 if isinstance(cable.overlay, Vxlan) else 0
-        assert len(reasons) == fdb + registry.has_macs(cable.overlay)
+        assert len(reasons) == fdb + overlay_of(cable.overlay).has_macs

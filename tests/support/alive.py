@@ -46,7 +46,7 @@ def alive(cable: Cable) -> Facts:
 
 
 def report(*cables: CableState, time: float = NOW) -> StatusReport:
-    return StatusReport(version=1, time=time, cables=cables)
+    return StatusReport(time=time, cables=cables)
 
 
 def seen(cable: Cable, facts: Facts) -> tuple[Verdict, tuple[str, ...]]:
