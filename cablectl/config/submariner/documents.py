@@ -14,6 +14,7 @@ from cablectl.config import native
 from cablectl.config.reader import Document, Path, Place
 from cablectl.config.spec import FIELDS
 from cablectl.config.submariner.objects import Field, Object, Problems, block, has_objects, objects
+from cablectl.config.values import legible, shown
 from cablectl.errors import UsageError
 from cablectl.libreswan.secrets_file import MAX_KEY
 from cablectl.model.network import Network
