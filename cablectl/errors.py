@@ -1,13 +1,14 @@
-"""What can go wrong, split by what the user should do about it: each kind has its exit code."""
+"""The kinds of failure, by what the user has to do: each kind has its own exit code."""
 
 from collections.abc import Iterable
 
 
 class CablectlError(Exception):
-    """It failed, and what was done was undone: exit code 1.
+    """A command failed and its changes were undone: exit code 1.
 
-    `message` is one line that says what and where; `hint` is one line that says what to do;
-    `details` is what a failed command printed, or the other problems of the same file.
+    `message` is one line: what is wrong, and where.
+    `hint` is one line: what to do.
+    `details` are further lines: the output of a failed command, or more problems of the same file.
     """
 
     exit_code = 1
@@ -20,18 +21,18 @@ class CablectlError(Exception):
 
 
 class UsageError(CablectlError):
-    """The command line or the file is wrong, and nothing was changed: exit code 2."""
+    """The command line or the file is wrong; nothing was changed: exit code 2."""
 
     exit_code = 2
 
 
 class HostNotReadyError(CablectlError):
-    """The file is right but this host can't do it yet: exit code 3."""
+    """The file is right, but this host lacks something: exit code 3."""
 
     exit_code = 3
 
 
 class TimeLimitError(CablectlError):
-    """A time limit passed, and what was done was undone: exit code 4."""
+    """A time limit passed and the changes were undone: exit code 4."""
 
     exit_code = 4

@@ -29,7 +29,7 @@ def dry_facts(chosen: Chosen, action: Action, release: Version | None = None) ->
         StalePeer(id=cable.id, gateway=str(cable.remote_host)) for cable in chosen.others
     )
     return tuple(
-        connected(cable, cable_facts, cable_facts.path_mtu, strays=others)
+        connected(cable, cable_facts, cable_facts.path_mtu, stale_peers=others)
         for cable, cable_facts in zip(chosen.cables, facts, strict=True)
     )
 

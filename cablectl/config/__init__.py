@@ -1,1 +1,1 @@
-"""The file, or Submariner's documents, become the model: every problem with its line and field."""
+"""Reads the file, or Submariner's documents, into the model; reports problems by line and field."""

@@ -1,13 +1,14 @@
-"""What is wrong between fields: each with the reason and a way out.
+"""Problems between fields, each with its reason and a correction.
 
-None stands where a field has a problem of its own.
+A field with a problem of its own is None here.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
 
-from cablectl.config.reader import Path, Problem, field
+from cablectl.config.reader import Path, Problem
 from cablectl.config.spec import Spec
+from cablectl.config.values import field
 from cablectl.linux.esp_offload import NEEDED
 from cablectl.model.cable import vtep
 from cablectl.model.wishes import (
@@ -34,67 +35,72 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
     if ipsec.pfs_group and not ipsec.esp:
         yield Problem(
             ("ipsec", "pfs_group"),
-            "Libreswan takes a group only with algorithms; allowed: with esp, such as"
+            "Libreswan takes a PFS group only together with esp; add, for example,"
             " esp: [aes_gcm-null]",
         )
     if spec.endpoints is None:
         return
-    present = [(i, each) for i, each in enumerate(spec.endpoints) if each is not None]
+    present = [(i, end) for i, end in enumerate(spec.endpoints) if end is not None]
     yield from _number(spec, len(spec.endpoints))
     yield from _collisions(present)
-    addressed = [(i, each) for i, each in present if each.address]
+    addressed = [(i, end) for i, end in present if end.address]
     yield from _families(spec, addressed)
     yield from _roles(spec, ipsec, addressed)
     yield from _ports(spec, ipsec, present)
     subnets: Subnets = [
         (("endpoints", i, "subnets", j), subnet)
-        for i, each in addressed
-        for j, subnet in enumerate(each.subnets or ())
-        if subnet and subnet.network_address != each.address
+        for i, end in addressed
+        for j, subnet in enumerate(end.subnets or ())
+        if subnet and subnet.network_address != end.address
     ]
     yield from _subnets_for_the_mode(spec, addressed, subnets)
-    yield from _swallowed(subnets, [each.address for _, each in addressed])
+    yield from _gateways_in_subnets(subnets, [end.address for _, end in addressed])
     yield from _overlaps(subnets)
     if spec.device:
         yield from _vteps(spec, addressed, subnets)
 
 
 def _mode(spec: Spec) -> Iterator[Problem]:
-    """Find what the mode can't do, and what is said for nothing."""
+    """Find fields that the mode doesn't support, and fields without effect."""
     overlay = spec.overlay
     if spec.mode is Mode.TUNNEL and overlay not in (None, OverlayKind.NONE):
         yield Problem(
             ("overlay",),
-            f"{overlay} is not allowed in mode tunnel, which carries subnets by itself;"
-            " allowed: none, or mode: transport",
+            f"'{overlay}' is not allowed in mode tunnel, which needs no overlay to carry subnets;"
+            " write overlay: none, or mode: transport",
         )
     if spec.mode is Mode.TUNNEL and spec.ipsec and spec.ipsec.offload is Offload.PACKET:
         yield Problem(
             ("ipsec", "offload"),
-            "packet is not allowed in mode tunnel; allowed: auto, or mode: transport",
+            "'packet' is not allowed in mode tunnel; write offload: auto, or mode: transport",
         )
     if spec.mode is Mode.TRANSPORT and overlay is None:
         yield Problem(("overlay",), f"missing; allowed in mode transport: {', '.join(OverlayKind)}")
     if spec.mode is Mode.NONE:
         if overlay is not OverlayKind.VXLAN:
-            yield Problem(("overlay",), "allowed in mode none: vxlan")
+            wrong = f"'{overlay}' is not allowed" if overlay else "missing"
+            yield Problem(("overlay",), f"{wrong}; allowed in mode none: vxlan")
         if spec.allow_cleartext is False:
             yield Problem(
                 ("mode",),
-                "none sends everything in clear text;"
-                " allowed: transport, or none with allow_cleartext: true",
+                "'none' sends everything in clear text;"
+                " write mode: transport, or add allow_cleartext: true",
             )
         if spec.ipsec:
-            yield Problem(("ipsec",), "not used in mode none; allowed: mode: transport, or nothing")
+            yield Problem(
+                ("ipsec",), "ipsec has no effect in mode none; remove it, or write mode: transport"
+            )
     elif spec.allow_cleartext:
         yield Problem(
-            ("allow_cleartext",), f"true is not allowed in mode {spec.mode}; allowed: false"
+            ("allow_cleartext",), f"not allowed in mode {spec.mode}; remove it, or write false"
         )
     for kind in OVERLAYS:
         if getattr(spec, kind) and overlay is not kind:
-            yield Problem((kind.value,), f"not used; allowed: overlay: {kind}, or nothing")
+            why = f"with overlay: {overlay}" if overlay else "without an overlay"
+            other = "" if spec.mode is Mode.TUNNEL else f", or write overlay: {kind}"
+            yield Problem((kind.value,), f"{kind} has no effect {why}; remove it{other}")
     if spec.vtep and not spec.device:
-        yield Problem(("vtep",), "not used without an overlay; allowed: nothing")
+        yield Problem(("vtep",), "vtep has no effect without an overlay; remove it")
 
 
 def _number(spec: Spec, given: int) -> Iterator[Problem]:
@@ -103,13 +109,13 @@ def _number(spec: Spec, given: int) -> Iterator[Problem]:
     elif given > 2 and spec.device and not spec.device.serves_all_peers:
         yield Problem(
             ("endpoints",),
-            f"{given} given, and a device of overlay {spec.overlay} has one peer; allowed: two,"
-            " a file with a device of its own for each pair, or overlay: vxlan",
+            f"{given} given, but a {spec.overlay} device has one peer; allowed: two endpoints"
+            " (one file and one device for each pair), or overlay: vxlan",
         )
 
 
 def _collisions(endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
-    """Find what two endpoints share; each is told of the first one that has it."""
+    """Find values that an endpoint shares with an earlier one, and equal names of cables."""
     for name in ("cluster", "hostname", "address", "public_address"):
         first: dict[object, int] = {}
         for i, endpoint in endpoints:
@@ -117,198 +123,212 @@ def _collisions(endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
             if value is not None and (other := first.setdefault(value, i)) != i:
                 yield Problem(
                     ("endpoints", i, name),
-                    f"{value} is that of endpoints[{other}] too; allowed: one of its own",
+                    f"'{value}' is the {name} of endpoints[{other}] too; give each endpoint its own"
+                    f" {name}",
                 )
-    named: dict[str, tuple[int, AnyAddress]] = {}
+    cables: dict[str, tuple[int, AnyAddress]] = {}
     for i, endpoint in endpoints:
         if not (endpoint.cluster and endpoint.address):
             continue
         name = endpoint.cable_name.replace(".", "-")
-        other, address = named.setdefault(name, (i, endpoint.address))
+        other, address = cables.setdefault(name, (i, endpoint.address))
         if address != endpoint.address:
             yield Problem(
                 ("endpoints", i, "cluster"),
-                f"{endpoint.cluster} gives a cable the name that endpoints[{other}] gives it;"
-                " allowed: another cluster",
+                f"'{endpoint.cluster}' gives a cable the same name as endpoints[{other}];"
+                " choose another cluster name",
             )
 
 
 def _families(spec: Spec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
-    """Find what isn't of the version of IP that the first endpoint has."""
+    """Find addresses and networks whose IP version differs from the first endpoint's."""
     if not endpoints:
         return
-    version = endpoints[0][1].address.version
-    for i, each in endpoints:
-        named: list[tuple[Path, AnyAddress | AnyNetwork | None]] = [
-            (("address",), each.address),
-            (("public_address",), each.public_address),
-            *((("subnets", j), subnet) for j, subnet in enumerate(each.subnets or ())),
+    first, version = endpoints[0][0], endpoints[0][1].address.version
+    for i, endpoint in endpoints:
+        values: list[tuple[Path, AnyAddress | AnyNetwork | None]] = [
+            (("address",), endpoint.address),
+            (("public_address",), endpoint.public_address),
+            *((("subnets", j), subnet) for j, subnet in enumerate(endpoint.subnets or ())),
         ]
-        for path, value in named:
+        for path, value in values:
             if value and value.version != version:
                 yield Problem(
                     ("endpoints", i, *path),
-                    f"{value} is IPv{value.version};"
-                    f" allowed: IPv{version}, as endpoints[{endpoints[0][0]}].address",
+                    f"'{value}' is IPv{value.version};"
+                    f" allowed: IPv{version}, like endpoints[{first}].address",
                 )
     network = spec.vtep and spec.vtep.network
     if network and network.version != version:
         yield Problem(
-            ("vtep", "network"), f"{network} is IPv{network.version}; allowed: IPv{version}"
+            ("vtep", "network"),
+            f"'{network}' is IPv{network.version};"
+            f" allowed: IPv{version}, like endpoints[{first}].address",
         )
 
 
 def _roles(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
-    """Find what NAT, a preferred server, encapsulation and offload don't allow."""
-    natted = [("endpoints", i, "public_address") for i, each in endpoints if each.behind_nat]
-    servers = [("endpoints", i, "preferred_server") for i, e in endpoints if e.preferred_server]
+    """Find conflicts between NAT, a preferred server, encapsulation and offload."""
+    natted = [("endpoints", i, "public_address") for i, end in endpoints if end.behind_nat]
+    servers = [("endpoints", i, "preferred_server") for i, end in endpoints if end.preferred_server]
     if natted and spec.mode in (Mode.TRANSPORT, Mode.NONE):
-        why = {
-            Mode.TRANSPORT: "Libreswan agrees on no transport mode through NAT",
-            Mode.NONE: "a VXLAN in clear text doesn't pass NAT",
+        reasons = {
+            Mode.TRANSPORT: "Libreswan doesn't negotiate transport mode through NAT",
+            Mode.NONE: "VXLAN in clear text doesn't pass NAT",
         }
         yield Problem(
             natted[0],
-            f"not allowed in mode {spec.mode}: {why[spec.mode]}; allowed: null, or mode: tunnel",
+            f"not allowed in mode {spec.mode}: {reasons[spec.mode]};"
+            " remove it, or write mode: tunnel",
         )
     if natted and ipsec.encapsulation is Encapsulation.NO:
-        yield Problem(("ipsec", "encapsulation"), "no is not allowed with NAT; allowed: yes, auto")
+        yield Problem(
+            ("ipsec", "encapsulation"), "'no' is not allowed with NAT; allowed: yes, auto"
+        )
     if natted and len(servers) > 1:
         yield Problem(
             servers[1],
-            f"true is not allowed: {field(servers[0])} is true too, and which of the two waits"
-            " is no choice where one is behind NAT; allowed: true at the end that can be reached",
+            f"not allowed, since {field(servers[0])} is true too and an end is behind NAT;"
+            " write true only at the end that the other end can reach",
         )
     if servers and ipsec.initiate is Initiate.BOTH:
         yield Problem(
             ("ipsec", "initiate"),
-            f"both is not allowed with {field(servers[0])}: a server waits; allowed: auto",
+            f"'both' is not allowed with {field(servers[0])}: a server waits; allowed: auto",
         )
     in_udp = natted or ipsec.encapsulation is not Encapsulation.NO
-    told = ipsec.offload is Offload.PACKET and spec.mode is Mode.TUNNEL  # by _mode
-    if ipsec.offload in NEEDED and in_udp and not told:
+    reported = ipsec.offload is Offload.PACKET and spec.mode is Mode.TUNNEL  # by _mode
+    if ipsec.offload in NEEDED and in_udp and not reported:
         yield Problem(
             ("ipsec", "offload"),
-            f"{ipsec.offload} is not allowed with UDP encapsulation, which no NIC offloads;"
-            " allowed: auto, or encapsulation: no where there is no NAT",
+            f"'{ipsec.offload}' is not allowed with UDP encapsulation, which no NIC offloads;"
+            " write offload: auto, or encapsulation: no if there is no NAT",
         )
 
 
 def _ports(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
-    """Find what pluto has bound already when the device wants to."""
+    """Find ports that both pluto and the overlay's device would bind."""
     wanted = spec.device
     if wanted is None or wanted.port is None or spec.mode is Mode.NONE:
         return
     port = wanted.port_number
     if port in PLUTO_PORTS:
-        advice = f"allowed: any other port, such as {type(wanted)().port} for the overlay"
-        yield Problem((wanted.kind.value, "port"), f"{port} is pluto's own; {advice}")
+        advice = f"choose another port for the overlay, such as {type(wanted)().port}"
+        yield Problem((wanted.kind.value, "port"), f"'{port}' is pluto's own port; {advice}")
         return
     paths: list[tuple[Path, int | None]] = [(("ipsec", "ike_port"), ipsec.ike_port)]
-    paths += [(("endpoints", i, "ike_port"), each.ike_port) for i, each in endpoints]
+    paths += [(("endpoints", i, "ike_port"), end.ike_port) for i, end in endpoints]
     for path, ike_port in paths:
         if ike_port == port:
             yield Problem(
                 path,
-                f"{port} is the overlay's port too; allowed: any other port, such as 4500 for IKE",
+                f"'{port}' is the overlay's port too; choose another port for IKE, such as 4500",
             )
 
 
 def _subnets_for_the_mode(
     spec: Spec, endpoints: list[tuple[int, Endpoint]], subnets: Subnets
 ) -> Iterator[Problem]:
-    """Find ends with nothing to tunnel, and subnets that nothing would carry."""
+    """Find endpoints without a subnet to tunnel, and subnets that the cable can't carry."""
     if spec.mode is Mode.TUNNEL:
-        for i, each in endpoints:
-            known = each.subnets is not None and None not in each.subnets
-            if known and not each.networks:
+        for i, endpoint in endpoints:
+            known = endpoint.subnets is not None and None not in endpoint.subnets
+            if known and not endpoint.networks:
                 yield Problem(
                     ("endpoints", i, "subnets"),
-                    "mode tunnel carries nothing but subnets; allowed: at least one besides the"
-                    " gateway's own address, or mode: transport",
+                    "mode tunnel carries only subnets; add a subnet besides the gateway's own"
+                    " address, or write mode: transport",
                 )
     if spec.mode is Mode.TRANSPORT and spec.overlay is OverlayKind.NONE and subnets:
         yield Problem(
             subnets[0][0],
-            "not allowed in mode transport without an overlay, which carries the hosts' own traffic"
-            f" alone; allowed: overlay: {', '.join(OVERLAYS)}, or mode: tunnel",
+            "mode transport without an overlay carries only the hosts' own traffic; remove the"
+            f" subnets, choose an overlay ({', '.join(OVERLAYS)}), or write mode: tunnel",
         )
 
 
-def _swallowed(subnets: Subnets, gateways: list[AnyAddress]) -> Iterator[Problem]:
-    """Find subnets with a gateway in them: their route would send the cable through itself."""
-    in_order = {
-        version: sorted((each for each in gateways if each.version == version), key=int)
+def _gateways_in_subnets(subnets: Subnets, gateways: list[AnyAddress]) -> Iterator[Problem]:
+    """Find subnets that contain a gateway: their route would send the cable through itself."""
+    sorted_gateways = {
+        version: sorted((address for address in gateways if address.version == version), key=int)
         for version in (4, 6)
     }
     for path, subnet in subnets:
-        ours = in_order[subnet.version]
-        next_one = bisect_left(ours, int(subnet.network_address), key=int)
-        if next_one < len(ours) and ours[next_one] in subnet:
+        candidates = sorted_gateways[subnet.version]
+        # Only the first gateway at or after the subnet's first address can tell.
+        index = bisect_left(candidates, int(subnet.network_address), key=int)
+        if index < len(candidates) and candidates[index] in subnet:
             yield Problem(
                 path,
-                f"{subnet} holds the gateway {ours[next_one]}; allowed: subnets without a gateway",
+                f"'{subnet}' contains the gateway {candidates[index]};"
+                " use subnets that contain no gateway",
             )
 
 
 def _overlaps(subnets: Subnets) -> Iterator[Problem]:
-    """Find subnets that would be routed twice, or away from where they are.
+    """Find subnets that overlap: the routes of both would conflict.
 
-    Of two networks that overlap one holds the other: in the order of their first addresses, the
-    larger first, those before it that end before it begins hold none that comes later, either.
+    Of two overlapping networks one contains the other. The networks are visited by first address,
+    the larger first. `containing` is then the stack of networks around the current one: a network
+    that ends before the current one begins contains none of the following networks.
     """
-    numbers = {path: number for number, (path, _) in enumerate(subnets)}
-    outer: Subnets = []
-    in_order = sorted(
-        subnets, key=lambda each: (each[1].version, int(each[1].network_address), each[1].prefixlen)
+    file_order = {path: number for number, (path, _) in enumerate(subnets)}
+    containing: Subnets = []
+    by_address = sorted(
+        subnets,
+        key=lambda entry: (entry[1].version, int(entry[1].network_address), entry[1].prefixlen),
     )
-    for each in in_order:
-        while outer and not _overlap(outer[-1][1], each[1]):
-            outer.pop()
-        for holder in outer:
-            (where, one), (path, other) = sorted((holder, each), key=lambda it: numbers[it[0]])
-            yield Problem(path, f"{other} overlaps {one} of {field(where)}; allowed: subnets apart")
-        outer.append(each)
+    for entry in by_address:
+        while containing and not _overlap(containing[-1][1], entry[1]):
+            containing.pop()
+        for outer in containing:
+            pair = sorted((outer, entry), key=lambda member: file_order[member[0]])
+            (earlier_path, earlier), (path, later) = pair
+            yield Problem(
+                path,
+                f"'{later}' overlaps {earlier} of {field(earlier_path)};"
+                " use subnets that don't overlap",
+            )
+        containing.append(entry)
 
 
-def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
-    return one.version == other.version and one.overlaps(other)
+def _overlap(first: AnyNetwork, second: AnyNetwork) -> bool:
+    return first.version == second.version and first.overlaps(second)
 
 
 def _vteps(
     spec: Spec, endpoints: list[tuple[int, Endpoint]], subnets: Subnets
 ) -> Iterator[Problem]:
-    """Find gateways with one VTEP, and an overlay's network that is somebody else's."""
+    """Find gateways with the same VTEP, and a VTEP network that is used elsewhere."""
     version = endpoints[0][1].address.version if endpoints else 4
     network = spec.vtep_network(version)
-    first: dict[object, tuple[int, AnyAddress]] = {}
-    for i, each in endpoints:
-        address = each.address
+    owners: dict[object, tuple[int, AnyAddress]] = {}
+    for i, endpoint in endpoints:
+        address = endpoint.address
         if not address.version == version == network.version:
             continue
-        its_vtep = vtep(address, network).ip
-        for mark in (its_vtep, each.mac):
-            j, other = first.setdefault(mark, (i, address))
-            if other != address:
+        for identifier in (vtep(address, network).ip, endpoint.mac):
+            j, owner = owners.setdefault(identifier, (i, address))
+            if owner != address:
                 yield Problem(
                     ("endpoints", i, "address"),
-                    f"{address} and {other} of endpoints[{j}] give one VTEP,"
-                    f" {vtep(other, network).ip}; allowed: addresses that differ after the first"
+                    f"{address} and {owner} of endpoints[{j}] give the same VTEP,"
+                    f" {vtep(owner, network).ip}; use addresses that differ after the first"
                     f" {network.prefixlen} bits, or another vtep.network",
                 )
                 break
-    taken: list[AnyAddress | AnyNetwork] = [each.address for _, each in endpoints]
-    taken += [subnet for _, subnet in subnets]
-    for one in taken:
-        network = spec.vtep_network(one.version)
-        if network.version == one.version and _in(one, network):
+    used: list[AnyAddress | AnyNetwork] = [endpoint.address for _, endpoint in endpoints]
+    used += [subnet for _, subnet in subnets]
+    for value in used:
+        network = spec.vtep_network(value.version)
+        if network.version == value.version and _contains(network, value):
             yield Problem(
                 ("vtep", "network"),
-                f"{network} holds {one}; allowed: a network of its own",
+                f"'{network}' contains {value}; use a network without gateways and subnets",
             )
 
 
-def _in(what: AnyAddress | AnyNetwork, network: AnyNetwork) -> bool:
-    if hasattr(what, "network_address"):
-        return network.overlaps(what)  # type: ignore[arg-type]
-    return what in network
+def _contains(network: AnyNetwork, value: AnyAddress | AnyNetwork) -> bool:
+    if hasattr(value, "network_address"):
+        return network.overlaps(value)  # type: ignore[arg-type]
+    return value in network

@@ -1,61 +1,70 @@
-"""What each field of the file is, in words: for `cablectl schema` and the man page.
+"""The description of each field of the file, for `cablectl schema` and the man page.
 
-What is allowed and the default are the model's. `*` stands for any section.
+The model has the allowed values and the defaults. `*` stands for any section.
 """
 
 WORDS = {
-    "version": "The version of this format.",
+    "version": "The version of the file format.",
     "mode": "How IPsec carries the traffic between the endpoints. tunnel: one connection for each"
-    " pair of subnets. transport: the hosts' own packets, such as those of an overlay. none: no"
-    " IPsec, everything in clear text.",
-    "overlay": "What travels inside of IPsec transport mode. Needed in mode transport, where none"
-    " stands for all that the two hosts say to each other; in mode none it is vxlan.",
-    "allow_cleartext": "Has to be true for mode none, and false for any other.",
-    "guard": "Whether an nftables table drops what of the cable has no IPsec, in and out.",
-    "endpoints": "The gateways, each with the subnets of its cluster. More than two are a mesh,"
-    " in which each has a cable to every other; not with gre or geneve, whose device has one peer.",
-    "endpoints[].cluster": "Its cluster, which names the connections of the other end.",
-    "endpoints[].hostname": "Its host name, for people and for --local.",
-    "endpoints[].address": "Its own address. Both ends and all subnets are of one version of IP.",
-    "endpoints[].public_address": "What the other end reaches instead where there is NAT; for mode"
-    " tunnel alone.",
-    "endpoints[].subnets": "The cluster's subnets, reached through it. None overlaps another or"
-    " holds a gateway; one that is just the gateway's own address is left out.",
-    "endpoints[].preferred_server": "Whether it waits for the other end to begin. null: it doesn't"
-    " say, and neither end is a server.",
-    "endpoints[].ike_port": "Its IKE port; without it that of ipsec.",
-    "ipsec": "How two gateways authenticate and encrypt; not used in mode none.",
-    "ipsec.psk": "Where the pre-shared key is: in a file, whose line ends are left out, or in an"
+    " pair of subnets. transport: the gateways' own packets, such as an overlay's. none: no IPsec;"
+    " everything is sent in clear text.",
+    "overlay": "What IPsec transport mode carries. Required in mode transport, where none means all"
+    " traffic between the two hosts. In mode none it has to be vxlan.",
+    "allow_cleartext": "Has to be true in mode none, and false in every other mode.",
+    "guard": "Whether an nftables table drops packets of the cable that aren't protected by IPsec,"
+    " in both directions.",
+    "endpoints": "The gateways, each with the subnets of its cluster. Three or more endpoints form"
+    " a full mesh: each endpoint has a cable to every other. Only overlay: vxlan"
+    " allows a mesh; the devices of the other overlays have one peer.",
+    "endpoints[].cluster": "The endpoint's cluster. The connections of the other end contain this"
+    " name.",
+    "endpoints[].hostname": "The endpoint's host name, for people and for --local.",
+    "endpoints[].address": "The endpoint's own address. All addresses and subnets of the file have"
+    " the same IP version.",
+    "endpoints[].public_address": "The address at which the other end reaches this endpoint through"
+    " NAT. Allowed only in mode tunnel.",
+    "endpoints[].subnets": "The cluster's subnets, which are reached through this endpoint. Subnets"
+    " must not overlap or contain a gateway. A subnet that is only the gateway's own address is"
+    " ignored.",
+    "endpoints[].preferred_server": "Whether this endpoint waits for the other end to initiate."
+    " null: not stated; then neither end is a server.",
+    "endpoints[].ike_port": "The endpoint's IKE port. If it is missing, ipsec.ike_port applies.",
+    "ipsec": "How two gateways authenticate and encrypt. Not allowed in mode none.",
+    "ipsec.psk": "Where the pre-shared key is: in a file, whose line breaks are ignored, or in an"
     " environment variable.",
     "ipsec.ike_port": "The IKE port of both ends.",
-    "ipsec.encapsulation": "Whether ESP travels in UDP (RFC 3948): yes, no, or auto, only where"
-    " there is NAT.",
-    "ipsec.pfs_group": "The group of perfect forward secrecy, such as modp2048; only with esp."
-    " Without it Libreswan's own.",
-    "ipsec.esp": "The algorithms of ESP. Without them Libreswan's own.",
-    "ipsec.esn": "Extended sequence numbers (RFC 4304). auto: as each Libreswan has it. yes:"
-    " offered with and without, which a 4.x needs to agree with a 5.x or with strongSwan.",
-    "ipsec.offload": "What the NIC does of ESP. auto: what it can. required: all the cryptography,"
-    " or no cable. packet: whole packets, or no cable (Libreswan 5.0 and later). off: nothing. The"
-    " kernel offloads no ESP in UDP, so it takes encapsulation: no.",
+    "ipsec.encapsulation": "Whether ESP is sent in UDP (RFC 3948). yes: always. no: never. auto:"
+    " only through NAT.",
+    "ipsec.pfs_group": "The group for perfect forward secrecy, such as modp2048. It requires esp."
+    " If it is missing, Libreswan's default applies.",
+    "ipsec.esp": "The ESP algorithms. If they are missing, Libreswan's defaults apply.",
+    "ipsec.esn": "Extended sequence numbers (RFC 4304). auto: the default of each Libreswan. yes:"
+    " both with and without ESN are offered, which Libreswan 4 needs to agree with Libreswan 5 or"
+    " strongSwan.",
+    "ipsec.offload": "What the NIC does for ESP. auto: what it supports. required: all"
+    " cryptography; connect fails otherwise. packet: whole packets; connect fails otherwise"
+    " (Libreswan 5.0 and later). off: nothing. The kernel offloads no ESP in UDP, so offload also"
+    " needs encapsulation: no.",
     "ipsec.dpd": "Dead-peer detection (RFC 7296, section 2.4), or off.",
-    "ipsec.dpd.delay": "How long nothing is heard from the other end before it is asked.",
-    "ipsec.dpd.action": "What Libreswan 4.x does about a dead peer.",
-    "ipsec.initiate": "Which end begins. auto: one, the client of a server, else the one behind"
-    " NAT, else the one with the lower address. both: both at once.",
-    "vtep": "The overlay's own addresses.",
-    "vtep.network": "Where VTEPs have their addresses: the gateway's own, with this network's bits"
-    " in front. Without it 241.0.0.0/8 or fdca:b1e0::/32.",
+    "ipsec.dpd.delay": "How long the other end is silent before a probe is sent.",
+    "ipsec.dpd.action": "What Libreswan 4 does about a dead peer.",
+    "ipsec.initiate": "Which end initiates. auto: exactly one end: the client of a server, else the"
+    " end behind NAT, else the end with the lower address. both: both ends at once.",
+    "vtep": "The addresses inside the overlay.",
+    "vtep.network": "The network of the VTEP addresses. A VTEP address is the gateway's address"
+    " with the prefix of this network. If it is missing, 241.0.0.0/8 or fdca:b1e0::/32 applies.",
     "vxlan": "The device of overlay: vxlan (RFC 7348).",
-    "vxlan.port": "Its UDP port, or vxlan where /etc/services of both knows the name; not 500, 4500"
-    " or an IKE port.",
-    "vxlan.forwarding": "Where a frame without an entry of its own goes, such as broadcast. static:"
+    "vxlan.port": "The UDP port, or vxlan if /etc/services of both ends has that name. Not 500,"
+    " 4500 or an IKE port.",
+    "vxlan.forwarding": "Where frames without a forwarding entry go, such as broadcast. static:"
     " nowhere. flood: to every peer. auto: flood for two endpoints, static for more.",
     "geneve": "The device of overlay: geneve (RFC 8926).",
-    "geneve.port": "Its UDP port; not 500, 4500 or an IKE port.",
+    "geneve.port": "The UDP port. Not 500, 4500 or an IKE port.",
     "gre": "The device of overlay: gre (RFC 2784).",
-    "gre.key": "Its key (RFC 2890).",
-    "*.vni": "Its virtual network identifier.",
-    "*.device": "The name of the device.",
-    "*.mtu": "The largest packet, in bytes; auto: the largest that fits the path.",
+    "gre.key": "The GRE key (RFC 2890).",
+    "ipip": "The device of overlay: ipip, which carries IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6"
+    " (RFC 2473).",
+    "*.vni": "The virtual network identifier.",
+    "*.device": "The name of the network device.",
+    "*.mtu": "The largest packet, in bytes. auto: the largest that fits the path.",
 }

@@ -1,7 +1,7 @@
-"""The file as a JSON Schema: what an editor checks and explains while somebody writes one.
+"""The JSON Schema of the file, with which an editor checks and explains the fields.
 
-It takes all that the reader takes, as YAML 1.1 has it, where `yes` is true, and as YAML 1.2 has it,
-where it is a word: most editors read that. What fields say against each other is not in it.
+The schema accepts every value that the reader accepts, in YAML 1.1 (where `yes` is true) and in
+YAML 1.2 (where `yes` is a word, as most editors read it). It doesn't contain rules between fields.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from typing import Annotated, Any, get_args, get_origin
 from msgspec import NODEFAULT, Struct, json, structs, to_builtins
 
 from cablectl.config.field_texts import WORDS
-from cablectl.config.reader import NONE_WORDS, allowed, plain_type, word
+from cablectl.config.reader import NONE_WORDS
 from cablectl.config.spec import Spec
+from cablectl.config.values import allowed, plain_type, word
 from cablectl.model.wishes import AnyAddress, AnyNetwork, Port, PskEnv, PskFile
 
 Schema = dict[str, Any]
@@ -27,25 +28,25 @@ def schema() -> Schema:
 
 
 def as_text() -> str:
-    """Return it as it is printed."""
+    """Return the schema as JSON text."""
     return json.format(json.encode(schema()), indent=2).decode() + "\n"
 
 
 def fields(section: Schema, above: str = "") -> Iterator[tuple[str, Schema]]:
     """Yield every field of a schema with its path, such as `endpoints[].address`."""
-    for name, each in section.get("properties", {}).items():
+    for name, part in section.get("properties", {}).items():
         path = f"{above}{name}"
-        yield path, each
-        yield from fields(each.get("items", {}), f"{path}[].")
-        for form in (each, *each.get("anyOf", ())):
+        yield path, part
+        yield from fields(part.get("items", {}), f"{path}[].")
+        for form in (part, *part.get("anyOf", ())):
             yield from fields(form, f"{path}.")
 
 
 def _struct(kind: type[Any], above: str) -> Schema:
-    own = structs.fields(kind)
+    infos = structs.fields(kind)
     return _mapping(
-        {each.name: _field(each, f"{above}{each.name}") for each in own},
-        [each.name for each in own if each.required],
+        {info.name: _field(info, f"{above}{info.name}") for info in infos},
+        [info.name for info in infos if info.required],
     )
 
 
@@ -59,20 +60,21 @@ def _mapping(properties: Schema, required: list[str]) -> Schema:
 
 
 def _field(field: structs.FieldInfo, path: str) -> Schema:
-    told = WORDS.get(path) or WORDS.get(f"*.{field.name}", "")
+    description = WORDS.get(path) or WORDS.get(f"*.{field.name}", "")
     if not _is_struct(plain_type(field.type)):
-        told = f"{told} Allowed: {allowed(field.type)}.".lstrip()
-    nothing = NONE_WORDS.get(field.name, ())
-    made = _value(field.type, path)
-    if nothing:
-        made = {"anyOf": [made, _choice(*nothing)]}
+        description = f"{description} Allowed: {allowed(field.type)}.".lstrip()
+    none_words = NONE_WORDS.get(field.name, ())
+    value = _value(field.type, path)
+    if none_words:
+        value = {"anyOf": [value, _choice(*none_words)]}
     if path == "ipsec.pfs_group":  # Submariner's proposal has a list of one
-        made = {"anyOf": [made, {"type": "array", "items": made, "minItems": 1, "maxItems": 1}]}
-    return {"description": told, **made, **_default(field.default, nothing)}
+        one_item = {"type": "array", "items": value, "minItems": 1, "maxItems": 1}
+        value = {"anyOf": [value, one_item]}
+    return {"description": description, **value, **_default(field.default, none_words)}
 
 
 def _value(kind: Any, path: str) -> Schema:  # noqa: ANN401
-    """Return what a value of that kind may be, besides None."""
+    """Return the schema of a value of that kind, without None."""
     plain = plain_type(kind)
     if plain == PskFile | PskEnv:
         forms = {"file": "^/", "env": "^[A-Za-z_][A-Za-z0-9_]*$"}
@@ -95,18 +97,19 @@ def _value(kind: Any, path: str) -> Schema:  # noqa: ANN401
     if _is_struct(plain):
         return _struct(plain, f"{path}.")
     if isinstance(plain, type) and issubclass(plain, StrEnum):
-        return _choice(*map(str, plain), *(each for each in SPELLINGS if word(each, plain) != each))
+        booleans = (boolean for boolean in SPELLINGS if word(boolean, plain) != boolean)
+        return _choice(*map(str, plain), *booleans)
     return _constrained(kind)
 
 
 def _choice(*values: Any) -> Schema:  # noqa: ANN401
-    """Return one of the values; a boolean stands for every way to write it."""
-    written = [other for each in values for other in SPELLINGS.get(each, (each,))]
-    return {"enum": list(dict.fromkeys(written))}
+    """Return the schema of one of the values; a boolean stands for all of its spellings."""
+    spellings = [spelling for value in values for spelling in SPELLINGS.get(value, (value,))]
+    return {"enum": list(dict.fromkeys(spellings))}
 
 
 def _length(kind: Any) -> Schema:  # noqa: ANN401
-    """Return how many items a list has, if its type says so."""
+    """Return the limits of a list's length, if its type sets any."""
     metas = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     bounds = [
         bound
@@ -117,20 +120,20 @@ def _length(kind: Any) -> Schema:  # noqa: ANN401
 
 
 def _constrained(kind: Any) -> Schema:  # noqa: ANN401
-    """Return what msgspec makes of a scalar, without None, its pattern as ECMA-262 has them."""
+    """Return msgspec's schema of a scalar, without None, its pattern in the syntax of ECMA-262."""
     made = json.schema(kind)
     form: Schema
-    (form,) = (each for each in made.get("anyOf", [made]) if each != {"type": "null"})
-    form.pop("description", None)  # the field has one
+    (form,) = (part for part in made.get("anyOf", [made]) if part != {"type": "null"})
+    form.pop("description", None)  # the field has its own
     if "pattern" in form:
         form["pattern"] = form["pattern"].replace(r"\Z", "$")
     return form
 
 
-def _default(default: object, nothing: tuple[object, ...]) -> Schema:
-    """Return the default as a file writes it; nothing where that is to leave the field out."""
+def _default(default: object, none_words: tuple[object, ...]) -> Schema:
+    """Return the default as a file writes it; empty if the field has to be left out for it."""
     if default is None:
-        default = next(iter(nothing), None)
+        default = next(iter(none_words), None)
     if default in (None, NODEFAULT):
         return {}
     written = {"file": default.path} if isinstance(default, PskFile) else to_builtins(default)

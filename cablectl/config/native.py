@@ -1,4 +1,4 @@
-"""The file: what it describes; every problem of it in one go, with line and field."""
+"""Reads cablectl's own file into a network, or reports all of its problems at once."""
 
 from itertools import islice
 
@@ -11,28 +11,31 @@ from cablectl.errors import UsageError
 from cablectl.model.network import Network
 from cablectl.model.wishes import Forwarding, Ipsec, OverlayWish, Vxlan
 
-MAX_PROBLEMS = 100  # that are told of one file; there may be more than anybody can read
+MAX_PROBLEMS = 100  # of one file are reported; nobody reads more
 
 
 def parse(text: str, filename: str) -> Network:
-    """Return what the file describes; UsageError with all that is wrong with it.
+    """Return the network that the file describes; UsageError with all of its problems.
 
-    `filename` is what the errors call it.
+    `filename` is the file's name in the errors.
     """
-    (document,), twice = documents(text, filename)
-    return build(document, twice)
+    (document,), duplicates = documents(text, filename)
+    return build(document, duplicates)
 
 
 def build(document: Document, known: list[tuple[Place, str]]) -> Network:
-    """Return what a document describes; UsageError with all that is wrong, what is known first."""
+    """Return the network that a document describes.
+
+    UsageError with all problems: the known ones and those of the document.
+    """
     reader = Reader(document)
     spec: Spec | None = reader.struct(Spec, document.value, ())
     if spec is not None:
-        wrong = {each.path for each in reader.problems}  # None there, which says nothing
-        between = (each for each in contradictions(spec) if each.path not in wrong)
+        wrong = {problem.path for problem in reader.problems}  # these fields are None in the spec
+        between = (problem for problem in contradictions(spec) if problem.path not in wrong)
         reader.problems += islice(between, MAX_PROBLEMS)
     refuse(known + reader.report())
-    assert spec is not None  # noqa: S101 - without problems there is a spec
+    assert spec is not None  # noqa: S101 - a file without problems has a spec
     return Network(
         endpoints=spec.endpoints,
         mode=spec.mode,
@@ -44,19 +47,21 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
 
 
 def _device(spec: Spec) -> OverlayWish | None:
-    """Return the overlay's settings, with what auto stands for in this file."""
+    """Return the overlay's settings; `forwarding: auto` is resolved by the number of endpoints."""
     device = spec.device
     if not isinstance(device, Vxlan) or device.forwarding is not Forwarding.AUTO:
         return device
-    alone = len(spec.endpoints) == 2
-    return replace(device, forwarding=Forwarding.FLOOD if alone else Forwarding.STATIC)
+    is_pair = len(spec.endpoints) == 2
+    return replace(device, forwarding=Forwarding.FLOOD if is_pair else Forwarding.STATIC)
 
 
 def refuse(problems: list[tuple[Place, str]]) -> None:
-    """Raise a UsageError with the problems, if there are any, a line each, in the file's order."""
+    """Raise a UsageError if there are problems: one line for each, in the order of the file."""
     lines = [
         f"{place.file}:{place.line}: {place.field + ': ' if place.field else ''}{message}"
-        for place, message in sorted(problems, key=lambda both: (both[0].file, both[0].line))
+        for place, message in sorted(
+            problems, key=lambda problem: (problem[0].file, problem[0].line)
+        )
     ]
     if lines:
         first, *others = lines[:MAX_PROBLEMS]

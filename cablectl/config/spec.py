@@ -1,4 +1,4 @@
-"""The schema of the file: the model's own types, with the defaults of the file."""
+"""The fields of the file, made of the model's types, with their defaults."""
 
 from typing import Annotated, Literal
 
@@ -12,6 +12,7 @@ from cablectl.model.wishes import (
     Endpoint,
     Geneve,
     Gre,
+    Ipip,
     Ipsec,
     Mode,
     OverlayKind,
@@ -22,13 +23,13 @@ from cablectl.model.wishes import (
 
 
 class Vtep(Struct, frozen=True, kw_only=True):
-    """Where VTEPs have their addresses; without a network where VTEP_NETWORKS says."""
+    """The section `vtep`: a network of None stands for the default in VTEP_NETWORKS."""
 
     network: Subnet | None = None
 
 
 class Spec(Struct, frozen=True, kw_only=True):
-    """The file, as it is written; in one with problems a field may be None that never is."""
+    """The file as it is written; while it has problems, the fields with a problem are None."""
 
     version: Annotated[Literal[1], Meta(description="1")]
     mode: Mode = Mode.TUNNEL
@@ -44,17 +45,18 @@ class Spec(Struct, frozen=True, kw_only=True):
     vxlan: Vxlan | None = None
     gre: Gre | None = None
     geneve: Geneve | None = None
+    ipip: Ipip | None = None
 
     @property
     def device(self) -> OverlayWish | None:
-        """The overlay's settings, the defaults where there are none."""
+        """The overlay's settings, or its defaults; None without an overlay."""
         if self.overlay not in OVERLAYS:
             return None
         wish: OverlayWish | None = getattr(self, self.overlay)
         return wish or OVERLAYS[self.overlay]()
 
     def vtep_network(self, version: int) -> AnyNetwork:
-        """Return the overlay's network for gateways with that version of IP."""
+        """Return the network of the VTEPs for gateways of that IP version, 4 or 6."""
         return (self.vtep and self.vtep.network) or VTEP_NETWORKS[version]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from cablectl.doctor.evidence import Ends
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
-from cablectl.facts.host_facts import Facts, Secret
+from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
@@ -28,7 +28,7 @@ def key(cable: Cable, ends: Ends) -> Iterator[Finding]:
     for warning in ends.key.warnings:
         what, _, remedy = warning.rpartition(": ")
         yield warn("key", what, remedy)
-    if ends.facts and ends.facts.secret is Secret.OTHER:
+    if ends.facts and ends.facts.credential is Credential.OTHER:
         yield fail(
             "key", f"{secrets_file.path(cable)} holds another key than that", connect_plan.AGAIN
         )

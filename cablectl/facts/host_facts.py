@@ -26,8 +26,8 @@ class Pluto(StrEnum):
     DOWN = "down"
 
 
-class Secret(StrEnum):
-    """What the cable's secrets file holds."""
+class Credential(StrEnum):
+    """Whether the cable's credential is where pluto reads it: missing, as wanted, or another."""
 
     ABSENT = "absent"
     SAME = "same"
@@ -75,7 +75,7 @@ class StalePeer(Struct, frozen=True):
     neighbours: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[iproute.Route] = frozenset()
     connections: tuple[str, ...] = ()
-    secret: bool = False  # whether cablectl's file with its key is there
+    made_here: bool = False  # whether cablectl made the cable
 
 
 class OverlayFacts(Struct, frozen=True):
@@ -83,7 +83,7 @@ class OverlayFacts(Struct, frozen=True):
 
     `fdb` holds (MAC, VTEP's host), `neighbours` (VTEP, MAC), `routes` (subnet, VTEP, source),
     `settings` (file, value): those of the cable's device. `rule` says whether cablectl's rule for
-    its routing table is there, `strays` which other peers the device has.
+    its routing table is there, `stale_peers` which other peers the device has.
     """
 
     link: Link | None = None
@@ -92,7 +92,7 @@ class OverlayFacts(Struct, frozen=True):
     routes: frozenset[iproute.Route] = frozenset()
     settings: frozenset[tuple[str, str]] = frozenset()
     rule: bool = False
-    strays: tuple[StalePeer, ...] = ()
+    stale_peers: tuple[StalePeer, ...] = ()
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -123,7 +123,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     service_port: int | None = IANA_VXLAN_PORT
     algorithms: tuple[str, ...] | None = None
     unknown_algorithms: str = ""
-    secret: Secret = Secret.ABSENT
+    credential: Credential = Credential.ABSENT
+    made_here: bool = False
     connections: dict[str, LoadedConnection] = {}
     former: dict[str, str] = {}
     shunts: tuple[Shunt, ...] = ()
@@ -142,10 +143,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     def outdated(self, cable: Cable) -> tuple[str, ...]:
         """Return the names of connections that the file has no more, or says something else of.
 
-        Only where cablectl's secret is there: the names alone are Submariner's as well.
+        Only if cablectl made the cable here: Submariner uses the same names.
         """
         former = tuple(self.former)
-        if self.secret is Secret.ABSENT:
+        if not self.made_here:
             return former
         wanted = {each.name: pluto.selectors(each) for each in cable.connections}
 
@@ -168,16 +169,22 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 def connected(
-    cable: Cable, before: Facts, mtu: int, *, up: bool = True, strays: tuple[StalePeer, ...] = ()
+    cable: Cable,
+    before: Facts,
+    mtu: int,
+    *,
+    up: bool = True,
+    stale_peers: tuple[StalePeer, ...] = (),
 ) -> Facts:
     """Return the facts of a host on which the cable was made; the device's MTU is in bytes.
 
-    What a teardown's dry run assumes; `strays` are the other peers of the cable's device.
+    What a teardown's dry run assumes; `stale_peers` are the other peers of the cable's device.
     """
     return replace(
         before,
         to_load=(),
-        secret=Secret.SAME if cable.connections else Secret.ABSENT,
+        credential=Credential.SAME if cable.connections else Credential.ABSENT,
+        made_here=bool(cable.connections),
         connections={
             each.name: LoadedConnection(
                 each.routed, up, selectors(each), esp=before.algorithms or ()
@@ -186,7 +193,7 @@ def connected(
         },
         guard=guard.made(cable) if cable.guarded else None,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
-        overlay=replace(_made(cable, cable.overlay, before, mtu), strays=strays)
+        overlay=replace(_made(cable, cable.overlay, before, mtu), stale_peers=stale_peers)
         if cable.overlay
         else OverlayFacts(),
     )

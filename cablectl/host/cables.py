@@ -33,7 +33,7 @@ def report_of_all() -> StatusReport:
     daemon.libreswan_version()
     status = daemon.pluto_status()
     found = pluto.cables(status.connections) if status else {}
-    forgotten = daemon.secrets_files() - set(map(cable_id, found))
+    forgotten = daemon.marked_cables() - set(map(cable_id, found))
     if not (status or forgotten):
         raise HostNotReadyError(
             "pluto isn't running, so this host's cables can't be told",

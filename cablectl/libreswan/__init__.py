@@ -1,1 +1,1 @@
-"""What Libreswan takes and prints: dialects, whack's commands, parsers, the secrets file."""
+"""Libreswan's input and output: dialects, whack commands, parsers, the secrets file."""

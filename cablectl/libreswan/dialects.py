@@ -1,4 +1,4 @@
-"""What each release of Libreswan takes: dialects as data."""
+"""The whack options of each release of Libreswan, as data: a dialect is one row."""
 
 import re
 from enum import StrEnum
@@ -16,27 +16,27 @@ class Version(Struct, frozen=True, order=True):
     minor: int
 
     def __str__(self) -> str:
-        """Write it as Libreswan does."""
+        """Return the version as Libreswan writes it, such as 4.10."""
         return f"{self.major}.{self.minor}"
 
 
 class PfsForm(StrEnum):
-    """How the PFS group is told."""
+    """How whack takes the PFS group."""
 
     FLAG = "--pfsgroup GROUP"
     IN_ESP = "--esp 'ALG;GROUP'"
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
-    """The flags of a range of releases, beginning with `since`."""
+    """The whack options of a range of releases."""
 
-    since: Version
+    since: Version  # the first release of the range
     tunnel: Argv = ("--tunnel",)
     transport: Argv = ("--transport",)
     encapsulate: Argv = ("--encaps", "yes")
     pfs: PfsForm = PfsForm.FLAG
-    esn: Argv = ()  # where both are offered without a flag
-    # Without a flag 4.x has the NIC do what it can, 5.x has it do nothing.
+    esn: Argv = ()  # empty if the release offers ESN and no ESN by default
+    # Without an option, 4.x offloads what the NIC supports and 5.x offloads nothing.
     no_offload: Argv = ()
     offload_if_it_can: Argv = ("--nic-offload", "crypto")
     offload: Argv = ("--nic-offload", "crypto")
@@ -48,7 +48,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
 DIALECTS = (
     Dialect(
         since=Version(4, 0),
-        tunnel=(),  # --client means it
+        tunnel=(),  # --client implies tunnel mode
         transport=(),
         encapsulate=("--forceencaps",),
         esn=("--esn", "--no-esn"),
@@ -65,23 +65,26 @@ DIALECTS = (
 
 LATEST = DIALECTS[-1].since
 
-
-EXAMPLES = (Version(4, 10), Version(5, 2), Version(5, 3))  # one of each dialect, as distributed
+# One distributed release of each dialect.
+EXAMPLES = (Version(4, 10), Version(5, 2), Version(5, 3))
 
 
 def parse_version(text: str) -> Version:
-    """Return the release named in `text`, such as `Libreswan 4.10` or `5.2`; else UsageError."""
-    found = re.search(r"(?<![\w.])v?(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?![\d.])", text)
-    if not found:
-        raise UsageError(f"{text.strip()!r} is not a Libreswan version", hint="for example 4.10")
-    version = Version(int(found[1]), int(found[2]))
-    if version < DIALECTS[0].since:
+    """Return the release named in `text`, such as `Libreswan 4.10` or `5.2`; UsageError if none."""
+    match = re.search(r"(?<![\w.])v?(\d{1,3})\.(\d{1,3})(?:\.\d{1,3})?(?![\d.])", text)
+    if not match:
         raise UsageError(
-            f"Libreswan {version} is too old", hint=f"{DIALECTS[0].since} is the oldest"
+            f"{text.strip()!r} is not a Libreswan version", hint="write a version such as 4.10"
+        )
+    version = Version(int(match[1]), int(match[2]))
+    oldest = DIALECTS[0].since
+    if version < oldest:
+        raise UsageError(
+            f"Libreswan {version} is too old", hint=f"install Libreswan {oldest} or later"
         )
     return version
 
 
 def dialect(version: Version) -> Dialect:
-    """Return what that release speaks."""
-    return next(each for each in reversed(DIALECTS) if each.since <= version)
+    """Return the dialect of a release."""
+    return next(row for row in reversed(DIALECTS) if row.since <= version)

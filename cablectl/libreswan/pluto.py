@@ -1,4 +1,4 @@
-"""What pluto prints, as values: which connections it has, which are up, why one is not."""
+"""Parsers of what pluto prints: its connections, its SAs, and the addresses it listens on."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from cablectl.model.wishes import CABLE, IpProtocol, Mode
 
 
 class Side(Struct, frozen=True):
-    """One end of a loaded connection, as pluto prints it; None is any, or pluto's own."""
+    """One end of a loaded connection as pluto prints it; None stands for any, or pluto's choice."""
 
     host: str | None
     ike_port: int | None
@@ -22,14 +22,14 @@ class Side(Struct, frozen=True):
 
 
 class Selectors(Struct, frozen=True):
-    """Whom a loaded connection joins."""
+    """The traffic selectors of a loaded connection."""
 
     local: Side
     remote: Side
 
 
 class Ike(StrEnum):
-    """How far a connection's IKE SA is; of those that share one, one alone has it."""
+    """The state of a connection's IKE SA; one of the connections that share it owns it."""
 
     NONE = "none"
     NEGOTIATING = "negotiating"
@@ -37,64 +37,53 @@ class Ike(StrEnum):
 
 
 class ChildSa(Struct, frozen=True):
-    """A pair of SAs of a connection, in and out.
+    """The two SAs of a connection, in and out."""
 
-    `serial` is pluto's own number; an SPI is written as the kernel does, and is empty where pluto
-    didn't tell; `added` is when, in seconds since 1970; `rekey_in` is in seconds.
-    """
-
-    serial: int
-    added: int
+    serial: int  # pluto's state number
+    added: int  # seconds since 1970
     bytes_in: int
     bytes_out: int
-    spi_in: str = ""
+    spi_in: str = ""  # as the kernel prints it; empty if pluto didn't print it
     spi_out: str = ""
-    rekey_in: int | None = None
+    rekey_in: int | None = None  # seconds
 
 
 class LoadedConnection(Struct, frozen=True):
-    """A connection that pluto has; `selectors` is None where its line has a form unknown here.
-
-    `esp` are the algorithms that it was told, in its own words; none if it has its defaults.
-    `lost` says that pluto believes in a Child SA of which the kernel doesn't have both SAs.
-    `ike_of` names the connection that has the IKE SA of its newest Child SA: empty if that IKE SA
-    is gone, and with it what the peer had of the Child SA; None if pluto didn't tell.
-    """
+    """A connection that pluto has loaded."""
 
     routed: bool
     up: bool
-    selectors: Selectors | None
+    selectors: Selectors | None  # None if pluto's line has an unknown form
     child_sas: tuple[ChildSa, ...] = ()
     ike: Ike = Ike.NONE
-    esp: tuple[str, ...] = ()
-    lost: bool = False
+    esp: tuple[str, ...] = ()  # its own algorithms as pluto prints them; empty for the defaults
+    lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
+    # The connection that owns the IKE SA of the newest Child SA; None if pluto didn't print it.
+    # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
 
     def joins(self, wanted: Selectors) -> bool:
-        """Tell whether it joins these, as far as its line could be read."""
+        """Return whether it has these selectors; True if its own could not be parsed."""
         return self.selectors is None or same(self.selectors, wanted)
 
 
 class Shunt(Struct, frozen=True):
-    """What pluto has the kernel do with packets for which no connection stands: hold, pass, drop.
+    """A kernel policy that pluto installed without a connection."""
 
-    Source and destination are networks.
-    """
-
-    source: str
-    destination: str
-    policy: str
+    source: str  # a network
+    destination: str  # a network
+    policy: str  # hold, pass or drop
 
 
 class Status(Struct, frozen=True):
-    """What pluto has: the connections by name, and the bare shunts."""
+    """Pluto's loaded connections by name, and its bare shunts."""
 
     connections: dict[str, LoadedConnection]
     shunts: tuple[Shunt, ...] = ()
 
 
-# Compiled at first use: a dry run needs none of them, and each costs it a millisecond. A number is
-# only taken whole, with what stands behind it.
+# Compiled at first use: compiling takes a millisecond each, and a dry run needs none of them.
+# Each pattern includes the text after a number, so that a number is never matched in part.
 _CONNECTION = (
     r'^(?:\d{3} )?"(?P<name>[^"]+)"(?P<instance>\[\d+\])?: '
     r"(?P<selectors>[^; ]+\.\.\.[^; ]+); (?P<routing>[^;]+);"
@@ -104,12 +93,12 @@ _NETWORK = rf"(?P<network>[^/\[=]+/\d{{1,3}})(?:{_PROTOPORT})?"
 _HOST = r"(?P<host>\[[^]]+\]|[^:\[=]+)(?::(?P<ike>\d{1,5}))?(?:\[[^]]*\])?"
 _LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
 _REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
-# An instance has the peer's address behind its number.
+# An instance has the peer's address after its number.
 _STATE = r'^(?:\d{3} )?#(?P<serial>\d{1,19}): "(?P<name>[^"]+)"(?:\[\d+\] [^ ",#]+)?'
-_BELIEVED = rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
-# The bytes are the kernel's: without an SA there, they are missing.
-_TRAFFIC = rf"{_BELIEVED} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
-_STORY = rf"{_STATE}:\d+ \w+ \((?P<story>[^()]+)\);(?P<timers>.*)"
+_PLUTO_SA = rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
+# Pluto reads the byte counts from the kernel; without an SA in the kernel they are missing.
+_TRAFFIC = rf"{_PLUTO_SA} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
+_STATE_TEXT = rf"{_STATE}:\d+ \w+ \((?P<text>[^()]+)\);(?P<timers>.*)"
 _PARENT = r" IKE SA #(\d{1,19});"
 _REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
 _SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
@@ -125,21 +114,21 @@ _SHUNT = (
 
 
 def parse(status: str, traffic_status: str) -> Status:
-    """Return what `--status` and `--trafficstatus` print."""
+    """Return the connections and shunts that `--status` and `--trafficstatus` print."""
     return Status(parse_connections(status, traffic_status), parse_shunts(status))
 
 
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:
-    """Return the loaded connections by name from what `--status` and `--trafficstatus` print.
+    """Return the loaded connections by name, from `--status` and `--trafficstatus`.
 
-    A connection is up only if it has a Child SA, in the kernel as well, whose IKE SA stands: an IKE
-    SA alone carries nothing, and without one the peer has let go of the Child SA. Instances of a
-    connection to any host count as the connection itself, which stays unrouted.
+    A connection is up if it has a Child SA, also in the kernel, and that Child SA's IKE SA exists.
+    An IKE SA alone carries no traffic; without the IKE SA the peer has removed the Child SA.
+    An instance of a connection to any host counts as that connection, which stays unrouted.
     """
     sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
     parents = parse_parents(status)
-    esp = {line["name"]: tuple(line["esp"].split(", ")) for line in _lines(_ESP, status)}
-    believed = {line["name"] for line in _lines(_BELIEVED, traffic_status)}
+    esp = {line["name"]: tuple(line["esp"].split(", ")) for line in _matches(_ESP, status)}
+    in_pluto = {line["name"] for line in _matches(_PLUTO_SA, traffic_status)}
     return {
         line["name"]: LoadedConnection(
             routed=line["routing"] != "unrouted",
@@ -148,10 +137,10 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             child_sas=sas.get(line["name"], ()),
             ike=ike.get(line["name"], Ike.NONE),
             esp=esp.get(line["name"], ()),
-            lost=line["name"] in believed - sas.keys(),
+            lost=line["name"] in in_pluto - sas.keys(),
             ike_of=parents.get(line["name"]),
         )
-        for line in _lines(_CONNECTION, status)
+        for line in _matches(_CONNECTION, status)
         if not line["instance"]
     }
 
@@ -159,81 +148,86 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
 def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa, ...]]:
     """Return the Child SAs by the name of their connection, the newest last.
 
-    `--trafficstatus` has the SAs and what they carried; `--status`, or `--showstates`, their SPIs
-    and when they are replaced.
+    `--trafficstatus` has the SAs and their byte counts.
+    `--status` or `--showstates` has their SPIs and rekey times.
     """
     rekeys = {
-        (line["name"], line["serial"]): min(map(int, told))
-        for line in _lines(_STORY, status)
-        if (told := re.findall(_REKEY, line["timers"]))
+        (line["name"], line["serial"]): min(map(int, seconds))
+        for line in _matches(_STATE_TEXT, status)
+        if (seconds := re.findall(_REKEY, line["timers"]))
     }
-    spis = {(line["name"], line["serial"]): line for line in _lines(_SPIS, status)}
-    found: dict[str, tuple[ChildSa, ...]] = {}
-    for line in _lines(_TRAFFIC, traffic_status):
-        name, which = line["name"], (line["name"], line["serial"])
+    spis = {(line["name"], line["serial"]): line for line in _matches(_SPIS, status)}
+    sas: dict[str, tuple[ChildSa, ...]] = {}
+    for line in _matches(_TRAFFIC, traffic_status):
+        name, key = line["name"], (line["name"], line["serial"])
         sa = ChildSa(
             serial=int(line["serial"]),
             added=int(line["added"]),
             bytes_in=int(line["in"]),
             bytes_out=int(line["out"]),
-            spi_in=_spi(spis[which]["in"]) if which in spis else "",
-            spi_out=_spi(spis[which]["out"]) if which in spis else "",
-            rekey_in=rekeys.get(which),
+            spi_in=_spi(spis[key]["in"]) if key in spis else "",
+            spi_out=_spi(spis[key]["out"]) if key in spis else "",
+            rekey_in=rekeys.get(key),
         )
-        others = (each for each in found.get(name, ()) if each.serial != sa.serial)
-        found[name] = tuple(sorted((*others, sa), key=lambda each: each.serial))
-    return found
+        others = (other for other in sas.get(name, ()) if other.serial != sa.serial)
+        sas[name] = tuple(sorted((*others, sa), key=lambda child: child.serial))
+    return sas
 
 
 def parse_ike(status: str) -> dict[str, Ike]:
-    """Return how far the IKE SAs are, by the names of the connections that have one."""
-    found: dict[str, Ike] = {}
-    for line in _lines(_STORY, status):
-        name, story = line["name"], line["story"]
-        if story == "established IKE SA":
-            found[name] = Ike.ESTABLISHED
-        elif not story.startswith("established "):
-            found.setdefault(name, Ike.NEGOTIATING)
-    return found
+    """Return the states of the IKE SAs, by the names of the connections that own them."""
+    states: dict[str, Ike] = {}
+    for line in _matches(_STATE_TEXT, status):
+        name, text = line["name"], line["text"]
+        if text == "established IKE SA":
+            states[name] = Ike.ESTABLISHED
+        elif not text.startswith("established "):
+            states.setdefault(name, Ike.NEGOTIATING)
+    return states
 
 
 def parse_listening(status: str) -> tuple[str, ...]:
-    """Return where pluto hears IKE, as ADDRESS:PORT, by what `--status` prints."""
-    found = (re.match(_INTERFACE, line) for line in status.splitlines())
-    return tuple(f"{each['address']}:{each['port']}" for each in found if each)
+    """Return the sockets on which pluto listens, as ADDRESS:PORT, from `--status`."""
+    matches = (re.match(_INTERFACE, line) for line in status.splitlines())
+    return tuple(f"{match['address']}:{match['port']}" for match in matches if match)
 
 
 def parse_parents(status: str) -> dict[str, str]:
-    """Return which connection has the IKE SA of a connection's newest Child SA; empty: none has."""
-    stories = list(_lines(_STORY, status))
-    holders = {line["serial"]: line["name"] for line in stories}
+    """Return, by connection, which connection owns the IKE SA of its newest Child SA.
+
+    Empty if that IKE SA no longer exists.
+    """
+    states = list(_matches(_STATE_TEXT, status))
+    owners = {line["serial"]: line["name"] for line in states}
     children = sorted(
-        (int(line["serial"]), line["name"], told[1])
-        for line in stories
-        if line["story"] == "established Child SA" and (told := re.search(_PARENT, line["timers"]))
+        (int(line["serial"]), line["name"], parent[1])
+        for line in states
+        if line["text"] == "established Child SA" and (parent := re.search(_PARENT, line["timers"]))
     )
-    return {name: holders.get(parent, "") for _, name, parent in children}
+    return {name: owners.get(parent, "") for _, name, parent in children}
 
 
 def parse_established(traffic_status: str) -> frozenset[str]:
-    """Return the names of the connections that have a Child SA, in the kernel as well."""
+    """Return the names of the connections that have a Child SA, also in the kernel."""
     return frozenset(parse_child_sas("", traffic_status))
 
 
 def parse_shunts(status: str) -> tuple[Shunt, ...]:
-    """Return the bare shunts from what `--shuntstatus`, or `--status`, prints."""
-    lines = _lines(_SHUNT, status)
-    found = ((_network(each["source"]), _network(each["destination"]), each) for each in lines)
-    return tuple(Shunt(one, other, each["policy"]) for one, other, each in found if one and other)
+    """Return the bare shunts from what `--shuntstatus` or `--status` prints."""
+    return tuple(
+        Shunt(source, destination, line["policy"])
+        for line in _matches(_SHUNT, status)
+        if (source := _network(line["source"])) and (destination := _network(line["destination"]))
+    )
 
 
-def parse_algorithms(told: str) -> tuple[str, ...]:
-    """Return the algorithms that `ipsec algparse` made out, in pluto's own words."""
-    return tuple(line["algorithm"] for line in _lines(_ALGORITHM, told))
+def parse_algorithms(output: str) -> tuple[str, ...]:
+    """Return the algorithms that `ipsec algparse` prints, as pluto writes them."""
+    return tuple(line["algorithm"] for line in _matches(_ALGORITHM, output))
 
 
-def _lines(pattern: str, text: str) -> Iterator[re.Match[str]]:
-    return (found for line in text.split("\n") if (found := re.match(pattern, line)))
+def _matches(pattern: str, text: str) -> Iterator[re.Match[str]]:
+    return (match for line in text.split("\n") if (match := re.match(pattern, line)))
 
 
 def _spi(digits: str) -> str:
@@ -241,7 +235,7 @@ def _spi(digits: str) -> str:
 
 
 def selectors(connection: Connection) -> Selectors:
-    """Return what pluto prints of a connection that `libreswan.add` loaded."""
+    """Return the selectors that pluto prints for a connection that `whack.add` loaded."""
 
     def side(end: End) -> Side:
         protocol = end.protocol.upper() if end.protocol else None
@@ -252,28 +246,28 @@ def selectors(connection: Connection) -> Selectors:
 
 
 def same(loaded: Selectors, wanted: Selectors) -> bool:
-    """Tell whether they join the same; an IKE port that wasn't told is pluto's to choose."""
+    """Return whether the selectors are equal; an IKE port of None equals every port."""
+    return _same_side(loaded.local, wanted.local) and _same_side(loaded.remote, wanted.remote)
 
-    def alike(one: Side, other: Side) -> bool:
-        fields = ("host", "network", "protocol", "port")
-        ports = None in (one.ike_port, other.ike_port) or one.ike_port == other.ike_port
-        return ports and all(getattr(one, name) == getattr(other, name) for name in fields)
 
-    return alike(loaded.local, wanted.local) and alike(loaded.remote, wanted.remote)
+def _same_side(loaded: Side, wanted: Side) -> bool:
+    ike_ports = (loaded.ike_port, wanted.ike_port)
+    return (None in ike_ports or loaded.ike_port == wanted.ike_port) and (
+        (loaded.host, loaded.network, loaded.protocol, loaded.port)
+        == (wanted.host, wanted.network, wanted.protocol, wanted.port)
+    )
 
 
 def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, ...]]:
-    """Return the cables among pluto's connections: what their names share, and the connections.
-
-    Their names end in one number in transport mode, in two in tunnel mode.
-    """
-    found: dict[str, tuple[Connection, ...]] = {}
-    for name, each in loaded.items():
-        cable = cable_of(name, each)
-        if cable and each.selectors and _is_overlay_or_any(each.selectors.local.protocol):
-            ends = (_end(each.selectors.local), _end(each.selectors.remote))
-            found[cable] = (*found.get(cable, ()), Connection(name, _mode(each.selectors), *ends))
-    return found
+    """Return the connections of each cable that pluto has loaded, by the cable's name."""
+    cables: dict[str, tuple[Connection, ...]] = {}
+    for name, entry in loaded.items():
+        cable = cable_of(name, entry)
+        if cable and entry.selectors and _is_overlay_or_any(entry.selectors.local.protocol):
+            local, remote = _end(entry.selectors.local), _end(entry.selectors.remote)
+            connection = Connection(name, _mode(entry.selectors), local, remote)
+            cables[cable] = (*cables.get(cable, ()), connection)
+    return cables
 
 
 def _is_overlay_or_any(protocol: str | None) -> bool:
@@ -281,17 +275,21 @@ def _is_overlay_or_any(protocol: str | None) -> bool:
 
 
 def cable_of(name: str, loaded: LoadedConnection) -> str:
-    """Return what the names of a cable's connections share; empty if it isn't a cable's."""
+    """Return the name of the connection's cable; empty if the connection belongs to no cable.
+
+    A connection has its cable's name and one number in transport mode, two in tunnel mode.
+    """
     if not name.startswith(CABLE) or loaded.selectors is None:
         return ""
-    return name.rsplit("-", 1 if _mode(loaded.selectors) is Mode.TRANSPORT else 2)[0]
+    numbers = 1 if _mode(loaded.selectors) is Mode.TRANSPORT else 2
+    return name.rsplit("-", numbers)[0]
 
 
 def _mode(selectors: Selectors) -> Mode:
-    """Tell the mode from what is joined: the hosts themselves, or networks behind them."""
-    ends = (selectors.local, selectors.remote)
-    alone = all(side.network == _alone(side.host) for side in ends)
-    return Mode.TRANSPORT if alone else Mode.TUNNEL
+    """Return transport if the selectors are the two hosts themselves, else tunnel."""
+    sides = (selectors.local, selectors.remote)
+    hosts_only = all(side.network == _host_network(side.host) for side in sides)
+    return Mode.TRANSPORT if hosts_only else Mode.TUNNEL
 
 
 def _end(side: Side) -> End:
@@ -304,40 +302,40 @@ def _end(side: Side) -> End:
     )
 
 
-def _alone(host: str | None) -> str:
+def _host_network(host: str | None) -> str:
     return f"{host}/{128 if ':' in (host or '') else 32}"
 
 
 def _parse_selectors(text: str) -> Selectors | None:
     local, _, remote = text.partition("...")
-    ours, theirs = _side(re.match(_LOCAL, local)), _side(re.match(_REMOTE, remote))
-    return Selectors(ours, theirs) if ours and theirs else None
+    local_side, remote_side = _side(re.match(_LOCAL, local)), _side(re.match(_REMOTE, remote))
+    return Selectors(local_side, remote_side) if local_side and remote_side else None
 
 
-def _side(found: re.Match[str] | None) -> Side | None:
-    if not found:
+def _side(match: re.Match[str] | None) -> Side | None:
+    if not match:
         return None
-    host: str | None = found["host"].strip("[]")
-    port = found["port"]
+    host: str | None = match["host"].strip("[]")
+    port = match["port"]
     if host == "%any":
         host = None
-    elif not _network(_alone(host)):
+    elif not _network(_host_network(host)):
         return None
-    network = _network(found["network"] or _alone(host))  # the host itself
+    network = _network(match["network"] or _host_network(host))
     if not network:
         return None
     return Side(
         host,
-        int(found["ike"]) if found["ike"] else None,
+        int(match["ike"]) if match["ike"] else None,
         network,
-        found["protocol"].upper() if found["protocol"] else None,
-        # 4.10 prints any as 0-65535, and 5.2 those of a protocol without ports as 0.
+        match["protocol"].upper() if match["protocol"] else None,
+        # 4.10 prints any port as 0-65535; 5.2 prints 0 for a protocol without ports.
         (int(port) or None) if port and port.isdecimal() else None,
     )
 
 
 def _network(text: str) -> str:
-    """Return the network if it is one; else nothing."""
+    """Return the text if it is a network, else an empty text."""
     try:
         ip_network(text)
     except ValueError:

@@ -1,75 +1,80 @@
-"""What each Libreswan takes: dialects as data, and the argv of `whack`.
+"""The argv of every whack command.
 
-Measured on 4.10 and 5.2, read in the sources of 5.3: docs/libreswan.md has the table.
+Measured on 4.10 and 5.2 and read in the sources of 5.3; docs/libreswan.md has the table.
 """
 
 from typing import assert_never
 
 from cablectl.errors import UsageError
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.dialects import Dialect, PfsForm, Version, dialect
+from cablectl.libreswan.pluto_commands import WHACK
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable, Connection, End
 from cablectl.model.wishes import Encapsulation, Esn, Mode, Offload
 
-WHACK: Argv = ("ipsec", "whack")
-LISTEN: Argv = (*WHACK, "--listen")  # also reads the secrets again
-REREAD_SECRETS: Argv = (*WHACK, "--rereadsecrets")
-STATUS: Argv = (*WHACK, "--status")
-TRAFFIC_STATUS: Argv = (*WHACK, "--trafficstatus")
-STACK_MANAGER: Argv = ("ipsec", "_stackmanager", "start")
-
 
 def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool = False) -> Argv:
-    """Load a connection into pluto; UsageError if that release can't do what the file asks.
+    """Return the command that loads a connection into pluto.
 
-    `nic_can` says whether the NIC does ESP.
+    `nic_can` says whether the NIC supports ESP offload.
+    UsageError if the release doesn't support what the file asks for.
     """
-    speaks = dialect(version)
+    options = dialect(version)
     return (
         *WHACK,
-        "--psk",
+        *authentication_of(cable.ipsec).flags,
         "--encrypt",
-        *(speaks.tunnel if connection.mode is Mode.TUNNEL else speaks.transport),
-        *_encapsulation(cable.encapsulation, speaks),
+        *(options.tunnel if connection.mode is Mode.TUNNEL else options.transport),
+        *_encapsulation(cable.encapsulation, options),
         "--name",
         connection.name,
         *_end(connection.local, connection.mode),
         "--to",
         *_end(connection.remote, connection.mode),
-        *_algorithms(cable, speaks),
-        *(speaks.esn if cable.ipsec.esn is Esn.YES else ()),
+        *_algorithms(cable, options),
+        *(options.esn if cable.ipsec.esn is Esn.YES else ()),
         *_offload(cable, version, nic_can),
-        *_dead_peer_detection(cable, speaks),
+        *_dead_peer_detection(cable, options),
     )
 
 
 def route(name: str) -> Argv:
-    """Install the trap policies: from here on its traffic is encrypted or dropped."""
+    """Return the command that installs the trap policies.
+
+    Afterwards the kernel encrypts or drops the connection's traffic.
+    """
     return (*WHACK, "--route", "--name", name)
 
 
 def unroute(name: str) -> Argv:
-    """Remove the trap policies; only after `terminate`, or 4.10 dies."""
+    """Return the command that removes the trap policies.
+
+    It has to follow `terminate`: pluto 4.10 crashes otherwise.
+    """
     return (*WHACK, "--unroute", "--name", name)
 
 
 def initiate(name: str) -> Argv:
-    """Begin the negotiation and don't wait for its end."""
+    """Return the command that starts the negotiation and doesn't wait for the result."""
     return (*WHACK, "--initiate", "--asynchronous", "--name", name)
 
 
 def initiate_and_tell(name: str) -> Argv:
-    """Begin the negotiation and print how it goes: the one way to see the peer's refusal."""
+    """Return the command that negotiates and prints the progress.
+
+    Only this command shows why the peer refuses.
+    """
     return (*WHACK, "--initiate", "--name", name)
 
 
 def terminate(name: str) -> Argv:
-    """Take the SAs down and leave the connection loaded."""
+    """Return the command that removes the SAs and leaves the connection loaded."""
     return (*WHACK, "--terminate", "--name", name)
 
 
 def delete(name: str) -> Argv:
-    """Unload a connection, its SAs and its policies."""
+    """Return the command that removes a connection, its SAs and its policies."""
     return (*WHACK, "--delete", "--name", name)
 
 
@@ -85,52 +90,59 @@ def _end(end: End, mode: Mode) -> Argv:
     )
 
 
-def _encapsulation(asked: Encapsulation, speaks: Dialect) -> Argv:
-    if asked is Encapsulation.AUTO:
-        return ()
-    return speaks.encapsulate if asked is Encapsulation.YES else ("--encaps", "no")
+def _encapsulation(encapsulation: Encapsulation, options: Dialect) -> Argv:
+    match encapsulation:
+        case Encapsulation.AUTO:
+            return ()
+        case Encapsulation.YES:
+            return options.encapsulate
+        case Encapsulation.NO:
+            return ("--encaps", "no")
+        case _:
+            assert_never(encapsulation)
 
 
-def _algorithms(cable: Cable, speaks: Dialect) -> Argv:
-    group, esp = cable.ipsec.pfs_group, ",".join(cable.ipsec.esp)
-    if group and speaks.pfs is PfsForm.IN_ESP:
-        return ("--pfs", "--esp", ",".join(f"{each};{group}" for each in cable.ipsec.esp))
+def _algorithms(cable: Cable, options: Dialect) -> Argv:
+    group, algorithms = cable.ipsec.pfs_group, cable.ipsec.esp
+    if group and options.pfs is PfsForm.IN_ESP:
+        return ("--pfs", "--esp", ",".join(f"{name};{group}" for name in algorithms))
     pfs = ("--pfs", "--pfsgroup", group) if group else ()
-    return (*pfs, *(("--esp", esp) if esp else ()))
+    esp = ("--esp", ",".join(algorithms)) if algorithms else ()
+    return (*pfs, *esp)
 
 
 def _offload(cable: Cable, version: Version, nic_can: bool) -> Argv:
-    speaks = dialect(version)
-    match cable.ipsec.offload:
+    options, offload = dialect(version), cable.ipsec.offload
+    match offload:
         case Offload.OFF:
-            return speaks.no_offload
+            return options.no_offload
         case Offload.REQUIRED:
-            return speaks.offload
+            return options.offload
         case Offload.PACKET:
-            if not speaks.packet_offload:
+            if not options.packet_offload:
                 raise UsageError(
                     f"ipsec.offload: Libreswan {version} can't offload whole packets",
-                    hint="offload: auto, or Libreswan 5.0 and later",
+                    hint="set offload: auto, or install Libreswan 5.0 or later",
                 )
             return ("--nic-offload", "packet")
         case Offload.AUTO:
-            # The kernel takes no SA for a NIC if ESP is in UDP, and 5.x then has none at all.
-            bare = cable.encapsulation is Encapsulation.NO
-            return speaks.offload_if_it_can if nic_can and bare else ()
+            # The kernel refuses to offload an SA with UDP encapsulation; 5.x then has no SA at all.
+            bare_esp = cable.encapsulation is Encapsulation.NO
+            return options.offload_if_it_can if nic_can and bare_esp else ()
         case _:
-            assert_never(cable.ipsec.offload)
+            assert_never(offload)
 
 
 def algorithms_to_parse(cable: Cable) -> str:
-    """Return the file's algorithms as `ipsec algparse` takes them; empty if there are none."""
+    """Return the file's algorithms in the syntax of `ipsec algparse`; empty if it names none."""
     group = f";{cable.ipsec.pfs_group}" if cable.ipsec.pfs_group else ""
     names = ",".join(f"{name}{group}" for name in cable.ipsec.esp)
     return f"esp={names}" if names else ""
 
 
-def _dead_peer_detection(cable: Cable, speaks: Dialect) -> Argv:
+def _dead_peer_detection(cable: Cable, options: Dialect) -> Argv:
     dpd = cable.ipsec.dpd
     if dpd is None:
         return ()
-    action = ("--dpdaction", dpd.action.value) if speaks.dpd_action else ()
+    action = ("--dpdaction", dpd.action.value) if options.dpd_action else ()
     return (*action, "--dpddelay", str(dpd.delay))

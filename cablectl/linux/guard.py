@@ -60,7 +60,7 @@ def name(cable: Cable) -> str:
 
 def load(cable: Cable) -> Argv:
     """Put the table into the kernel, whole or not at all, in place of one that isn't whole."""
-    table, mark, rules = name(cable), _mark(cable), _rules(cable)
+    table, mark, rules = name(cable), _mark(cable), rules_of(cable)
     chains = "".join(
         f" chain {chain} {{ type filter hook {hook} priority {PRIORITY};"
         + "".join(f" {rule.text(mark)};" for rule in rules if rule.chain == chain)
@@ -80,7 +80,7 @@ def made(cable: Cable) -> Guard:
     """Return the table as `load` makes it."""
     mark = _mark(cable)
     rules = (
-        rule.comment(mark) for chain in _HOOKS for rule in _rules(cable) if rule.chain == chain
+        rule.comment(mark) for chain in _HOOKS for rule in rules_of(cable) if rule.chain == chain
     )
     return Guard(comments=tuple(rules))
 
@@ -129,10 +129,11 @@ def parse(listing: dict[str, Any]) -> Guard:
 
 def _mark(cable: Cable) -> str:
     """Return what tells these rules from those of a file that said something else."""
-    return f"{MARK}{zlib.crc32(repr(_rules(cable)).encode()):08x}"
+    return f"{MARK}{zlib.crc32(repr(rules_of(cable)).encode()):08x}"
 
 
-def _rules(cable: Cable) -> tuple[Rule, ...]:
+def rules_of(cable: Cable) -> tuple[Rule, ...]:
+    """Return the rules of the cable's table."""
     return tuple(_subnets(cable) if cable.mode is Mode.TUNNEL else _between_gateways(cable))
 
 

@@ -63,6 +63,7 @@ class OverlayKind(StrEnum):
     VXLAN = "vxlan"
     GRE = "gre"
     GENEVE = "geneve"
+    IPIP = "ipip"
     NONE = "none"
 
 
@@ -246,7 +247,22 @@ class Gre(Struct, frozen=True, kw_only=True):
         return IpProtocol.GRE
 
 
-OverlayWish = Vxlan | Gre | Geneve
+class Ipip(Struct, frozen=True, kw_only=True):
+    """A device for IP in IP (RFC 2003, RFC 2473). An `mtu` of None is the largest that fits."""
+
+    kind: ClassVar[OverlayKind] = OverlayKind.IPIP
+    serves_all_peers: ClassVar[bool] = False
+    port: ClassVar[None] = None
+    port_number: ClassVar[None] = None
+    device: Device = "ipip-tunnel"
+    mtu: Mtu = None
+
+    def protocol(self, version: int) -> IpProtocol:
+        """Return the protocol of the packets: what they carry is of the same version of IP."""
+        return IpProtocol.IPV4 if version == 4 else IpProtocol.IPV6
+
+
+OverlayWish = Vxlan | Gre | Geneve | Ipip
 OVERLAYS: dict[OverlayKind, type[OverlayWish]] = {wish.kind: wish for wish in get_args(OverlayWish)}
 
 

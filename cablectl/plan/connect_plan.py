@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
-from cablectl.facts.host_facts import Facts, Pluto, Secret
-from cablectl.libreswan import dialects, pluto, secrets_file
+from cablectl.facts.host_facts import Credential, Facts, Pluto
+from cablectl.libreswan import dialects, pluto
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, mtu, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
@@ -43,7 +44,7 @@ def plan(
     steps: list[Step] = []
     if first.mode is not Mode.NONE:
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
-    gone = [*stale_peers.former_secrets(pairs)]
+    gone = [*stale_peers.former_credentials(pairs)]
     if first.overlay:
         size = _size(pairs, sizes, narrowed=narrowed)
         steps += device.steps(pairs, first.overlay, size)
@@ -61,7 +62,7 @@ def plan(
 def _size(pairs: ipsec.Pairs, sizes: list[int], *, narrowed: bool) -> int:
     """Return the MTU that suits all peers of the device, in bytes."""
     there = pairs[0][1].overlay
-    others = [there.link.mtu] if narrowed and there.strays and there.link else []
+    others = [there.link.mtu] if narrowed and there.stale_peers and there.link else []
     return min(sizes + others)
 
 
@@ -130,13 +131,13 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
             f" {wanted.port}, and whack would refuse the name",
             hint=f"write port: {wanted.port_number}",
         )
-    if facts.secret is Secret.OTHER:
-        raise HostNotReadyError(f"{secrets_file.path(cable)} holds another secret", hint=AGAIN)
+    if facts.credential is Credential.OTHER:
+        place = authentication_of(cable.ipsec).place(cable)
+        raise HostNotReadyError(f"{place} holds another secret", hint=AGAIN)
     for connection in cable.connections:
         loaded = facts.connections.get(connection.name)
         expected = pluto.selectors(connection)
-        ours = facts.secret is Secret.SAME
-        if loaded and not ours and not loaded.joins(expected):
+        if loaded and not facts.made_here and not loaded.joins(expected):
             raise HostNotReadyError(
                 f"pluto has {connection.name} with other addresses or ports", hint=AGAIN
             )

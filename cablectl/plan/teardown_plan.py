@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl.facts.host_facts import Facts, Pluto, Secret
-from cablectl.libreswan import secrets_file, whack
+from cablectl.facts.host_facts import Credential, Facts, Pluto
+from cablectl.libreswan import whack
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
@@ -23,13 +24,13 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     """
     pairs = list(zip(cables, facts, strict=True))
     wanted, steps = cables[0].overlay, list[Step]()
-    others = "other peers need it" if narrowed and facts[0].overlay.strays else ""
+    others = "other peers need it" if narrowed and facts[0].overlay.stale_peers else ""
     if wanted:
         steps += _unlink(pairs, wanted, others)
     if cables[0].connections:
         for each in pairs:
             steps += _delete(*each)
-        steps += [*_forget(pairs), *stale_peers.former_secrets(pairs), *_unguard(pairs, others)]
+        steps += [*_forget(pairs), *stale_peers.former_credentials(pairs), *_unguard(pairs, others)]
     if wanted and not narrowed:
         steps += stale_peers.steps(pairs, wanted, device_goes=True)
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
@@ -119,13 +120,17 @@ def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
 
 
 def _forget(pairs: Pairs) -> Iterator[Step]:
-    absent, missing = [facts.secret is Secret.ABSENT for _, facts in pairs], "missing already"
+    absent, missing = (
+        [facts.credential is Credential.ABSENT for _, facts in pairs],
+        "missing already",
+    )
     for (cable, _), gone in zip(pairs, absent, strict=True):
-        remove, reread = secrets_file.remove(cable)
+        authentication = authentication_of(cable.ipsec)
+        remove, reread = authentication.remove(cable.id)
         yield _gone(
             phase=Phase.FORGET,
             argv=remove,
-            why=secrets_file.path(cable),
+            why=authentication.place(cable),
             not_needed=missing if gone else "",
             cable=cable.id,
         )

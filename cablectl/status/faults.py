@@ -7,8 +7,9 @@ modules, the key's own file, a smaller MTU, peers that the file has no more, an 
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import pluto, secrets_file
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
+from cablectl.libreswan import pluto
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
@@ -24,10 +25,10 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
         yield f"the device {cable.overlay.device} is there and cablectl didn't make it"
     elif cable.overlay and link and not link.fits(cable, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
-    for each in cable.connections if facts.secret is Secret.ABSENT else ():
+    for each in cable.connections if not facts.made_here else ():
         if each.name in loaded and not loaded[each.name].joins(pluto.selectors(each)):
             yield f"pluto has {_called(cable, each.name)} with other addresses or ports"
-    marks = (facts.secret is not Secret.ABSENT, facts.guard, link and link.ours)
+    marks = (facts.made_here, facts.guard, link and link.ours)
     if loaded and not any(marks):
         yield "pluto has connections of these names, and cablectl made none here"
 
@@ -68,8 +69,8 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
             yield from (f"{_called(cable, each.name)} {what}" for what in told)
     if facts.nic is None and all(each.routed for each in cable.connections):
         yield "there is no route to the peer"
-    if facts.secret is Secret.ABSENT:
-        yield f"the secret {secrets_file.path(cable)} is missing"
+    if facts.credential is Credential.ABSENT:
+        yield f"the secret {authentication_of(cable.ipsec).place(cable)} is missing"
     for shunt in facts.shunts:
         if shunt.policy == "pass" and _concerns(shunt, cable.connections):
             yield f"pluto lets {shunt.source} to {shunt.destination} pass in clear text"

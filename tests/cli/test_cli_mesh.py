@@ -15,10 +15,9 @@ from pytest_subprocess import FakeProcess
 from cablectl.cli import running
 from cablectl.cli import verify as command
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.facts.host_facts import Facts, Secret
+from cablectl.facts.host_facts import Credential
 from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
 from cablectl.libreswan import secrets_file
-from cablectl.libreswan.dialects import Version
 from cablectl.linux import guard
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskFile
@@ -29,18 +28,16 @@ from cablectl.status import state
 from cablectl.status.report import Verdict
 from cablectl.verification.observe import observation
 from cablectl.verification.proof import Evidence
-from tests.cli.test_cli import run
-from tests.cli.test_completion import complete
-from tests.conftest import EXAMPLES, load_all
-from tests.host.test_host import LINK, ROUTES, RULES, WAYS
-from tests.status.test_status import NOW, alive, report
-from tests.verification.test_proof import evidence
+from tests.support.alive import NOW, alive, report
+from tests.support.evidence import evidence
+from tests.support.gateway import LINK, ROUTES, RULES, WAYS
+from tests.support.meshes import CABLES, SECOND, THIRD
+from tests.support.places import CAPTURES, EXAMPLES
+from tests.support.plans import BLANK
+from tests.support.program import complete, run
 
 MESH = str(EXAMPLES / "mesh.yaml")
 DRY = ("plan", MESH, "--dry-run", "--libreswan", "4.10", "--local", "cluster1")
-BLANK = Facts(libreswan=Version(4, 10))
-CABLES = load_all("mesh")
-SECOND, THIRD = (cable.id for cable in CABLES)
 
 
 class TestPeer:
@@ -105,7 +102,7 @@ class TestFailures:
         assert self.error({SECOND: late, THIRD: CablectlError("it broke")}).exit_code == 1
 
     def test_one_that_had_no_plan_is_one_of_them(self) -> None:
-        plan = connect_plan.plan(CABLES, (replace(BLANK, secret=Secret.OTHER), BLANK))
+        plan = connect_plan.plan(CABLES, (replace(BLANK, credential=Credential.OTHER), BLANK))
         with pytest.raises(CablectlError, match="1 of 2 cables failed"):
             running.refuse_failed(Outcome(plan))
 
@@ -203,18 +200,18 @@ def test_facts_of_all_cables_are_read_once(key: PskFile) -> None:
     assert second.overlay.fdb == {("02:ca:ac:12:00:07", "172.18.0.7")}
     assert third.overlay.fdb == {("02:ca:ac:12:00:06", "172.18.0.6")}
     assert {len(its.overlay.routes) for its in (second, third)} == {1, 0}
-    assert second.overlay.strays == third.overlay.strays == ()
+    assert second.overlay.stale_peers == third.overlay.stale_peers == ()
 
 
 @pytest.mark.usefixtures("gateway")
 def test_of_one_cable_alone_the_other_peer_is_seen(key: PskFile, fp: FakeProcess) -> None:
     (its,) = reading.facts_of((replace(CABLES[0], ipsec=replace(CABLES[0].ipsec, psk=key)),))
-    assert [str(each.gateway) for each in its.overlay.strays] == ["172.18.0.6"]
+    assert [str(each.gateway) for each in its.overlay.stale_peers] == ["172.18.0.6"]
     fp.calls.append(["the other NIC"])  # which nobody asks then
 
 
 def test_tables_of_several_cables_are_read_at_once(fp: FakeProcess) -> None:
-    listing = json.loads((Path(__file__).parent.parent / "captures" / "nft-1.0.6.json").read_text())
+    listing = json.loads((CAPTURES / "nft-1.0.6.json").read_text())
     fp.register(["nft", "-j", "list", "ruleset", "inet"], stdout=json.dumps(listing))
     tunnels = tuple(replace(each, overlay=None) for each in CABLES)
     name = "inet cablectl_cluster2-172-18-0-7"

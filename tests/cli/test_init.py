@@ -4,7 +4,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from ipaddress import ip_address, ip_network
 from itertools import product
 from pathlib import Path
@@ -16,9 +15,9 @@ from hypothesis import strategies as st
 from cablectl.config import native
 from cablectl.model.wishes import Mode, OverlayKind
 from cablectl.render.draft import Given, as_draft
-from tests.conftest import shown_on
+from tests.support.places import PROGRAM
+from tests.support.terminal import shown_on
 
-PROGRAM = str(Path(sys.executable).parent / "cablectl")
 EAST = "--endpoint=east=172.18.0.8,10.44.0.0/16"
 WEST = "--endpoint=west=172.18.0.7,10.45.0.0/16,10.46.0.0/16"
 ENDS = {
@@ -132,16 +131,19 @@ def test_it_is_never_written_over_another(kind: str, tmp_path: Path) -> None:
         ((EAST, "--endpoint=a b=1.2.3.4"), "--endpoint a b=1.2.3.4: 'a b' is not allowed; allowed"),
         ((EAST, "--endpoint=b=1.2.3"), "--endpoint b=1.2.3: '1.2.3' is not allowed; allowed: an I"),
         ((EAST, "--endpoint=b=1.2.3.4,x"), "--endpoint b=1.2.3.4,x: 'x' is not allowed; allowed:"),
-        ((EAST, EAST), "endpoints[1].cluster: east is that of endpoints[0] too; allowed:"),
+        ((EAST, EAST), "endpoints[1].cluster: 'east' is the cluster of endpoints[0] too; give"),
         (
             (EAST, WEST, "--endpoint=c=172.18.0.6", "--overlay=gre"),
-            "endpoints: 3 given, and a device of overlay gre has one peer; allowed: two",
+            "endpoints: 3 given, but a gre device has one peer; allowed: two",
         ),
         (
             (EAST, WEST, "--mode=tunnel", "--overlay=gre"),
-            "overlay: gre is not allowed in mode tunnel",
+            "overlay: 'gre' is not allowed in mode tunnel",
         ),
-        ((EAST, WEST, "--mode=none", "--overlay=gre"), "overlay: allowed in mode none: vxlan"),
+        (
+            (EAST, WEST, "--mode=none", "--overlay=gre"),
+            "overlay: 'gre' is not allowed; allowed in mode none: vxlan",
+        ),
     ],
 )
 def test_what_is_missing_or_wrong_is_said_and_nothing_written(
@@ -189,7 +191,8 @@ def test_a_wrong_answer_is_asked_for_again() -> None:
     code, text, shown = asked(f"{mode}\n{right}\n\n{answers}", WEST)
     assert code == 0
     for each in wrong:
-        assert f"  '{each}' is not allowed; allowed: " in shown
+        wrong_bits = each == "10.44.0.1/16"
+        assert f"  '{each}' {'has host bits set' if wrong_bits else 'is not allowed'}; " in shown
     network = native.parse(text, "draft")
     assert network.mode is Mode.TUNNEL
     assert str(network.endpoints[1].subnets[0]) == "10.44.0.0/16"
@@ -199,7 +202,7 @@ def test_ends_that_do_not_go_together_are_asked_for_again() -> None:
     wrong = "\n\n\n172.18.0.8\n10.44.0.0/16\n\n172.18.0.7\n10.44.0.0/16\n"
     code, text, shown = asked(f"{wrong}\n\n\n\n\n10.45.0.0/16\n")
     assert code == 0
-    assert "endpoints[1].subnets[0]: 10.44.0.0/16 overlaps 10.44.0.0/16" in shown
+    assert "endpoints[1].subnets[0]: '10.44.0.0/16' overlaps 10.44.0.0/16" in shown
     second = native.parse(text, "draft").endpoints[1]
     assert (str(second.address), str(second.subnets[0])) == ("172.18.0.7", "10.45.0.0/16")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import PROGRAM, run
-from tests.conftest import EXAMPLES
+from tests.support.places import EXAMPLES, PROGRAM
+from tests.support.program import run
 
 COMMANDS = (
     ("plan", "--dry-run", "--local", "cluster1"),
@@ -158,7 +158,7 @@ class TestImport:
     def test_where_the_key_goes_is_one_line(self, tmp_path: Path) -> None:
         done = run("import", *self.FILES, "--psk-file", f"{tmp_path}/a\nb")
         assert (done.returncode, done.stdout) == (2, "")
-        assert "allowed: {file: /PATH}" in done.stderr
+        assert "write file: /PATH" in done.stderr
         assert list(tmp_path.iterdir()) == []
 
     def test_a_files_name_stays_in_its_comment(self, tmp_path: Path) -> None:
@@ -182,5 +182,5 @@ def test_a_key_in_documents_has_a_limit(tmp_path: Path) -> None:
     )
     done = run("connect", str(path), TestImport.FILES[1], "--dry-run", "--local", "cluster1")
     assert done.returncode == 2
-    assert done.stderr.endswith("allowed: the key as text, of at most 900 bytes\n")
+    assert done.stderr.endswith("allowed: printable text of at most 900 bytes\n")
     assert "kkk" not in done.stderr

@@ -38,7 +38,7 @@ def test_overlaps(subnets: list[list[IPv4Network]]) -> None:
         for j, each in enumerate(its)
     ]
     expected = {
-        f"{place}: {other} overlaps {one} of {where}; allowed: subnets apart"
+        f"{place}: '{other}' overlaps {one} of {where}; use subnets that don't overlap"
         for (where, one), (place, other) in combinations(placed, 2)
         if one.overlaps(other)
     }
@@ -55,7 +55,7 @@ def test_gateways_in_subnets(drawn: list[tuple[IPv4Address, IPv4Network]]) -> No
         for i, (_, network) in enumerate(drawn)
         if any(address in network for address, _ in drawn)
     }
-    found = {line.split(": ")[1] for line in told(endpoints) if " holds the gateway " in line}
+    found = {line.split(": ")[1] for line in told(endpoints) if " contains the gateway " in line}
     assert found == expected
 
 
@@ -63,4 +63,4 @@ def test_gateways_in_subnets(drawn: list[tuple[IPv4Address, IPv4Network]]) -> No
 def test_addresses_of_several(drawn: list[IPv4Address]) -> None:
     lines = told([(address, []) for address in drawn])
     twice = {f"endpoints[{i}].address" for i, each in enumerate(drawn) if each in drawn[:i]}
-    assert {line.split(": ")[1] for line in lines if " is that of " in line} == twice
+    assert {line.split(": ")[1] for line in lines if " is the address of " in line} == twice

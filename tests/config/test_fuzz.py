@@ -26,13 +26,13 @@ from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import files
 from cablectl.libreswan.dialects import Version
 from cablectl.model.network import Network
-from cablectl.model.wishes import PskFile
+from cablectl.model.wishes import OVERLAYS, PskFile
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Plan
 from cablectl.render import draft, plans
-from tests.conftest import EXAMPLES
 from tests.support.documents import MESHES, SHAPES, document
 from tests.support.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
+from tests.support.places import EXAMPLES
 
 RELEASES = (Version(4, 10), Version(5, 2), Version(5, 3))
 # Every word of a plan that may begin with a hyphen: the options of sh, rm, ip, modprobe and whack.
@@ -183,7 +183,7 @@ def changed(good: object, changes: list[tuple[Path, object]]) -> str:
 def test_each_hostile_value_in_each_field() -> None:
     """Each alone, in a file that uses the field."""
     seen: Counter[str] = Counter()
-    shapes = {"gre": ["transport gre v4"], "geneve": ["transport geneve v6"]}
+    shapes = {kind.value: [f"transport {kind} v6"] for kind in OVERLAYS if kind != "vxlan"}
     for path, value in HOSTILE:
         for shape in shapes.get(str(path[0]), ["transport vxlan v4", "tunnel v6 server"]):
             text = changed(DOCUMENTS[SHAPES.index(shape)], [(path, value)])

@@ -7,7 +7,6 @@ import re
 import shlex
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,13 @@ from cablectl.model.network import Network
 from cablectl.model.wishes import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
 from cablectl.plan import connect_plan
 from cablectl.render import draft, plans
-from tests.conftest import EXAMPLES
+from tests.support.places import CASES, EXAMPLES, PROGRAM
 
 FOLDER = EXAMPLES / "submariner"
 CONFIGMAP, ENDPOINTS, RESOURCE = (
     (FOLDER / f"{name}.yaml").read_text() for name in ("configmap", "endpoints", "submariner")
 )
-CASES = Path(__file__).parent.parent / "cases" / "submariner"
+REFUSED = sorted((CASES / "submariner").glob("*.yaml"))
 
 
 def parse(*texts: str, psk_file: str = "") -> Imported:
@@ -162,7 +161,7 @@ class TestResource:
     def test_two_clusters_that_differ(self) -> None:
         other = RESOURCE.partition("---")[0].replace("vxlan", "gre").replace("cluster1", "cluster2")
         (message,) = problems(RESOURCE, other, ENDPOINTS)
-        assert message == ("1.yaml:15: spec.ceIPSecOverlay: differs from what stands at 0.yaml:15")
+        assert message == ("1.yaml:15: spec.ceIPSecOverlay: differs from the value at 0.yaml:15")
 
 
 class TestKey:
@@ -211,7 +210,7 @@ class TestEndpoints:
         text = self.changed(("nat_enabled: false", "nat_enabled: true"))
         found = parse(CONFIGMAP, text)
         assert not any(each.behind_nat for each in found.network.endpoints)
-        assert "passes no NAT" in found.notes[-1]
+        assert "doesn't pass NAT" in found.notes[-1]
 
     @pytest.mark.parametrize(
         ("one", "other", "role"),
@@ -242,7 +241,7 @@ class TestEndpoints:
 
     def test_an_unusual_cable_name_is_told(self) -> None:
         text = self.changed(("cable_name: submariner-cable-cluster1", "cable_name: other"))
-        assert "cable_name other-172-18-0-8 is not used" in "".join(parse(text).notes)
+        assert "cable_name other-172-18-0-8 is ignored" in "".join(parse(text).notes)
 
 
 def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
@@ -259,7 +258,7 @@ def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
     assert "ipsec" not in found.value
 
 
-@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
 def test_refused(path: Path) -> None:
     assert problems(path.read_text()) == path.with_suffix(".txt").read_text().splitlines()
 
@@ -273,7 +272,6 @@ def test_no_block_makes_a_traceback(block: str) -> None:
         parse(yaml.safe_dump(config), ENDPOINTS.replace("backend: libreswan", "backend: none"))
 
 
-PROGRAM = str(Path(sys.executable).parent / "cablectl")
 FILES = tuple(str(FOLDER / f"{name}.yaml") for name in ("submariner", "endpoints"))
 
 

@@ -11,9 +11,9 @@ from cablectl.libreswan import pluto
 from cablectl.linux import guard
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Connection
-from cablectl.model.wishes import Forwarding, Geneve, Gre, Mode, OverlayWish, Vxlan
+from cablectl.model.wishes import Forwarding, Geneve, Gre, Ipip, Mode, OverlayWish, Vxlan
 from cablectl.status.report import Verdict
-from tests.status.test_status import alive, seen
+from tests.support.alive import alive, seen
 from tests.support.documents import SHAPES, shaped
 
 ENCRYPTED = [shape for shape in SHAPES if not shape.startswith("none")]
@@ -99,6 +99,7 @@ def test_addresses_of_others_on_the_device_tell_nothing() -> None:
         ("transport vxlan v4", Vxlan),
         ("transport geneve v6", Geneve),
         ("transport gre v4", Gre),
+        ("transport ipip v6", Ipip),
     ],
 )
 def test_without_its_device_it_is_missed(shape: str, kind: type[OverlayWish]) -> None:

@@ -14,12 +14,12 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
-from cablectl.facts.host_facts import Secret
+from cablectl.facts.host_facts import Credential
 from cablectl.host import keys
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskEnv, PskFile
-from tests.cli.test_cli import run
+from tests.support.program import run
 
 KEY = "correct horse battery staple, and more"
 Plant = Callable[[Path], None]
@@ -95,7 +95,7 @@ def test_where_somebody_else_may_have_a_say(
     assert done.returncode == 3
     assert f"{this.root / where}\n" in done.stderr
     assert not this.target.exists()
-    assert keys.find(this.cable).held is Secret.ABSENT
+    assert keys.find(this.cable).held is Credential.ABSENT
 
 
 @pytest.mark.parametrize("where", ["etc/psk", "etc", "ipsec.d"])
@@ -129,7 +129,7 @@ class TestSecretsFile:
         assert found.problems == (
             (f"{this.target} is a symlink", "put what it points to in its place"),
         )
-        assert found.held is Secret.OTHER  # so a teardown takes it away
+        assert found.held is Credential.OTHER  # so a teardown takes it away
         done = this.write()
         assert (done.returncode, victim.read_text()) == (3, "mine")
         assert this.target.is_symlink()
@@ -170,7 +170,7 @@ class TestSecretsFile:
     def test_again_is_the_same(self, this: Host) -> None:
         for _ in range(2):
             assert this.write().returncode == 0
-            assert keys.find(this.cable).held is Secret.SAME
+            assert keys.find(this.cable).held is Credential.SAME
 
     def test_a_full_disk_leaves_nothing(self, this: Host) -> None:
         """A file of more than one block of 512 bytes is one too many."""
@@ -223,7 +223,7 @@ class TestKey:
     def test_in_a_variable(self, this: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         this.cable = replace(this.cable, ipsec=replace(this.cable.ipsec, psk=PskEnv("CABLE_PSK")))
         monkeypatch.setenv("CABLE_PSK", KEY)
-        assert keys.find(this.cable) == keys.Found(Secret.ABSENT, (), ())
+        assert keys.find(this.cable) == keys.Found(Credential.ABSENT, (), ())
         open_to_all(this.directory)
         assert [each for each, _ in keys.find(this.cable).problems] == [
             f"{this.directory} can be written by everybody"

@@ -187,7 +187,7 @@ def test_a_wrong_psk(gateways: Lab) -> None:
                 assert waiting.wait(60) == 130
             assert done.returncode == 1, done.stderr
             assert "within 5 s: authentication failed" in done.stderr
-            assert "is the pre-shared key the same at both ends?" in done.stderr
+            assert "put the same pre-shared key on both ends" in done.stderr
             assert "another key" not in done.stderr
             assert [each.snapshot() for each in lab.gateways] == before
     assert wire.summary()["overlay"].frames == 0
@@ -210,7 +210,7 @@ def test_a_peer_that_has_no_such_cable(gateways: Lab) -> None:
     before = c2.snapshot()
     done = run(c2, "connect", FILE, "--timeout", "5")
     assert done.returncode == 1, done.stderr
-    assert "has the peer run connect, with the same file?" in done.stderr
+    assert "run connect on the peer with the same file" in done.stderr
     assert c2.snapshot() == before
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from cablectl.libreswan import dialects, secrets_file, whack
-from tests.conftest import load
 from tests.support.documents import document
+from tests.support.examples import load
 
 from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
 from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score
@@ -136,14 +136,14 @@ WHILE_DOWN = {
         refused(another_key),
         "warn",
         "negotiation",
-        ("authentication failed", "is the pre-shared key the same at both ends?"),
+        ("authentication failed", "put the same pre-shared key on both ends"),
         (0, 1),
     ),
     "wrong selectors": Cause(
         refused(another_port),
         "warn",
         "negotiation",
-        ("the peer has other traffic selectors", "overlay, its port"),
+        ("the peer has different traffic selectors", "overlay, overlay port"),
         (0, 1),
     ),
     "peer down": Cause(

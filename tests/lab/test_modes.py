@@ -23,6 +23,8 @@ SHAPES = (
     "transport gre v6",
     "transport geneve v4",
     "transport geneve v6",
+    "transport ipip v4",
+    "transport ipip v6",
     "transport none v4",
     "transport none v6",
     "none vxlan v4",
@@ -48,7 +50,7 @@ def test_a_server_says_why_its_client_does_not_come_up(lab: Lab) -> None:
         client.communicate(timeout=90)
     assert server.returncode == 1, server.stderr
     assert "within 15 s: authentication failed" in server.stderr
-    assert "is the pre-shared key the same at both ends?" in server.stderr
+    assert "put the same pre-shared key on both ends" in server.stderr
     assert [gateway.snapshot() for gateway in lab.gateways] == before
 
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from cablectl.linux import mtu
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.wishes import Geneve, Gre, Vxlan
+from cablectl.model.wishes import OVERLAYS
 
-HEADERS = {"vxlan": 30, "geneve": 30, "gre": 8}
+HEADERS = {"vxlan": 30, "geneve": 30, "gre": 8, "ipip": 0}
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_without_ipsec_a_frame_is_the_path() -> None:
 
 
 def test_headers_are_those_of_the_overlays() -> None:
-    assert {each.kind: overlay_of(each()).headers for each in (Vxlan, Geneve, Gre)} == HEADERS
+    assert {each.kind: overlay_of(each()).headers for each in OVERLAYS.values()} == HEADERS

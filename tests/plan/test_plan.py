@@ -2,10 +2,8 @@
 
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +12,8 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import host_facts
-from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import dialects, whack
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
+from cablectl.libreswan import dialects, pluto_commands, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute
@@ -26,25 +24,16 @@ from cablectl.model.wishes import Encapsulation, Offload, Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Change, Phase, Plan
 from cablectl.render import plans
-from tests.conftest import load
 from tests.support.documents import SHAPES, shaped
-
-BLANK = Facts(libreswan=Version(4, 10))
-
-
-@pytest.fixture
-def made(cable: Cable) -> Facts:
-    return host_facts.connected(cable, BLANK, 1408)
+from tests.support.examples import load
+from tests.support.places import SHELLCHECK
+from tests.support.plans import BLANK, needed
 
 
 def unrouted(made: Facts) -> Facts:
     """Return the facts of a host whose connections are loaded, and no more."""
     loaded = {name: replace(c, routed=False, up=False) for name, c in made.connections.items()}
     return replace(made, connections=loaded, policies={})
-
-
-def needed(plan: Plan) -> list[str]:
-    return [shlex.join(step.argv) for step in plan.needed]
 
 
 def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
@@ -134,7 +123,7 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
     gone |= {iproute.address(cable, cable.overlay, "add")}
     gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
     modules = ("modprobe", "--all", "esp4_offload")
-    assert without - reads - gone == {whack.STACK_MANAGER, modules, whack.LISTEN}
+    assert without - reads - gone == {pluto_commands.STACK_MANAGER, modules, pluto_commands.LISTEN}
 
 
 @pytest.mark.parametrize("missing", range(1, 10))
@@ -142,7 +131,7 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
     """What a crash left is not made again; what it did not is."""
     there = made.overlay
     halves = {
-        1: (replace(made, secret=Secret.ABSENT), {Phase.SECRET}),
+        1: (replace(made, credential=Credential.ABSENT, made_here=False), {Phase.SECRET}),
         2: (replace(made, connections={}, policies={}), {Phase.ADD, Phase.ROUTE}),
         3: (unrouted(made), {Phase.ROUTE}),
         4: (replace(made, overlay=OverlayFacts()), {Phase.OVERLAY, Phase.UP}),
@@ -250,9 +239,18 @@ def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
     """Its peer may believe that the cable is up, and wait in vain."""
     waits = load("quickstart", "cluster1")
     assert not waits.initiates
-    for secret, initiates in ((Secret.SAME, True), (Secret.ABSENT, False)):
+    for secret, initiates in ((Credential.SAME, True), (Credential.ABSENT, False)):
         plan = connect_plan.plan(
-            (waits,), (replace(made, secret=secret, connections={}, policies={}),)
+            (waits,),
+            (
+                replace(
+                    made,
+                    credential=secret,
+                    made_here=secret is Credential.SAME,
+                    connections={},
+                    policies={},
+                ),
+            ),
         )
         assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
 
@@ -272,7 +270,7 @@ OTHER_LINK = Link(kind="vxlan", group="0", mac="02:ca:ac:12:00:08", mtu=1450, up
         ),
         (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "its start would flush"),
         (replace(BLANK, overlay=OverlayFacts(link=OTHER_LINK)), "cablectl didn't make it"),
-        (replace(BLANK, secret=Secret.OTHER), "holds another secret"),
+        (replace(BLANK, credential=Credential.OTHER), "holds another secret"),
         (replace(BLANK, not_ready=(("no ESP", "boot"),)), "no ESP"),
     ],
 )
@@ -289,7 +287,7 @@ def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> 
 
 def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(port=8472))
-    facts = replace(made, overlay=OverlayFacts(), secret=Secret.ABSENT)
+    facts = replace(made, overlay=OverlayFacts(), credential=Credential.ABSENT, made_here=False)
     with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
         connect_plan.plan((this,), (facts,))
 
@@ -346,7 +344,9 @@ class TestAChangedFile:
 
     def test_what_cablectl_did_not_make_stays(self) -> None:
         cable = shaped("tunnel v4")
-        made = replace(host_facts.connected(cable, BLANK, 0), secret=Secret.ABSENT)
+        made = replace(
+            host_facts.connected(cable, BLANK, 0), credential=Credential.ABSENT, made_here=False
+        )
         one = replace(cable, local=replace(cable.local, subnets=cable.local.subnets[:1]))
         assert not any("--delete" in line for line in needed(connect_plan.plan((one,), (made,))))
 
@@ -451,8 +451,7 @@ def test_scripts_are_good_shell(shape: str) -> None:
     cable = shaped(shape) if shape in SHAPES else load(shape)
     script = plans.as_script(connect_plan.plan((cable,), (BLANK,)))
     subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
-    shellcheck = str(Path(sys.executable).parent / "shellcheck")
     done = subprocess.run(
-        [shellcheck, "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
+        [SHELLCHECK, "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
     )
     assert done.stdout == ""

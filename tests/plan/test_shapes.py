@@ -14,16 +14,13 @@ from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.linux import iproute
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Role
-from cablectl.model.wishes import Geneve, Mode
+from cablectl.model.wishes import Geneve, Mode, OverlayKind
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase
 from cablectl.render import plans
-from tests.conftest import load_all
-from tests.plan.test_plan import BLANK, made, needed
 from tests.support.documents import MESHES, SHAPES, meshed, shaped
-
-__all__ = ["made"]  # a fixture
-
+from tests.support.examples import load_all
+from tests.support.plans import BLANK, needed
 
 PAIRS = (("cluster1", "cluster2"), ("cluster2", "cluster3"), ("cluster3", "cluster1"))
 
@@ -105,7 +102,7 @@ class TestModes:
 
     def test_in_transport_mode_a_server_keeps_its_traps(self) -> None:
         """The overlay knows its peer, so nothing of it need ever leave in clear text."""
-        for overlay in ("vxlan", "gre", "geneve", "none"):
+        for overlay in OverlayKind:
             cable = shaped(f"transport {overlay} v4 server", "cluster2")
             plan = connect_plan.plan((cable,), (BLANK,))
             assert cable.role is Role.SERVER

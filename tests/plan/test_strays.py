@@ -10,9 +10,9 @@ from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase
 from cablectl.render import plans
-from tests.plan.test_mesh import BLANK, CABLES, SECOND, THIRD, of_steps, there, whole
-from tests.plan.test_plan import needed
 from tests.support.documents import meshed
+from tests.support.meshes import CABLES, SECOND, THIRD, of_steps, there, whole
+from tests.support.plans import BLANK, needed
 
 
 class TestOneThatIsGone:
@@ -51,15 +51,15 @@ class TestOneThatIsGone:
     def test_a_pluto_that_forgot_it_leaves_its_secret(self) -> None:
         host = replace(whole(CABLES), connections=whole(self.one).connections)
         (its,) = partition.of_each(self.one, host, frozenset({SECOND, THIRD}))
-        (stray,) = its.overlay.strays
-        assert (stray.id, stray.secret, stray.connections) == (THIRD, True, ())
+        (stray,) = its.overlay.stale_peers
+        assert (stray.id, stray.made_here, stray.connections) == (THIRD, True, ())
 
     def test_an_entry_that_somebody_made_by_hand_stays(self) -> None:
         host = whole(self.one)
         by_hand = {("3e:00:00:00:00:01", "172.18.0.9"), (ANY_MAC, "172.18.0.9")}
         host = replace(host, overlay=replace(host.overlay, fdb=host.overlay.fdb | by_hand))
         (its,) = partition.of_each(self.one, host, frozenset())
-        assert its.overlay.strays == ()
+        assert its.overlay.stale_peers == ()
 
     def test_on_a_device_of_somebody_else_there_is_none(self) -> None:
         host = whole(CABLES)
@@ -67,7 +67,7 @@ class TestOneThatIsGone:
         link = replace(host.overlay.link, group="0")
         host = replace(host, overlay=replace(host.overlay, link=link))
         (its,) = partition.of_each(self.one, host, frozenset())
-        assert its.overlay.strays == ()
+        assert its.overlay.stale_peers == ()
 
     def test_a_teardown_takes_it_with_the_device(self) -> None:
         lines = needed(teardown_plan.plan(self.one, there(self.one, CABLES)))
@@ -147,6 +147,6 @@ class TestTeardownOfOnePeer:
 
 def test_strays_of_a_dry_run() -> None:
     stray = StalePeer(id="x", gateway="172.18.0.9")
-    facts = (connected(CABLES[1], BLANK, 1408, strays=(stray,)),)
+    facts = (connected(CABLES[1], BLANK, 1408, stale_peers=(stray,)),)
     plan = teardown_plan.plan(CABLES[1:], facts, narrowed=True)
     assert "# not needed (other peers need it): ip link delete" in plans.as_script(plan)

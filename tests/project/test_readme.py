@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import EXAMPLES, ROOT
+from tests.support.places import EXAMPLES, ROOT
 
 
 @pytest.mark.parametrize("name", ["swanctl.conf", "overlay.sh"])

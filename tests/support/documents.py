@@ -4,6 +4,7 @@ from itertools import product
 
 from cablectl.config import native
 from cablectl.model.cable import Cable
+from cablectl.model.wishes import OVERLAYS, OverlayKind
 
 FAMILIES = {
     "v4": {
@@ -33,16 +34,17 @@ SHAPES = [
     " ".join(word for word in words if word)
     for words in (
         *product(("tunnel",), FAMILIES, NAT, SERVERS),
-        *product(("transport",), ("vxlan", "gre", "geneve", "none"), FAMILIES, ("", "server")),
+        *product(("transport",), OverlayKind, FAMILIES, ("", "server")),
         *product(("none",), ("vxlan",), FAMILIES),
     )
     if not {"nat", "servers"} <= set(words) and not {"nats", "servers"} <= set(words)
 ]
-# Of three endpoints; with geneve and gre, whose device has one peer, there is none.
+# Of three endpoints; not with an overlay whose device has one peer.
+PAIRS_ALONE = {kind for kind, wish in OVERLAYS.items() if not wish.serves_all_peers}
 MESHES = [
     f"{shape} mesh"
     for shape in SHAPES
-    if not {"gre", "geneve", "nats", "servers"} & set(shape.split())
+    if not {*PAIRS_ALONE, "nats", "servers"} & set(shape.split())
 ]
 # What Libreswan 4.x and 5.x need to agree: docs/libreswan.md.
 AGREED = "ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [aes_gcm-null]\n"
@@ -51,7 +53,7 @@ AGREED = "ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [aes_gcm-null]\n"
 def document(shape: str) -> str:
     """Return a file of that shape."""
     mode, *words = shape.split()
-    overlay = next((word for word in words if word in ("vxlan", "gre", "geneve", "none")), "none")
+    overlay = next((word for word in words if word in list(OverlayKind)), "none")
     family = FAMILIES[next(word for word in words if word in FAMILIES)]
     lines = ["version: 1", f"mode: {mode}", f"overlay: {overlay}"]
     lines += ["allow_cleartext: true"] if mode == "none" else []

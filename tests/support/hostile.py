@@ -70,6 +70,7 @@ FIELDS: list[Path] = [
     *(("ipsec", name) for name in Ipsec.__struct_fields__),
     *((kind, name) for kind in ("vxlan", "geneve") for name in ("port", "vni", "device", "mtu")),
     *(("gre", name) for name in ("key", "device", "mtu")),
+    *(("ipip", name) for name in ("device", "mtu")),
     ("vxlan", "forwarding"),
     ("vtep", "network"),
     *(

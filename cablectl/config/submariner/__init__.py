@@ -1,1 +1,1 @@
-"""Submariner's documents, as kubectl prints them, become the same model."""
+"""Reads Submariner's documents, as kubectl prints them, into the same model."""

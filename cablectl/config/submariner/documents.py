@@ -1,8 +1,8 @@
-"""Submariner's own documents → the file that says the same, and the place of each value in them.
+"""Converts Submariner's documents into the equivalent file, with the place of each value.
 
-What each field does is what Submariner's libreswan and vxlan drivers do with it: Submariner
-(submariner.io/v1alpha1), Endpoint (submariner.io/v1), Secret, and the ConfigMap of the proposal's
-cableDriverCustomConfig.
+The documents are: Submariner (submariner.io/v1alpha1), Endpoint (submariner.io/v1), Secret, and
+the ConfigMap of the proposal's cableDriverCustomConfig. Each field has the effect that it has in
+Submariner's libreswan and vxlan drivers.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from cablectl.config import native
-from cablectl.config.reader import Document, Path, Place, legible, shown
+from cablectl.config.reader import Document, Path, Place
 from cablectl.config.spec import FIELDS
 from cablectl.config.submariner.objects import Field, Object, Problems, block, has_objects, objects
+from cablectl.config.values import legible, shown
 from cablectl.errors import UsageError
 from cablectl.libreswan.secrets_file import MAX_KEY
 from cablectl.model.network import Network
@@ -21,47 +22,43 @@ from cablectl.model.wishes import DEFAULT_PSK, MAX_ENDPOINTS, Mode, OverlayKind
 
 __all__ = ["VARIABLE", "Imported", "has_objects", "parse"]
 
-VARIABLE = "CE_IPSEC_PSK"  # of Submariner's driver: where a key that was found inline is put
+VARIABLE = "CE_IPSEC_PSK"  # Submariner's driver reads the key from it
 VXLAN_DRIVER_PORT = 4500  # the default of Submariner's VXLAN driver
-MAX_OBJECTS = 3 * MAX_ENDPOINTS  # that matter here: of each cluster an endpoint, a resource, a key
+MAX_OBJECTS = 3 * MAX_ENDPOINTS  # each cluster has an endpoint, a resource and a secret
 
 
 class Imported(Struct, frozen=True):
-    """What the documents describe.
+    """The content of the documents."""
 
-    `value` is the file that says the same, `key` the pre-shared key if it was found in them, and
-    `notes` are for a person: what was left out, and why.
-    """
-
-    value: dict[str, Any]
+    value: dict[str, Any]  # the equivalent file
     network: Network
-    key: str
-    notes: tuple[str, ...]
+    key: str  # the pre-shared key; empty if the documents don't contain it
+    notes: tuple[str, ...]  # ignored fields, each with the reason, for a person
 
 
 def parse(texts: dict[str, str], psk_file: str = "") -> Imported:
-    """Return what documents, by the names of their files, describe; UsageError with all problems.
+    """Return the content of documents, given by file name; UsageError with all problems.
 
-    A key that was found in them is to be put into `psk_file`, or else into VARIABLE.
+    The equivalent file names `psk_file` as the key's file, or VARIABLE if `psk_file` is empty.
     """
     problems: Problems = []
-    found = [each for file, text in texts.items() for each in objects(file, text, problems)]
+    found = [entry for file, text in texts.items() for entry in objects(file, text, problems)]
     if len(found) > MAX_OBJECTS:
         raise UsageError(
             f"{len(found)} objects in the documents; allowed: at most {MAX_OBJECTS}",
-            hint="give those of the clusters alone that are to be joined",
+            hint="give only the objects of the clusters that you want to join",
         )
-    build = _Build(found, texts, problems)
-    build.settings()
-    key = build.key(psk_file)
-    build.endpoints()
-    value = {name: build.value[name] for name in FIELDS if name in build.value}
-    network = native.build(Document(value, build.places), problems)
-    return Imported(value, network, key, tuple(build.notes))
+    converter = _Converter(found, texts, problems)
+    converter.read_settings()
+    key = converter.read_key(psk_file)
+    converter.read_endpoints()
+    value = {name: converter.value[name] for name in FIELDS if name in converter.value}
+    network = native.build(Document(value, converter.places), problems)
+    return Imported(value, network, key, tuple(converter.notes))
 
 
-def _truth(value: object) -> bool:
-    """Return what Go's strconv.ParseBool makes of a value; ValueError if nothing."""
+def _parse_bool(value: object) -> bool:
+    """Return the boolean that Go's strconv.ParseBool reads; ValueError if it reads none."""
     text = str(value)
     if text in ("1", "t", "T", "true", "True", "TRUE"):
         return True
@@ -75,37 +72,37 @@ def _number(value: object) -> int:
 
 
 def _encapsulation(value: object) -> str:
-    return "yes" if _truth(value) else "auto"
+    return "yes" if _parse_bool(value) else "auto"
 
 
-def _same(value: object) -> object:
+def _unchanged(value: object) -> object:
     return value
 
 
 _Read = Callable[[object], object]
 _ALLOWED: dict[_Read, str] = {
-    _truth: "true, false",
+    _parse_bool: "true, false",
     _encapsulation: "true, false",
     _number: "a port, 1 to 65535",
 }
-# What a setting of Submariner is in the file, and how its value is read.
+# The file's field for each of Submariner's settings, and the function that reads the value.
 _SETTINGS: dict[str, tuple[Path, _Read]] = {
-    "ceIPSecMode": (("mode",), _same),
-    "ceIPSecOverlay": (("overlay",), _same),
-    "ceIPSecPfsGroup": (("ipsec", "pfs_group"), _same),
-    "ceIPSecEsp": (("ipsec", "esp"), _same),
+    "ceIPSecMode": (("mode",), _unchanged),
+    "ceIPSecOverlay": (("overlay",), _unchanged),
+    "ceIPSecPfsGroup": (("ipsec", "pfs_group"), _unchanged),
+    "ceIPSecEsp": (("ipsec", "esp"), _unchanged),
     "ceIPSecNATTPort": (("ipsec", "ike_port"), _number),
     "ceIPSecForceUDPEncaps": (("ipsec", "encapsulation"), _encapsulation),
 }
-_OTHERS = (
+_OTHER_SETTINGS = (
     "ceIPSecPSK",
     "ceIPSecPSKSecret",
     "ceIPSecPreferredServer",
     "ceIPSecDebug",
     "ceIPSecIKEPort",
 )
-# What a field of an Endpoint is in the file.
-_ENDPOINT = {
+# The fields of the file's endpoint, each with the field of Submariner's Endpoint.
+_ENDPOINT_FIELDS = {
     "cluster": "cluster_id",
     "hostname": "hostname",
     "address": "private_ip",
@@ -113,8 +110,8 @@ _ENDPOINT = {
 }
 
 
-class _Build:
-    """Puts the file together, with the place of each value in the documents."""
+class _Converter:
+    """Builds the equivalent file from the objects, with the place of each value."""
 
     def __init__(self, found: list[Object], texts: dict[str, str], problems: Problems) -> None:
         self.value: dict[str, Any] = {"version": 1, "mode": Mode.TUNNEL.value}
@@ -123,25 +120,26 @@ class _Build:
         self._objects, self._texts, self._problems = found, texts, problems
         self._given: dict[str, Field] = {}
 
-    def settings(self) -> None:
-        """Read mode, overlay and IPsec; what a ConfigMap says goes before the resource's field."""
-        named = set()
-        for each in self._of("Submariner"):
-            fields = each.value.get("spec")
+    def read_settings(self) -> None:
+        """Read mode, overlay and IPsec; a ConfigMap's setting overrides the resource's field."""
+        config_names = set()
+        for resource in self._of_kind("Submariner"):
+            fields = resource.value.get("spec")
             for name in fields if isinstance(fields, dict) else ():
-                found = each.spec(name)
-                if found and name.startswith("ceIPSec"):
-                    self._setting(name, found)
-            config = each.spec("cableDriverCustomConfig", "configMapName")
-            named |= {str(config.value)} if config else set()
-        custom = [each for each in self._of("ConfigMap") if not named or each.name in named]
-        for each in custom:
-            for name, found in block(self._text_of(each), each, self._problems).items():
+                entry = resource.spec(name)
+                if entry and name.startswith("ceIPSec"):
+                    self._read_setting(name, entry)
+            config_name = resource.spec("cableDriverCustomConfig", "configMapName")
+            config_names |= {str(config_name.value)} if config_name else set()
+        for config in self._of_kind("ConfigMap"):
+            if config_names and config.name not in config_names:
+                continue
+            for name, entry in block(self._text_of(config), config, self._problems).items():
                 self._given.pop(name, None)
-                self._setting(name, found)
+                self._read_setting(name, entry)
         driver = self._driver()
         if driver and driver.value == OverlayKind.VXLAN.value:
-            # A driver without encryption: the choice was made there.
+            # Whoever chose this driver has chosen clear text.
             self._put(("mode",), Mode.NONE.value, driver.place)
             self._put(("overlay",), OverlayKind.VXLAN.value, driver.place)
             self._put(("allow_cleartext",), True, driver.place)
@@ -149,159 +147,168 @@ class _Build:
         elif driver and driver.value != "libreswan":
             self._refuse(driver, "libreswan, vxlan")
 
-    def _setting(self, name: str, found: Field) -> None:
-        if name not in _SETTINGS and name not in _OTHERS:
-            allowed = ", ".join((*_SETTINGS, *_OTHERS))
-            self._problems.append((found.place, f"unknown field; allowed: {allowed}"))
+    def _read_setting(self, name: str, entry: Field) -> None:
+        if name not in _SETTINGS and name not in _OTHER_SETTINGS:
+            allowed = ", ".join((*_SETTINGS, *_OTHER_SETTINGS))
+            self._problems.append((entry.place, f"unknown field; allowed: {allowed}"))
             return
-        before = self._given.setdefault(name, found)
-        if before.value != found.value and name != "ceIPSecPreferredServer":
-            where = f"{before.place.file}:{before.place.line}"
-            self._problems.append((found.place, f"differs from what stands at {where}"))
+        earlier = self._given.setdefault(name, entry)
+        if earlier.value != entry.value and name != "ceIPSecPreferredServer":
+            line = f"{earlier.place.file}:{earlier.place.line}"
+            self._problems.append((entry.place, f"differs from the value at {line}"))
         if name in _SETTINGS:
             path, read = _SETTINGS[name]
-            value = self._read(found, read)
+            value = self._read(entry, read)
             if value is not None:
-                self._put(path, value, found.place)
-        elif name == "ceIPSecIKEPort" and str(found.value) != "500":
-            what = legible(found.value)
-            self.notes.append(f"{name}: {what} is not used: ceIPSecNATTPort is the IKE port")
-        elif name == "ceIPSecDebug" and found.value is True:
-            self.notes.append(f"{name} is not used: pluto's own configuration says what it logs")
+                self._put(path, value, entry.place)
+        elif name == "ceIPSecIKEPort" and str(entry.value) != "500":
+            port = legible(entry.value)
+            self.notes.append(f"{name}: {port} is ignored: ceIPSecNATTPort is the IKE port")
+        elif name == "ceIPSecDebug" and entry.value is True:
+            self.notes.append(f"{name} is ignored: pluto's own configuration sets its logging")
 
     def _driver(self) -> Field | None:
-        """Return which driver the resources and the endpoints name, if they do: all the same."""
-        named = [each.spec("cableDriver") for each in self._of("Submariner")]
-        named += [each.spec("backend") for each in self._of("Endpoint")]
-        found = [each for each in named if each]
-        for each in found[1:]:
-            if each.value != found[0].value:
-                where = f"{found[0].place.file}:{found[0].place.line}"
-                self._refuse(each, f"{legible(found[0].value)}, as at {where}")
-        return found[0] if found else None
+        """Return the cable driver that resources and endpoints name; None if they name none."""
+        entries = [resource.spec("cableDriver") for resource in self._of_kind("Submariner")]
+        entries += [endpoint.spec("backend") for endpoint in self._of_kind("Endpoint")]
+        drivers = [entry for entry in entries if entry]
+        if not drivers:
+            return None
+        first = drivers[0]
+        for driver in drivers[1:]:
+            if driver.value != first.value:
+                line = f"{first.place.file}:{first.place.line}"
+                self._refuse(driver, f"{legible(first.value)}, as at {line}")
+        return first
 
-    def key(self, psk_file: str) -> str:
-        """Say where the key is; return it if it is in the documents, as the driver has it."""
-        if self._clear:
+    def read_key(self, psk_file: str) -> str:
+        """Set the place of the key; return the key as the driver uses it, or an empty text."""
+        if self._is_clear_text:
             return ""
-        found, secret = self._given.get("ceIPSecPSK"), self._given.get("ceIPSecPSKSecret")
-        for each in self._of("Secret"):
-            if secret is None or each.name == secret.value:
-                # The driver encodes what the secret holds, so the key is its encoded form.
-                found = each.field("data", "psk") or found
-        if not found:
+        key, secret_name = self._given.get("ceIPSecPSK"), self._given.get("ceIPSecPSKSecret")
+        for secret in self._of_kind("Secret"):
+            if secret_name is None or secret.name == secret_name.value:
+                # The driver encodes the secret's content, so the key is its encoded form.
+                key = secret.field("data", "psk") or key
+        if not key:
             path = psk_file or DEFAULT_PSK
-            of = f" of the Secret {legible(secret.value)}" if secret else ""
-            self.notes.append(f"the key{of} is not in the documents: put it in {path}")
+            of_secret = f" of the Secret {legible(secret_name.value)}" if secret_name else ""
+            self.notes.append(f"the key{of_secret} is not in the documents: put it in {path}")
             self._put(("ipsec", "psk"), {"file": path}, self.places[()])
             return ""
-        where = {"file": psk_file} if psk_file else {"env": VARIABLE}
-        self._put(("ipsec", "psk"), where, found.place)
-        text = found.value if isinstance(found.value, str) else ""
+        source = {"file": psk_file} if psk_file else {"env": VARIABLE}
+        self._put(("ipsec", "psk"), source, key.place)
+        text = key.value if isinstance(key.value, str) else ""
         if not text.isprintable() or not 0 < len(text.encode()) <= MAX_KEY:
-            allowed = f"allowed: the key as text, of at most {MAX_KEY} bytes"
-            self._problems.append((found.place, allowed))
+            allowed = f"printable text of at most {MAX_KEY} bytes"
+            self._problems.append((key.place, f"not a pre-shared key; allowed: {allowed}"))
             return ""
         return text
 
-    def endpoints(self) -> None:
+    def read_endpoints(self) -> None:
         """Read the gateways, in the order of the documents."""
-        found = self._of("Endpoint")
-        natted = [e for e in found if (n := e.spec("nat_enabled")) and self._read(n, _truth)]
+        endpoints = self._of_kind("Endpoint")
+        flags = [flag for endpoint in endpoints if (flag := endpoint.spec("nat_enabled"))]
+        values = [self._read(flag, _parse_bool) for flag in flags]  # reports every wrong flag
+        nat = any(values)
         tunnel = self.value["mode"] == Mode.TUNNEL.value
-        if natted and not tunnel:
+        if nat and not tunnel:
             mode = legible(self.value["mode"])
             self.notes.append(
-                f"nat_enabled is not used in mode {mode}, which passes no NAT:"
-                " the gateways have to reach each other's private_ip"
+                f"nat_enabled is ignored: mode {mode} doesn't pass NAT,"
+                " so the gateways have to reach each other's private_ip"
             )
-        if found:
-            self.value["endpoints"] = [{} for _ in found]
-        for i, each in enumerate(found):
-            self._endpoint(i, each, nat=bool(natted) and tunnel)
-        if not self._clear:
-            self._servers(found)
-        self._ports(found)
+        if endpoints:
+            self.value["endpoints"] = [{} for _ in endpoints]
+        for i, endpoint in enumerate(endpoints):
+            self._read_endpoint(i, endpoint, nat=nat and tunnel)
+        if not self._is_clear_text:
+            self._read_servers(endpoints)
+        self._read_ports(endpoints)
 
-    def _endpoint(self, i: int, each: Object, *, nat: bool) -> None:
-        self.places[("endpoints", i)] = each.place("spec")
-        for ours, theirs in _ENDPOINT.items():
-            self.places[("endpoints", i, ours)] = each.place("spec", theirs)
-            found = each.spec(theirs)
-            if not found:
+    def _read_endpoint(self, i: int, endpoint: Object, *, nat: bool) -> None:
+        self.places[("endpoints", i)] = endpoint.place("spec")
+        for name, submariner_name in _ENDPOINT_FIELDS.items():
+            self.places[("endpoints", i, name)] = endpoint.place("spec", submariner_name)
+            entry = endpoint.spec(submariner_name)
+            if not entry:
                 continue
-            self._put(("endpoints", i, ours), found.value, found.place)
-            if isinstance(found.value, list):
-                for j, _ in enumerate(found.value):
-                    self.places[("endpoints", i, ours, j)] = each.place("spec", theirs, j)
-        public = each.spec("public_ip")
-        if nat and public and public.value != each.text("private_ip"):
+            self._put(("endpoints", i, name), entry.value, entry.place)
+            if isinstance(entry.value, list):
+                for j, _ in enumerate(entry.value):
+                    item_place = endpoint.place("spec", submariner_name, j)
+                    self.places[("endpoints", i, name, j)] = item_place
+        public = endpoint.spec("public_ip")
+        if nat and public and public.value != endpoint.text("private_ip"):
             self._put(("endpoints", i, "public_address"), public.value, public.place)
-        usual = f"submariner-cable-{each.text('cluster_id')}-{each.text('private_ip')}"
-        named = each.text("cable_name")
-        if named and named != usual.replace(".", "-").replace(":", "-"):
-            what = legible(named)
-            self.notes.append(f"cable_name {what} is not used: connections get the usual names")
+        usual = f"submariner-cable-{endpoint.text('cluster_id')}-{endpoint.text('private_ip')}"
+        cable_name = endpoint.text("cable_name")
+        if cable_name and cable_name != usual.replace(".", "-").replace(":", "-"):
+            self.notes.append(
+                f"cable_name {legible(cable_name)} is ignored: connections get the usual names"
+            )
 
-    def _servers(self, found: list[Object]) -> None:
-        """Read who prefers to be server; if one does, who doesn't say is null, as in Submariner.
+    def _read_servers(self, endpoints: list[Object]) -> None:
+        """Read preferred_server; if one end has it true, an end that doesn't state it is null.
 
-        The resource of an endpoint's own cluster says what the endpoint doesn't.
+        That is what Submariner does. An endpoint's own field comes first, then the resource of
+        the endpoint's cluster.
         """
-        own: dict[str, list[Field | None]] = {}
-        for resource in self._of("Submariner"):
+        by_cluster: dict[str, list[Field | None]] = {}
+        for resource in self._of_kind("Submariner"):
             prefers = resource.spec("ceIPSecPreferredServer")
-            own.setdefault(resource.text("clusterID"), []).append(prefers)
-        said: list[Field | None] = []
-        for each in found:
-            told = [each.spec("backend_config", "preferred-server")]
-            told += own.get(each.text("cluster_id"), ())
-            said.append(next(filter(None, told), None))
-        values = [self._read(prefers, _truth) if prefers else None for prefers in said]
-        for i, (prefers, value) in enumerate(zip(said, values, strict=True)):
-            if any(values):
-                place = prefers.place if prefers else self.places[("endpoints", i)]
-                self._put(("endpoints", i, "preferred_server"), value, place)
+            by_cluster.setdefault(resource.text("clusterID"), []).append(prefers)
+        entries: list[Field | None] = []
+        for endpoint in endpoints:
+            candidates = [endpoint.spec("backend_config", "preferred-server")]
+            candidates += by_cluster.get(endpoint.text("cluster_id"), ())
+            entries.append(next(filter(None, candidates), None))
+        values = [self._read(entry, _parse_bool) if entry else None for entry in entries]
+        if not any(values):
+            return
+        for i, (entry, value) in enumerate(zip(entries, values, strict=True)):
+            place = entry.place if entry else self.places[("endpoints", i)]
+            self._put(("endpoints", i, "preferred_server"), value, place)
 
-    def _ports(self, found: list[Object]) -> None:
-        """Read the UDP ports: of IKE, or of the VXLAN in clear text."""
-        ports = [each.spec("backend_config", "udp-port") for each in found]
-        read = [(port, self._read(port, _number)) for port in ports if port]
-        if self._clear:
-            place = read[0][0].place if read else self.places[()]
-            self._put(("vxlan", "port"), read[0][1] if read else VXLAN_DRIVER_PORT, place)
-            for other, number in read:
-                if number != read[0][1]:
-                    self._refuse(other, f"{read[0][1]}, as the other one has")
-        elif read and len(read) == len(found) and len({number for _, number in read}) == 1:
-            self._put(("ipsec", "ike_port"), read[0][1], read[0][0].place)
+    def _read_ports(self, endpoints: list[Object]) -> None:
+        """Read the UDP ports: of IKE, or of VXLAN in clear text."""
+        entries = [endpoint.spec("backend_config", "udp-port") for endpoint in endpoints]
+        ports = [(entry, self._read(entry, _number)) for entry in entries if entry]
+        if self._is_clear_text:
+            place = ports[0][0].place if ports else self.places[()]
+            self._put(("vxlan", "port"), ports[0][1] if ports else VXLAN_DRIVER_PORT, place)
+            for entry, number in ports:
+                if number != ports[0][1]:
+                    self._refuse(entry, f"{ports[0][1]}, like the first endpoint")
+        elif ports and len(ports) == len(endpoints) and len({number for _, number in ports}) == 1:
+            self._put(("ipsec", "ike_port"), ports[0][1], ports[0][0].place)
         else:
-            for i, port in enumerate(ports):
+            for i, port in enumerate(entries):
                 if port:
                     number = self._read(port, _number)
                     self._put(("endpoints", i, "ike_port"), number, port.place)
 
     @property
-    def _clear(self) -> bool:
+    def _is_clear_text(self) -> bool:
         return bool(self.value["mode"] == Mode.NONE.value)
 
-    def _of(self, kind: str) -> list[Object]:
-        return [each for each in self._objects if each.kind == kind]
+    def _of_kind(self, kind: str) -> list[Object]:
+        return [entry for entry in self._objects if entry.kind == kind]
 
-    def _text_of(self, each: Object) -> str:
-        return self._texts[each.place().file]
+    def _text_of(self, config: Object) -> str:
+        return self._texts[config.place().file]
 
-    def _read(self, found: Field, read: _Read) -> object:
-        """Return a field's value; None, and a problem, if it is none."""
+    def _read(self, entry: Field, read: _Read) -> object:
+        """Return a field's value; if the value isn't allowed, add a problem and return None."""
         try:
-            return read(found.value)
+            return read(entry.value)
         except ValueError:
-            self._refuse(found, _ALLOWED[read])
+            self._refuse(entry, _ALLOWED[read])
             return None
 
-    def _refuse(self, found: Field, allowed: str) -> None:
-        message = f"{shown(found.value)} is not allowed; allowed: {allowed}"
-        self._problems.append((found.place, message))
+    def _refuse(self, entry: Field, allowed: str) -> None:
+        message = f"{shown(entry.value)} is not allowed; allowed: {allowed}"
+        self._problems.append((entry.place, message))
 
     def _put(self, path: Path, value: object, place: Place) -> None:
         target: Any = self.value

@@ -1,4 +1,4 @@
-"""Objects of Kubernetes as kubectl prints them: alone, in lists, or several in a stream."""
+"""Kubernetes objects as kubectl prints them: single, in lists, or several in a stream."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
-from cablectl.config.reader import Document, Path, Place, documents, shown
+from cablectl.config.reader import Document, Path, Place, documents
+from cablectl.config.values import shown
 from cablectl.errors import UsageError
 
 API_VERSION = "apiVersion"  # every object of Kubernetes has this key, no file of cablectl has
 KINDS = ("Endpoint", "Submariner", "ConfigMap", "Secret", "List")
-NOT_NEEDED = ("Broker", "Cluster", "Gateway", "Node", "ServiceDiscovery")  # may stand beside them
+NOT_NEEDED = ("Broker", "Cluster", "Gateway", "Node", "ServiceDiscovery")  # ignored
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -19,14 +20,14 @@ Problems = list[tuple[Place, str]]
 
 
 class Field(Struct, frozen=True):
-    """A value of the documents, and its place."""
+    """A value in the documents, and its place."""
 
     value: Any
     place: Place
 
 
 class Object(Struct, frozen=True):
-    """One object: its kind, its name, and its fields by their paths."""
+    """One Kubernetes object; `path` is where it stands in its document."""
 
     kind: str
     name: str
@@ -35,24 +36,24 @@ class Object(Struct, frozen=True):
     path: Path
 
     def place(self, *path: str | int) -> Place:
-        """Return where a field stands, or should have stood."""
+        """Return the place of a field; for a missing field, the place of what should contain it."""
         return self.document.place((*self.path, *path))
 
     def field(self, *path: str) -> Field | None:
-        """Return what stands at a path below the object; None if nothing does, or null."""
+        """Return the field at a path below the object; None if it is missing, null or empty."""
         value: Any = self.value
         for step in path:
             value = value.get(step) if isinstance(value, dict) else None
         return None if value in (None, "") else Field(value, self.place(*path))
 
     def spec(self, *path: str) -> Field | None:
-        """Return what stands at a path below the object's spec."""
+        """Return the field at a path below the object's spec."""
         return self.field("spec", *path)
 
     def text(self, name: str) -> str:
-        """Return a field of the spec as text; empty if there is none."""
-        found = self.spec(name)
-        return str(found.value) if found else ""
+        """Return a field of the spec as text; empty if it is missing."""
+        entry = self.spec(name)
+        return str(entry.value) if entry else ""
 
 
 def has_objects(text: str) -> bool:
@@ -81,10 +82,10 @@ def has_objects(text: str) -> bool:
 
 
 def objects(file: str, text: str, problems: Problems) -> Iterator[Object]:
-    """Yield the objects of a text; what is wrong with it is added to the problems."""
-    found, twice = documents(text, file, several=True)
-    problems += twice
-    for document in found:
+    """Yield the objects in a text; its problems are appended to `problems`."""
+    file_documents, duplicates = documents(text, file, several=True)
+    problems += duplicates
+    for document in file_documents:
         if document.value is not None:
             yield from _unlisted(document, document.value, (), problems)
 
@@ -93,56 +94,59 @@ def _unlisted(document: Document, value: Any, path: Path, problems: Problems) ->
     kind = value.get("kind") if isinstance(value, dict) else None
     items = value.get("items") if isinstance(value, dict) else None
     if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
-        for i, each in enumerate(items):
-            yield from _unlisted(document, each, (*path, "items", i), problems)
+        for i, item in enumerate(items):
+            yield from _unlisted(document, item, (*path, "items", i), problems)
     elif kind in KINDS:
         metadata = value.get("metadata")
         name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
         yield Object(str(kind), name, value, document, path)
     elif kind not in NOT_NEEDED:
-        what = f"{shown(kind)} is not allowed" if kind else "missing"
+        problem = f"{shown(kind)} is not allowed" if kind else "missing"
         place = document.place((*path, "kind"))
-        problems.append((place, f"{what}; allowed: {', '.join(KINDS)}"))
+        problems.append((place, f"{problem}; allowed: {', '.join(KINDS)}"))
 
 
-def block(text: str, object_: Object, problems: Problems) -> dict[str, Field]:
-    """Return the settings of a ConfigMap's block: lines such as `key: "value",`, or YAML.
+def block(text: str, config_map: Object, problems: Problems) -> dict[str, Field]:
+    """Return the settings in a ConfigMap's block: lines such as `key: "value",`, or YAML.
 
-    `text` is that of the ConfigMap's file; UsageError if the block is neither.
+    `text` is the text of the ConfigMap's file. Problems are appended to `problems`.
     """
     allowed = "allowed: lines such as ceIPSecMode: transport"
-    found = object_.field("data", "ceCustomConfig")
-    if not found or not isinstance(found.value, str):
-        problems.append((object_.place("data", "ceCustomConfig"), f"missing; {allowed}"))
+    entry = config_map.field("data", "ceCustomConfig")
+    if not entry or not isinstance(entry.value, str):
+        problems.append((config_map.place("data", "ceCustomConfig"), f"missing; {allowed}"))
         return {}
-    place = found.place
-    above = place.line if _is_literal(text, found) else place.line - 1
+    place = entry.place
+    # Empty lines before the block give its lines their numbers in the file.
+    lines_above = place.line if _is_literal(text, entry) else place.line - 1
+    block_text = "\n" * lines_above + _without_commas(entry.value)
     try:
-        (document, *_), twice = documents("\n" * above + _without_commas(found.value), place.file)
+        (document, *_), duplicates = documents(block_text, place.file)
     except UsageError as error:
-        where, _, message = error.message.removeprefix(f"{place.file}:").partition(": ")
-        line = int(where) if where.isdecimal() else place.line
+        number, _, message = error.message.removeprefix(f"{place.file}:").partition(": ")
+        line = int(number) if number.isdecimal() else place.line
         problems.append((Place(place.file, line, place.field), f"{message}; {allowed}"))
         return {}
-    problems += twice
+    problems += duplicates
     if not isinstance(document.value, dict):
-        problems.append((place, allowed))
+        problems.append((place, f"no settings; {allowed}"))
         return {}
     return {name: Field(value, document.place((name,))) for name, value in document.value.items()}
 
 
-def _is_literal(text: str, found: Field) -> bool:
-    """Tell whether the block's lines are lines of the file, below the one of its key."""
-    below = text.splitlines()[found.place.line :]
-    first = next(iter(found.value.splitlines()), "")
+def _is_literal(text: str, entry: Field) -> bool:
+    """Return whether the block is a YAML literal: its lines follow the line of its key."""
+    below = text.splitlines()[entry.place.line :]
+    first = next(iter(entry.value.splitlines()), "")
     return bool(below) and below[0].strip() == first.strip()
 
 
 def _without_commas(text: str) -> str:
-    """Take the commas off that end a line, but for those within brackets."""
+    """Return the text without commas at line ends, except within brackets."""
     lines, depth = [], 0
     for line in text.splitlines():
-        depth += sum(line.count(each) for each in "[{") - sum(line.count(each) for each in "]}")
-        bare = line.rstrip()
-        lines.append(bare.removesuffix(",") if depth <= 0 else bare)
+        depth += sum(line.count(bracket) for bracket in "[{")
+        depth -= sum(line.count(bracket) for bracket in "]}")
+        stripped = line.rstrip()
+        lines.append(stripped.removesuffix(",") if depth <= 0 else stripped)
     return "\n".join(lines)

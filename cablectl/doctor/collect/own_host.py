@@ -9,7 +9,7 @@ from pathlib import Path
 from cablectl.doctor.evidence import Host, Presence, Run
 from cablectl.errors import CablectlError
 from cablectl.host import daemon, devices, kernel, probe
-from cablectl.libreswan import pluto, whack
+from cablectl.libreswan import pluto, pluto_commands
 from cablectl.linux import sockets
 from cablectl.linux.firewall import iptables, nft
 from cablectl.linux.firewall.filters import Chain
@@ -40,7 +40,7 @@ def collect_host(modules: Iterable[str]) -> Host:
         deaf=deaf,
         listening=pluto.parse_listening(status),
         cables=tuple(pluto.cables(pluto.parse_connections(status, ""))),
-        made=daemon.secrets_files(),
+        made=daemon.marked_cables(),
         sockets=sockets.parse(probe.if_any("ss", "-H", "-u", "-l", "-n", "-p")),
         modules={name: _presence(name) for name in modules},
         links=devices.links(),
@@ -61,7 +61,7 @@ def collect_host(modules: Iterable[str]) -> Host:
 def _status() -> tuple[str, str]:
     """Return what pluto says of itself, or why it doesn't."""
     try:
-        told = probe.run(*whack.STATUS)
+        told = probe.run(*pluto_commands.STATUS)
     except CablectlError as error:
         return "", error.message
     if told.returncode:

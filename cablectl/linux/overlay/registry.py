@@ -4,11 +4,12 @@ from typing import assert_never
 
 from cablectl.linux.overlay.geneve import GeneveOverlay
 from cablectl.linux.overlay.gre import GreOverlay
+from cablectl.linux.overlay.ipip import IpipOverlay
 from cablectl.linux.overlay.protocol import GROUP, Overlay
 from cablectl.linux.overlay.vxlan import VxlanOverlay
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import OVERLAYS, Geneve, Gre, OverlayWish, Vxlan
+from cablectl.model.wishes import OVERLAYS, Geneve, Gre, Ipip, OverlayWish, Vxlan
 
 
 def overlay_of(wish: OverlayWish) -> Overlay:
@@ -20,6 +21,8 @@ def overlay_of(wish: OverlayWish) -> Overlay:
             return GeneveOverlay(wish)
         case Gre():
             return GreOverlay(wish)
+        case Ipip():
+            return IpipOverlay(wish)
         case _:
             assert_never(wish)
 
