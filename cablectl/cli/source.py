@@ -1,4 +1,4 @@
-"""What the commands share: their arguments, and the way from a file to a cable."""
+"""From the files of a command line to cables: one file of cablectl, or Submariner's documents."""
 
 import os
 import sys
@@ -13,9 +13,10 @@ from cablectl.model.network import Network
 
 
 class Chosen(NamedTuple):
-    """The cables that a command is for, those of the file that it leaves alone, and if it is told.
+    """The cables that a command is for, and the other cables of the file.
 
-    Whoever names peers means them alone, also where the file has no others.
+    `narrowed` is true if peers were named: then the command is for these alone, even if the file
+    has no others.
     """
 
     cables: tuple[Cable, ...]
@@ -29,9 +30,9 @@ def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chos
     if forces_encapsulation():
         network = network.encapsulated()
     end = network.named(local) if local else network.held_by(devices.addresses())
-    every, named = network.cables(end), network.cables(end, peers or ())
-    ids = {each.id for each in named}
-    others = tuple(each for each in every if each.id not in ids)
+    all_cables, named = network.cables(end), network.cables(end, peers or ())
+    ids = {cable.id for cable in named}
+    others = tuple(cable for cable in all_cables if cable.id not in ids)
     return Chosen(named, others, narrowed=bool(peers))
 
 
@@ -42,7 +43,7 @@ def described(names: list[str]) -> Network:
         if len(texts) == 1:
             return native.parse(texts[names[0]], names[0])
         raise UsageError(
-            f"{len(texts)} files, and none is a document of Submariner",
+            f"{len(texts)} files were given, and none of them is a document of Submariner",
             hint="give one file of cablectl; it describes all ends",
         )
     from cablectl.config.submariner import documents  # a file of cablectl does without it
@@ -64,7 +65,7 @@ def _has_objects(text: str) -> bool:
 
 
 def notes(lines: Iterable[str]) -> None:
-    """Say on stderr what was left out of documents."""
+    """Print notes on stderr, such as what was left out of documents."""
     for line in lines:
         print(f"cablectl: note: {line}", file=sys.stderr)
 

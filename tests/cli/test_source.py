@@ -46,7 +46,7 @@ def test_a_cluster_of_that_name(tmp_path: Path) -> None:
 
 
 def test_two_files_of_cablectl_that_have_the_word(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="2 files, and none is a document of Submariner"):
+    with pytest.raises(UsageError, match="2 files were given, and none of them is a document"):
         described(tmp_path, f"# apiVersion\n{QUICKSTART}", QUICKSTART)
 
 
