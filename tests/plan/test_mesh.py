@@ -6,6 +6,7 @@ import pytest
 from msgspec import to_builtins
 from msgspec.structs import replace
 
+from cablectl.cli import source
 from cablectl.config import native
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts import partition
@@ -143,11 +144,9 @@ class TestMtu:
 
 
 class TestPeers:
-    network = native.parse(MESH, "mesh.yaml")
-
     def named(self, *names: str) -> list[str]:
-        local = self.network.named("cluster1")
-        return [each.remote.cluster for each in self.network.cables(local, names)]
+        chosen = source.chosen([str(EXAMPLES / "mesh.yaml")], "cluster1", list(names))
+        return [cable.remote.cluster for cable in chosen.cables]
 
     def test_by_cluster_hostname_or_address(self) -> None:
         assert self.named() == ["cluster2", "cluster3"]
