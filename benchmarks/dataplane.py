@@ -24,11 +24,11 @@ from pathlib import Path
 
 from benchmarks import bars
 from cablectl.linux import xfrm
-from tests.documents import document, shaped
 from tests.lab.cable import FILE, PSK, PSK_FILE, connected
 from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import CHECKOUT, Process
 from tests.lab.traffic import hosts, target
+from tests.support.documents import document, shaped
 
 ROUNDS = 3
 SECONDS = 1.0  # of each flow
@@ -37,7 +37,7 @@ PATH_MTU = 1500
 ETHERNET = 14
 PLAIN, DEFAULT, WIREGUARD = "plain VXLAN", "VXLAN, ESP in UDP", "WireGuard"
 WIREGUARD_MTU = PATH_MTU - 20 - 8 - 32  # the usual 1420 leaves room for IPv6 outside
-WAYS = {  # in words of tests/documents.py
+WAYS = {  # in words of tests/support/documents.py
     PLAIN: "none vxlan v4",
     "tunnel mode": "tunnel v4",
     "VXLAN over transport": "transport vxlan v4",

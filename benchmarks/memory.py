@@ -24,10 +24,10 @@ from msgspec.structs import replace
 from cablectl.libreswan import whack
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
-from tests.documents import shaped
 from tests.lab.cable import PSK
 from tests.lab.gateways import ROOTS, Gateway, Lab
 from tests.lab.rooms import until
+from tests.support.documents import shaped
 
 COUNTS = (10, 100, 500)  # connections
 MESH = 1998  # connections to 999 peers

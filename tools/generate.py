@@ -4,23 +4,20 @@ Run `python tools/generate.py` after a change of the command line, a man page, t
 and read the difference. The tests fail while what is checked in differs from what this makes.
 """
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cablectl.config import json_schema  # noqa: E402 - from the checkout itself
 from cablectl.libreswan.dialects import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
-from cablectl.status.report import StatusReport  # noqa: E402 - from the checkout itself
-from tests.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
-from tools import manual  # noqa: E402 - from the checkout itself
+from cablectl.render.envelope import KINDS  # noqa: E402 - from the checkout itself
+from tests.plan.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
+from tools import manual, report_schemas  # noqa: E402 - from the checkout itself
 
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
 AFTER = {
@@ -83,19 +80,13 @@ def flag_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def schema() -> str:
-    """Return docs/status.schema.json: what `cablectl status --format json` prints."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cablectl status"}
-    return f"{json.dumps(head | msgspec.json.schema(StatusReport), indent=2)}\n"
-
-
 def derived() -> dict[Path, str]:
     """Return every derived file and what it is to hold."""
     docs = ROOT / "docs"
     files = manual.pages()
     files[docs / "flags.md"] = flag_table()
     files[docs / "cablectl.schema.json"] = json_schema.as_text()
-    files[docs / "status.schema.json"] = schema()
+    files |= {docs / f"{kind}.schema.json": report_schemas.as_text(kind) for kind in KINDS}
     files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
     return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}
 

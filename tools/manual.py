@@ -76,7 +76,7 @@ def _root() -> Command:
 
 
 def _is_option(parameter: Parameter) -> bool:
-    return parameter.param_type_name == "option"
+    return bool(parameter.param_type_name == "option")
 
 
 def _is_flag(parameter: Parameter) -> bool:
@@ -84,7 +84,7 @@ def _is_flag(parameter: Parameter) -> bool:
 
 
 def _metavar(parameter: Parameter) -> str:
-    return parameter.metavar or parameter.name.upper()
+    return str(parameter.metavar or parameter.name.upper())
 
 
 def _value(parameter: Parameter) -> list[nodes.Node]:

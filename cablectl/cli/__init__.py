@@ -1,5 +1,6 @@
 """The command line: parse, call, print, exit. One file for each command."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -14,13 +15,15 @@ from cablectl.cli import (
     init,
     offload,
     plan,
+    reporting,
     schema,
     secret,
     status,
     teardown,
     verify,
 )
-from cablectl.errors import CablectlError
+from cablectl.errors import CablectlError, UsageError
+from cablectl.host import command_log
 from cablectl.render import text
 
 app = typer.Typer(
@@ -57,21 +60,41 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has printed it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show each command that runs, with its duration, on stderr."
+        ),
+    ] = False,
 ) -> None:
-    pass
+    command_log.show(shown=verbose or bool(os.environ.get("CABLECTL_LOG")))
 
 
 def main() -> None:
-    """Run the command line, and end with the exit code of what went wrong."""
+    """Run the command line, and exit with the code of the error, if there is one."""
     completion.quicken()
     try:
         app(prog_name="cablectl")
     except CablectlError as error:
+        _print_as_json(error)
         print(text.as_error(error, sys.stderr), file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as leaving:
+        # Typer has printed its usage error on stderr, and exits while it handles that error.
+        message = getattr(leaving.__context__, "format_message", None)
+        if message and leaving.code == UsageError.exit_code:
+            _print_as_json(UsageError(message()))
+        raise
     except Exception:
         print("cablectl: this is a bug in cablectl, please report it with:", file=sys.stderr)
         raise
+
+
+def _print_as_json(error: CablectlError) -> None:
+    """Print an error on stdout too, if the command line asks for JSON."""
+    wish = reporting.json_wish(sys.argv[1:])
+    if wish:
+        reporting.show(reporting.of_error(wish.kind, error), one_line=wish.one_line)

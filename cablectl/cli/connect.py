@@ -30,11 +30,13 @@ def connect(
         bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.")
     ] = False,
     dry_run: options.DryRun = False,
+    format: options.Outcome = options.OutcomeFormat.TEXT,  # noqa: A002
 ) -> None:
     """Bring the cables up: IPsec first, then the overlay in it.
 
     Run it on every gateway, with the same file. What fails is undone; what is there already stays.
     """
+    running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
     these = source.chosen(files, local, peer)
     plan = partial(
         connect_plan.plan, these.cables, wait=not no_wait, limit=timeout, narrowed=these.narrowed
@@ -42,4 +44,4 @@ def connect(
     if dry_run:
         running.show(plan(running.dry_facts(these, Action.CONNECT)))
     else:
-        running.apply(these, lambda: plan(reading.facts_of(these.cables)), timeout)
+        running.apply(these, lambda: plan(reading.facts_of(these.cables)), timeout, format)

@@ -2,16 +2,19 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec import Struct
 
-from cablectl.cli import options, source
+from cablectl.cli import options, reporting, source
 from cablectl.errors import CablectlError, UsageError
 from cablectl.host import reading
 from cablectl.host.files import write_archive
 from cablectl.model.cable import Cable
-from cablectl.render import plans
+
+if TYPE_CHECKING:
+    from cablectl.render.envelope import Envelope, Kind
 
 NAMED = 5  # peers that an error lists
 
@@ -41,20 +44,22 @@ def doctor(
     """
     from cablectl.doctor.collect import diagnosis
     from cablectl.doctor.finding import FindingState
-    from cablectl.render import findings_table
+    from cablectl.render.doctor_report import doctor_report
+    from cablectl.render.findings_table import print_table
 
     if (local or peer) and not files:
         raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
     cable = _one(source.chosen(files, local, peer).cables) if files else None
     found = diagnosis.findings(cable, " ".join(files or ()))
     ends = f"{cable.local.cluster} to {cable.remote.cluster}" if cable else ""
+    envelope = reporting.of_result("doctor", doctor_report(found, ends))
     if report:
-        _write(report, cable, findings_table.as_json(found, ends))
+        _write(report, cable, envelope)
     if format is options.ReportFormat.JSON:
-        print(findings_table.as_json(found, ends))
+        reporting.show(envelope)
     else:
-        findings_table.print_table(found, ends, sys.stdout)
-    if any(each.state is FindingState.FAIL for each in found):
+        print_table(found, ends, sys.stdout)
+    if any(finding.state is FindingState.FAIL for finding in found):
         raise typer.Exit(1)
 
 
@@ -69,33 +74,41 @@ def _one(cables: tuple[Cable, ...]) -> Cable:
     return cables[0]
 
 
-def _write(name: str, cable: Cable | None, found: str) -> None:
-    """Gather what a bug report takes."""
+def _write(name: str, cable: Cable | None, doctor_envelope: "Envelope[Struct]") -> None:
+    """Write the archive of a bug report."""
     from cablectl.doctor.collect import bug_report
 
-    members = {"doctor.json": found, **bug_report.texts()}
+    members = {"doctor.json": _member(doctor_envelope), **bug_report.texts()}
     if cable:
-        members["plan.json"] = _or_why_not(_plan, cable)
-        members["status.json"] = _or_why_not(_status, cable)
+        members["plan.json"] = _report_or_error("plan", _plan, cable)
+        members["status.json"] = _report_or_error("status", _status, cable)
     write_archive(name, bug_report.without_keys(members, cable))
     source.notes([f"the report is in {name}, mode 0600: look it through before you send it"])
 
 
-def _or_why_not(text: Callable[[Cable], str], cable: Cable) -> str:
+def _report_or_error(kind: "Kind", report: Callable[[Cable], Struct], cable: Cable) -> str:
+    """Return the JSON of a report of the cable, or of the error that keeps it from being made."""
     try:
-        return text(cable)
+        envelope = reporting.of_result(kind, report(cable))
     except CablectlError as error:
-        return f"{error.message}\n"
+        envelope = reporting.of_error(kind, error)
+    return _member(envelope)
 
 
-def _plan(cable: Cable) -> str:
+def _member(envelope: "Envelope[Struct]") -> str:
+    from cablectl.render.envelope import as_json
+
+    return f"{as_json(envelope)}\n"
+
+
+def _plan(cable: Cable) -> Struct:
     from cablectl.plan import connect_plan
+    from cablectl.render.plan_report import plan_report
 
-    return plans.as_json(connect_plan.plan((cable,), (reading.facts(cable),), narrowed=True))
+    return plan_report(connect_plan.plan((cable,), (reading.facts(cable),), narrowed=True))
 
 
-def _status(cable: Cable) -> str:
+def _status(cable: Cable) -> Struct:
     from cablectl.host import cables
-    from cablectl.render import status_table
 
-    return status_table.as_json(cables.report_of((cable,)))
+    return cables.report_of((cable,))

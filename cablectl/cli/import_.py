@@ -1,15 +1,23 @@
 """`cablectl import`: Submariner's documents → our file."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cablectl.cli import source
+from cablectl.cli import reporting, source
 from cablectl.host import files, keys
 from cablectl.model.wishes import DEFAULT_PSK
 from cablectl.render import draft
+
+
+class FileFormat(StrEnum):
+    """How an imported file is printed."""
+
+    YAML = "yaml"
+    JSON = "json"
 
 
 def import_(
@@ -36,6 +44,10 @@ def import_(
             help="Where a key found in the documents goes, mode 0600; one that is there stays.",
         ),
     ] = DEFAULT_PSK,
+    format: Annotated[  # noqa: A002
+        FileFormat,
+        typer.Option(help="The file itself, or a report that holds it."),
+    ] = FileFormat.YAML,
 ) -> None:
     """Write the file that says what Submariner's documents say.
 
@@ -49,9 +61,21 @@ def import_(
     found = documents.parse(texts, psk_file)
     source.notes(found.notes)
     text = draft.as_file(found.value, names)
-    if output is None:
-        sys.stdout.write(text)
-    else:
+    if output is not None:
         files.write(output, text)
-    if found.key and keys.keep(psk_file, found.key):
+    elif format is FileFormat.YAML:
+        sys.stdout.write(text)
+    psk_written = bool(found.key) and keys.keep(psk_file, found.key)
+    if psk_written:
         source.notes([f"the key is in {psk_file}, mode 0600"])
+    if format is FileFormat.JSON:
+        from cablectl.render.import_report import ImportReport
+
+        report = ImportReport(
+            output=output,
+            yaml=text,
+            notes=found.notes,
+            psk_file=psk_file if found.key else None,
+            psk_written=psk_written,
+        )
+        reporting.show(reporting.of_result("import", report))

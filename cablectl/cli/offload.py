@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cablectl.cli import options, source
+from cablectl.cli import options, reporting, source
 from cablectl.errors import UsageError
 from cablectl.host import offloading
 
@@ -27,7 +27,8 @@ def offload(
     What is asked for, what NIC and kernel can, and the SAs, which alone tell the truth. Nothing is
     changed.
     """
-    from cablectl.render import offload_table as render  # and json, which few dry runs need
+    from cablectl.render.nic_report import nic_report
+    from cablectl.render.offload_table import print_table
 
     if files:
         reports = offloading.offload_of(source.chosen(files, local, peer).cables)
@@ -36,6 +37,6 @@ def offload(
     else:
         reports = offloading.offload_of_all()
     if format is options.ReportFormat.JSON:
-        print(render.as_json(reports))
+        reporting.show(reporting.of_result("offload", nic_report(reports)))
     else:
-        render.print_table(reports, sys.stdout)
+        print_table(reports, sys.stdout)

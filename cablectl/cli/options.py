@@ -46,7 +46,17 @@ class ReportFormat(StrEnum):
     JSON = "json"
 
 
+class OutcomeFormat(StrEnum):
+    """How the outcome of a command that changes the host is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Format = Annotated[ReportFormat, typer.Option(help="How to print it.")]
+
+
+Outcome = Annotated[OutcomeFormat, typer.Option("--format", help="How to print the outcome.")]
 
 
 DryRun = Annotated[

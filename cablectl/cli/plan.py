@@ -2,11 +2,11 @@
 
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
-from cablectl.cli import completion, options, running, source
+from cablectl.cli import completion, options, reporting, running, source
 from cablectl.errors import UsageError
 from cablectl.host import reading
 from cablectl.libreswan.dialects import parse_version
@@ -68,14 +68,19 @@ def plan(
     planning = connect_plan.plan if action is Action.CONNECT else teardown_plan.plan
     plan = planning(these.cables, facts, narrowed=these.narrowed)
     running.warn(plan)
-    match format or (Format.SH if dry_run else Format.DIFF):
+    format = format or (Format.SH if dry_run else Format.DIFF)  # noqa: A001
+    match format:
         case Format.SH:
             sys.stdout.write(plans.as_script(plan))
         case Format.DIFF:
             sys.stdout.write(plans.as_difference(plan))
         case Format.JSON:
-            print(plans.as_json(plan))
+            from cablectl.render.plan_report import plan_report
+
+            reporting.show(reporting.of_result("plan", plan_report(plan)))
         case Format.TABLE:
             plans.print_table(plan, sys.stdout)
+        case _:
+            assert_never(format)
     if exit_code and plan.needed:
         raise typer.Exit(1)

@@ -2,14 +2,22 @@
 
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never
 
+import typer
+
+from cablectl.cli import reporting
+from cablectl.cli.options import OutcomeFormat
 from cablectl.cli.source import Chosen
-from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.errors import CablectlError, TimeLimitError, UsageError
 from cablectl.facts.host_facts import Facts, StalePeer, connected
 from cablectl.host import privilege, reading
 from cablectl.libreswan.dialects import Version
 from cablectl.plan.steps import Action, Outcome, Plan
-from cablectl.render import plans
+from cablectl.render import plans, text
+
+if TYPE_CHECKING:
+    from cablectl.render.envelope import Kind
 
 
 def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
@@ -19,7 +27,7 @@ def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> 
         return facts
     others = tuple(StalePeer(id=each.id, gateway=str(each.remote_host)) for each in these.others)
     return tuple(
-        connected(cable, its, its.path_mtu, strays=others)
+        connected(cable, its, its.path_mtu, stale_peers=others)
         for cable, its in zip(these.cables, facts, strict=True)
     )
 
@@ -36,7 +44,21 @@ def warn(plan: Plan) -> None:
         print(line, file=sys.stderr)
 
 
-def apply(these: Chosen, make_plan: Callable[[], Plan], wait: float) -> None:
+def refuse_json_of_a_dry_run(format: OutcomeFormat, *, dry_run: bool) -> None:  # noqa: A002
+    """Raise a UsageError for --dry-run with --format json: `plan` prints that JSON."""
+    if dry_run and format is OutcomeFormat.JSON:
+        raise UsageError(
+            "--format json doesn't go with --dry-run, which prints a script",
+            hint="cablectl plan FILE --dry-run --format json",
+        )
+
+
+def apply(
+    these: Chosen,
+    make_plan: Callable[[], Plan],
+    wait: float,
+    format: OutcomeFormat,  # noqa: A002
+) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
     `wait` is how many seconds another cablectl at work on the cables has to end.
@@ -50,13 +72,33 @@ def apply(these: Chosen, make_plan: Callable[[], Plan], wait: float) -> None:
         outcome = execute.apply(these.cables[0].bundle, make_plan, progress, wait)
     finally:
         progress.close()
-    if told := plans.as_summary(outcome):
-        print(told)
-    refuse_failed(outcome)
+    match format:
+        case OutcomeFormat.TEXT:
+            if summary := plans.as_summary(outcome):
+                print(summary)
+            refuse_failed(outcome)
+        case OutcomeFormat.JSON:
+            _print_as_json(outcome)
+        case _:
+            assert_never(format)
+
+
+def _print_as_json(outcome: Outcome) -> None:
+    """Print what came of each cable; the error of several cables is on stderr alone."""
+    from cablectl.render.outcome_report import outcome_report
+
+    connecting = outcome.plan.action is Action.CONNECT
+    kind: Kind = "connect" if connecting else "teardown"
+    reporting.show(reporting.of_result(kind, outcome_report(outcome)))
+    try:
+        refuse_failed(outcome)
+    except CablectlError as error:
+        print(text.as_error(error, sys.stderr), file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
 
 
 def refuse_failed(outcome: Outcome) -> None:
-    """Raise one error for the cables that failed, if any did; TimeLimitError if by time alone."""
+    """Raise one error for all cables that failed; TimeLimitError if every one ran out of time."""
     failed = {**outcome.plan.refused, **outcome.failed}
     if not failed:
         return

@@ -5,14 +5,11 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cablectl.cli import source
 from cablectl.config import native
 from cablectl.errors import UsageError
 from cablectl.host import devices, files, keys
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
-
-APIVERSION = "apiVersion"  # every object of Kubernetes has one, no file of cablectl does
 
 
 class Chosen(NamedTuple):
@@ -29,7 +26,7 @@ class Chosen(NamedTuple):
 def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chosen:
     """Return the cables of the files, seen from the end that is named or that this host is."""
     network = described(names)
-    if source.forces_encapsulation():
+    if forces_encapsulation():
         network = network.encapsulated()
     end = network.named(local) if local else network.held_by(devices.addresses())
     every, named = network.cables(end), network.cables(end, peers or ())
@@ -41,20 +38,29 @@ def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chos
 def described(names: list[str]) -> Network:
     """Return what the files describe: one of cablectl's, or documents of Submariner."""
     texts = {name: files.read(name) for name in names}
-    if APIVERSION not in "".join(texts.values()):
+    if not any(map(_has_objects, texts.values())):
         if len(texts) == 1:
             return native.parse(texts[names[0]], names[0])
         raise UsageError(
             f"{len(texts)} files, and none is a document of Submariner",
             hint="give one file of cablectl; it describes all ends",
         )
-    from cablectl.config.submariner import documents  # only who has such documents waits for it
+    from cablectl.config.submariner import documents  # a file of cablectl does without it
 
     found = documents.parse(texts)
     notes(found.notes)
     if found.key:
         keys.put_into_environment(documents.VARIABLE, found.key)
     return found.network
+
+
+def _has_objects(text: str) -> bool:
+    """Tell whether a text holds objects of Kubernetes."""
+    if "apiVersion" not in text:  # most files: nothing to parse for, and nothing to import
+        return False
+    from cablectl.config.submariner.documents import has_objects
+
+    return has_objects(text)
 
 
 def notes(lines: Iterable[str]) -> None:

@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
-from cablectl.cli import options, source
+from cablectl.cli import options, reporting, source
 from cablectl.errors import CablectlError, UsageError
+from cablectl.render.text import as_error
 
 if TYPE_CHECKING:
     from cablectl.status.report import StatusReport
@@ -67,23 +68,42 @@ def _print(report: "StatusReport", format: Format) -> None:  # noqa: A002
 
     match format:
         case Format.JSON:
-            print(status_table.as_json(report))
+            reporting.show(reporting.of_result("status", report))
         case Format.PROMETHEUS:
             sys.stdout.write(metrics.as_metrics(report))
         case Format.TABLE:
             status_table.print_table(report, sys.stdout)
+        case _:
+            assert_never(format)
 
 
 def _watch(read: Callable[[], "StatusReport"], format: Format) -> None:  # noqa: A002
-    """Show it until a signal comes."""
+    """Show reports until a signal comes."""
     from cablectl.host import cables
     from cablectl.render.watching import view
     from cablectl.run.signals import handled, leave
 
     with handled(leave):
-        shown = view(sys.stdout, sys.stderr, as_json=format is Format.JSON)
+        shown = _JsonLines() if format is Format.JSON else view(sys.stdout, sys.stderr)
         try:
-            for each in cables.again_and_again(read):
-                shown.trouble(each) if isinstance(each, CablectlError) else shown.show(each)
+            for report in cables.again_and_again(read):
+                if isinstance(report, CablectlError):
+                    shown.trouble(report)
+                else:
+                    shown.show(report)
         finally:
             shown.close()
+
+
+class _JsonLines:
+    """An envelope in a line of its own for each report, or for the error in its place."""
+
+    def show(self, report: "StatusReport") -> None:
+        reporting.show(reporting.of_result("status", report), one_line=True)
+
+    def trouble(self, error: CablectlError) -> None:
+        reporting.show(reporting.of_error("status", error), one_line=True)
+        print(as_error(error, sys.stderr), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left open."""

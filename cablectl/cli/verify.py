@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cablectl.cli import options, source
+from cablectl.cli import options, reporting, source
 
 
 def verify(
@@ -27,19 +27,21 @@ def verify(
     the cable in clear text: the exit code is 0 only if every claim holds. Nothing is changed.
     """
     cables = source.chosen(files, local, peer).cables
-    from cablectl.render import proof_table
+    from cablectl.render.proof_report import CableProof, cable_proof, proof_report
+    from cablectl.render.proof_table import print_table
     from cablectl.verification import proof  # and sockets and threads, which no dry run needs
     from cablectl.verification.observe import observation
 
-    proven = True
-    for number, cable in enumerate(cables):
+    proofs: list[CableProof] = []
+    for cable in cables:
         evidence = observation.verify(cable, count, sizes=size_sweep)
         claims = proof.claims(evidence)
-        if format is options.ReportFormat.JSON:
-            print(proof_table.as_json(evidence, claims))
-        else:
-            print("\n" if number else "", end="")
-            proof_table.print_table(evidence, claims, sys.stdout)
-        proven = proven and proof.proven(claims)
-    if not proven:
+        if format is options.ReportFormat.TABLE:
+            print("\n" if proofs else "", end="")
+            print_table(evidence, claims, sys.stdout)
+        proofs.append(cable_proof(evidence, claims))
+    report = proof_report(proofs)
+    if format is options.ReportFormat.JSON:
+        reporting.show(reporting.of_result("verify", report))
+    if not report.proven:
         raise typer.Exit(1)

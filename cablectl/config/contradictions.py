@@ -10,21 +10,19 @@ from cablectl.config.reader import Path, Problem
 from cablectl.config.spec import Spec
 from cablectl.config.values import field
 from cablectl.linux.esp_offload import NEEDED
-from cablectl.linux.overlay.vxlan import port as vxlan_port
 from cablectl.model.cable import vtep
 from cablectl.model.wishes import (
+    OVERLAYS,
     PLUTO_PORTS,
     AnyAddress,
     AnyNetwork,
     Encapsulation,
     Endpoint,
-    Geneve,
     Initiate,
     Ipsec,
     Mode,
     Offload,
     OverlayKind,
-    Vxlan,
 )
 
 Subnets = list[tuple[Path, AnyNetwork]]
@@ -77,7 +75,7 @@ def _mode(spec: Spec) -> Iterator[Problem]:
             "'packet' is not allowed in mode tunnel; write offload: auto, or mode: transport",
         )
     if spec.mode is Mode.TRANSPORT and overlay is None:
-        yield Problem(("overlay",), "missing; allowed in mode transport: vxlan, gre, geneve, none")
+        yield Problem(("overlay",), f"missing; allowed in mode transport: {', '.join(OverlayKind)}")
     if spec.mode is Mode.NONE:
         if overlay is not OverlayKind.VXLAN:
             wrong = f"'{overlay}' is not allowed" if overlay else "missing"
@@ -96,7 +94,7 @@ def _mode(spec: Spec) -> Iterator[Problem]:
         yield Problem(
             ("allow_cleartext",), f"not allowed in mode {spec.mode}; remove it, or write false"
         )
-    for kind in (OverlayKind.VXLAN, OverlayKind.GRE, OverlayKind.GENEVE):
+    for kind in OVERLAYS:
         if getattr(spec, kind) and overlay is not kind:
             why = f"with overlay: {overlay}" if overlay else "without an overlay"
             other = "" if spec.mode is Mode.TUNNEL else f", or write overlay: {kind}"
@@ -108,7 +106,7 @@ def _mode(spec: Spec) -> Iterator[Problem]:
 def _number(spec: Spec, given: int) -> Iterator[Problem]:
     if given < 2:
         yield Problem(("endpoints",), f"{given} given; allowed: two or more endpoints")
-    elif given > 2 and spec.overlay in (OverlayKind.GRE, OverlayKind.GENEVE):
+    elif given > 2 and spec.device and not spec.device.serves_all_peers:
         yield Problem(
             ("endpoints",),
             f"{given} given, but a {spec.overlay} device has one peer; allowed: two endpoints"
@@ -211,9 +209,9 @@ def _roles(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> I
 def _ports(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
     """Find ports that both pluto and the overlay's device would bind."""
     wanted = spec.device
-    if not isinstance(wanted, Vxlan | Geneve) or wanted.port is None or spec.mode is Mode.NONE:
+    if wanted is None or wanted.port is None or spec.mode is Mode.NONE:
         return
-    port = vxlan_port(wanted) if isinstance(wanted, Vxlan) else wanted.port
+    port = wanted.port_number
     if port in PLUTO_PORTS:
         advice = f"choose another port for the overlay, such as {type(wanted)().port}"
         yield Problem((wanted.kind.value, "port"), f"'{port}' is pluto's own port; {advice}")
@@ -245,7 +243,7 @@ def _subnets_for_the_mode(
         yield Problem(
             subnets[0][0],
             "mode transport without an overlay carries only the hosts' own traffic; remove the"
-            " subnets, choose an overlay (vxlan, gre, geneve), or write mode: tunnel",
+            f" subnets, choose an overlay ({', '.join(OVERLAYS)}), or write mode: tunnel",
         )
 
 

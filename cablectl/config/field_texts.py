@@ -14,8 +14,8 @@ WORDS = {
     "guard": "Whether an nftables table drops packets of the cable that aren't protected by IPsec,"
     " in both directions.",
     "endpoints": "The gateways, each with the subnets of its cluster. Three or more endpoints form"
-    " a full mesh: each endpoint has a cable to every other. overlay: gre and overlay: geneve allow"
-    " only two, since their device has one peer.",
+    " a full mesh: each endpoint has a cable to every other. Only overlay: vxlan"
+    " allows a mesh; the devices of the other overlays have one peer.",
     "endpoints[].cluster": "The endpoint's cluster. The connections of the other end contain this"
     " name.",
     "endpoints[].hostname": "The endpoint's host name, for people and for --local.",
@@ -62,6 +62,8 @@ WORDS = {
     "geneve.port": "The UDP port. Not 500, 4500 or an IKE port.",
     "gre": "The device of overlay: gre (RFC 2784).",
     "gre.key": "The GRE key (RFC 2890).",
+    "ipip": "The device of overlay: ipip, which carries IPv4 in IPv4 (RFC 2003) or IPv6 in IPv6"
+    " (RFC 2473).",
     "*.vni": "The virtual network identifier.",
     "*.device": "The name of the network device.",
     "*.mtu": "The largest packet, in bytes. auto: the largest that fits the path.",

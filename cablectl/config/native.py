@@ -9,7 +9,7 @@ from cablectl.config.reader import Document, Place, Reader, documents
 from cablectl.config.spec import Spec
 from cablectl.errors import UsageError
 from cablectl.model.network import Network
-from cablectl.model.wishes import Forwarding, Ipsec, Overlay, Vxlan
+from cablectl.model.wishes import Forwarding, Ipsec, OverlayWish, Vxlan
 
 MAX_PROBLEMS = 100  # of one file are reported; nobody reads more
 
@@ -46,7 +46,7 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
     )
 
 
-def _device(spec: Spec) -> Overlay | None:
+def _device(spec: Spec) -> OverlayWish | None:
     """Return the overlay's settings; `forwarding: auto` is resolved by the number of endpoints."""
     device = spec.device
     if not isinstance(device, Vxlan) or device.forwarding is not Forwarding.AUTO:

@@ -1,20 +1,22 @@
 """The fields of the file, made of the model's types, with their defaults."""
 
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
 from cablectl.model.wishes import (
     MAX_ENDPOINTS,
+    OVERLAYS,
     VTEP_NETWORKS,
     AnyNetwork,
     Endpoint,
     Geneve,
     Gre,
+    Ipip,
     Ipsec,
     Mode,
-    Overlay,
     OverlayKind,
+    OverlayWish,
     Subnet,
     Vxlan,
 )
@@ -43,21 +45,15 @@ class Spec(Struct, frozen=True, kw_only=True):
     vxlan: Vxlan | None = None
     gre: Gre | None = None
     geneve: Geneve | None = None
+    ipip: Ipip | None = None
 
     @property
-    def device(self) -> Overlay | None:
+    def device(self) -> OverlayWish | None:
         """The overlay's settings, or its defaults; None without an overlay."""
-        match self.overlay:
-            case OverlayKind.VXLAN:
-                return self.vxlan or Vxlan()
-            case OverlayKind.GRE:
-                return self.gre or Gre()
-            case OverlayKind.GENEVE:
-                return self.geneve or Geneve()
-            case OverlayKind.NONE | None:
-                return None
-            case _:
-                assert_never(self.overlay)
+        if self.overlay not in OVERLAYS:
+            return None
+        wish: OverlayWish | None = getattr(self, self.overlay)
+        return wish or OVERLAYS[self.overlay]()
 
     def vtep_network(self, version: int) -> AnyNetwork:
         """Return the network of the VTEPs for gateways of that IP version, 4 or 6."""

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
-from cablectl.facts.host_facts import Facts, Secret
+from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
 from cablectl.linux.esp_offload import OffloadReport
-from cablectl.linux.overlay import vxlan
 from cablectl.linux.sockets import PLUTO
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Mode, Vxlan
+from cablectl.model.wishes import Mode
 from cablectl.plan import connect_plan
 from cablectl.status.report import CableState, GuardState, Verdict
 
@@ -31,7 +30,7 @@ def check_key(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     for warning in key.warnings:
         problem, _, remedy = warning.rpartition(": ")
         yield warn("key", problem, remedy)
-    if evidence.facts and evidence.facts.secret is Secret.OTHER:
+    if evidence.facts and evidence.facts.credential is Credential.OTHER:
         path = secrets_file.path(cable)
         yield fail("key", f"{path} doesn't hold the key of ipsec.psk", connect_plan.AGAIN)
     elif not (key.problems or key.warnings):
@@ -41,9 +40,9 @@ def check_key(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
 def check_service(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     """Check that /etc/services has the port's name, if the file gives the port by name."""
     wanted = cable.overlay
-    if not isinstance(wanted, Vxlan) or isinstance(wanted.port, int):
+    if wanted is None or not isinstance(wanted.port, str):
         return
-    port = vxlan.port(wanted)
+    port = wanted.port_number
     if evidence.service_port == port:
         yield ok("service", f"{wanted.port} is UDP {port}")
     else:

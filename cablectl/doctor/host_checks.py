@@ -7,19 +7,17 @@ from cablectl.doctor.evidence import HostEvidence, Presence
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
 from cablectl.libreswan import dialects
+from cablectl.linux.overlay.registry import kinds, overlay_of
 from cablectl.linux.sockets import PLUTO
 from cablectl.model.cable import Cable, cable_id
-from cablectl.model.wishes import Gre, Mode
+from cablectl.model.wishes import Mode
 
 # The kernel option of each module; Debian's kernels have them all.
 OPTIONS = {
     "esp4": "CONFIG_INET_ESP",
     "esp6": "CONFIG_INET6_ESP",
-    "vxlan": "CONFIG_VXLAN",
-    "geneve": "CONFIG_GENEVE",
-    "ip_gre": "CONFIG_NET_IPGRE",
-    "ip6_gre": "CONFIG_IPV6_GRE",
     "nf_tables": "CONFIG_NF_TABLES",
+    **{module.name: module.option for kind in kinds() for module in kind.modules.values()},
 }
 FIRST_YEAR = 2025  # cablectl didn't exist before
 _FIPS_CIPHERS = ("aes", "null_auth_aes_gmac")  # the beginnings of names; SP 800-38A to -38D
@@ -114,12 +112,10 @@ def needed_modules(cable: Cable | None) -> tuple[str, ...]:
     """Return the kernel modules that the cable needs; without a cable, the usual ones."""
     if cable is None:
         return ("esp4", "vxlan", "nf_tables")
-    six = cable.local.address.version == 6
-    names = [] if cable.mode is Mode.NONE else ["esp6" if six else "esp4"]
-    if isinstance(cable.overlay, Gre):
-        names.append("ip6_gre" if six else "ip_gre")
-    elif cable.overlay:
-        names.append(cable.overlay.kind.value)
+    version = cable.local.address.version
+    names = [] if cable.mode is Mode.NONE else ["esp6" if version == 6 else "esp4"]
+    if cable.overlay:
+        names.append(overlay_of(cable.overlay).modules[version].name)
     return (*names, *(("nf_tables",) if cable.guarded else ()))
 
 

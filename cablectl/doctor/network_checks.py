@@ -7,7 +7,7 @@ from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
 from cablectl.facts.host_facts import Facts
 from cablectl.libreswan.dialects import LATEST
-from cablectl.linux.overlay.registry import link_info
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.sockets import PLUTO, Socket
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PLUTO_PORTS, Mode
@@ -141,9 +141,8 @@ def _overlay_conflicts(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
     wanted = cable.overlay
     if wanted is None:
         return
-    _, info = link_info(cable, wanted)
     for socket in host.sockets:
-        if wanted.port and socket.port == info["port"] and socket.holder:
+        if wanted.port and socket.port == wanted.port_number and socket.holder:
             yield fail(
                 "ports",
                 f"UDP {socket.port}, the overlay's port, is held by {socket.holder}",
@@ -156,8 +155,9 @@ def check_clear_text(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
     wanted = cable.overlay
     if wanted is None or cable.mode is Mode.NONE:
         return
-    kind, info = link_info(cable, wanted)
-    keys = ("id", "port") if wanted.port else tuple(info)
+    overlay = overlay_of(wanted)
+    kind, info = overlay.link_info(cable)
+    keys = overlay.identity or tuple(info)
     identity = ", ".join(f"{_LABELS.get(key, key)} {info[key]}" for key in keys)
     rivals = [
         name

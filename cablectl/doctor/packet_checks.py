@@ -11,9 +11,9 @@ from msgspec import Struct
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, ok
 from cablectl.linux.firewall.filters import Chain, Obstacle, Packet, obstacles
-from cablectl.linux.overlay.registry import link_info
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, host_network
-from cablectl.model.wishes import PLUTO_PORTS, Encapsulation, Mode, Overlay
+from cablectl.model.wishes import PLUTO_PORTS, Encapsulation, Mode, OverlayWish
 
 INWARD = ("ingress", "prerouting", "input")
 OUTWARD = ("output", "postrouting")
@@ -90,20 +90,19 @@ def _ike_ports(cable: Cable) -> tuple[int, ...]:
     return PLUTO_PORTS if moves else (port,)
 
 
-def _inside(cable: Cable, evidence: CableEvidence, overlay: Overlay) -> Iterator[Sample]:
+def _inside(cable: Cable, evidence: CableEvidence, overlay: OverlayWish) -> Iterator[Sample]:
     """Yield the overlay's packets, before they enter IPsec and after they have left it.
 
     A VTEP sends from any port to the overlay's port, so no packet is the answer to another.
     """
-    kind, info = link_info(cable, overlay)
-    port = info.get("port")
+    kind, _ = overlay_of(overlay).link_info(cable)
+    port, protocol = overlay.port_number, overlay.protocol(cable.local.address.version)
     name = f"the overlay's UDP {port}" if port else f"the overlay's {kind.upper()}"
-    dport = port if isinstance(port, int) else None
-    for sample in _both_directions(cable, evidence, name, overlay.protocol, dport):
+    for sample in _both_directions(cable, evidence, name, protocol, port):
         # The ingress hook sees the packet while it is still ESP.
         hooks = tuple(hook for hook in sample.hooks if hook != "ingress")
         packet = {**sample.packet, "ipsec": cable.mode is not Mode.NONE}
-        yield Sample(sample.name, hooks, packet, answers=dport is None)
+        yield Sample(sample.name, hooks, packet, answers=port is None)
 
 
 def _both_directions(

@@ -11,10 +11,11 @@ from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
 from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
 from cablectl.linux.guard import Guard
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.protocol import GROUP
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import IANA_VXLAN_PORT, Overlay
+from cablectl.model.wishes import IANA_VXLAN_PORT, OverlayWish
 
 
 class Pluto(StrEnum):
@@ -25,8 +26,8 @@ class Pluto(StrEnum):
     DOWN = "down"
 
 
-class Secret(StrEnum):
-    """What the cable's secrets file holds."""
+class Credential(StrEnum):
+    """Whether the cable's credential is where pluto reads it: missing, as wanted, or another."""
 
     ABSENT = "absent"
     SAME = "same"
@@ -50,12 +51,13 @@ class Link(Struct, frozen=True):
     @property
     def ours(self) -> bool:
         """Whether cablectl made the device: its group says so."""
-        return self.group == registry.GROUP
+        return self.group == GROUP
 
-    def fits(self, cable: Cable, wanted: Overlay) -> bool:
+    def fits(self, cable: Cable, wanted: OverlayWish) -> bool:
         """Tell whether it is the device that the cable needs."""
-        kind, info = registry.link_info(cable, wanted)
-        if registry.has_macs(wanted) and self.mac != cable.local.mac:
+        overlay = overlay_of(wanted)
+        kind, info = overlay.link_info(cable)
+        if overlay.has_macs and self.mac != cable.local.mac:
             return False
         return self.kind == kind and info.items() <= self.info.items()
 
@@ -73,7 +75,7 @@ class StalePeer(Struct, frozen=True):
     neighbours: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[iproute.Route] = frozenset()
     connections: tuple[str, ...] = ()
-    secret: bool = False  # whether cablectl's file with its key is there
+    made_here: bool = False  # whether cablectl made the cable
 
 
 class OverlayFacts(Struct, frozen=True):
@@ -81,7 +83,7 @@ class OverlayFacts(Struct, frozen=True):
 
     `fdb` holds (MAC, VTEP's host), `neighbours` (VTEP, MAC), `routes` (subnet, VTEP, source),
     `settings` (file, value): those of the cable's device. `rule` says whether cablectl's rule for
-    its routing table is there, `strays` which other peers the device has.
+    its routing table is there, `stale_peers` which other peers the device has.
     """
 
     link: Link | None = None
@@ -90,7 +92,7 @@ class OverlayFacts(Struct, frozen=True):
     routes: frozenset[iproute.Route] = frozenset()
     settings: frozenset[tuple[str, str]] = frozenset()
     rule: bool = False
-    strays: tuple[StalePeer, ...] = ()
+    stale_peers: tuple[StalePeer, ...] = ()
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -121,7 +123,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     service_port: int | None = IANA_VXLAN_PORT
     algorithms: tuple[str, ...] | None = None
     unknown_algorithms: str = ""
-    secret: Secret = Secret.ABSENT
+    credential: Credential = Credential.ABSENT
+    made_here: bool = False
     connections: dict[str, LoadedConnection] = {}
     former: dict[str, str] = {}
     shunts: tuple[Shunt, ...] = ()
@@ -140,10 +143,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     def outdated(self, cable: Cable) -> tuple[str, ...]:
         """Return the names of connections that the file has no more, or says something else of.
 
-        Only where cablectl's secret is there: the names alone are Submariner's as well.
+        Only if cablectl made the cable here: Submariner uses the same names.
         """
         former = tuple(self.former)
-        if self.secret is Secret.ABSENT:
+        if not self.made_here:
             return former
         wanted = {each.name: pluto.selectors(each) for each in cable.connections}
 
@@ -166,16 +169,22 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 def connected(
-    cable: Cable, before: Facts, mtu: int, *, up: bool = True, strays: tuple[StalePeer, ...] = ()
+    cable: Cable,
+    before: Facts,
+    mtu: int,
+    *,
+    up: bool = True,
+    stale_peers: tuple[StalePeer, ...] = (),
 ) -> Facts:
     """Return the facts of a host on which the cable was made; the device's MTU is in bytes.
 
-    What a teardown's dry run assumes; `strays` are the other peers of the cable's device.
+    What a teardown's dry run assumes; `stale_peers` are the other peers of the cable's device.
     """
     return replace(
         before,
         to_load=(),
-        secret=Secret.SAME if cable.connections else Secret.ABSENT,
+        credential=Credential.SAME if cable.connections else Credential.ABSENT,
+        made_here=bool(cable.connections),
         connections={
             each.name: LoadedConnection(
                 each.routed, up, selectors(each), esp=before.algorithms or ()
@@ -184,27 +193,28 @@ def connected(
         },
         guard=guard.made(cable) if cable.guarded else None,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
-        overlay=replace(_made(cable, cable.overlay, before, mtu), strays=strays)
+        overlay=replace(_made(cable, cable.overlay, before, mtu), stale_peers=stale_peers)
         if cable.overlay
         else OverlayFacts(),
     )
 
 
-def _made(cable: Cable, wanted: Overlay, before: Facts, mtu: int) -> OverlayFacts:
-    kind, info = registry.link_info(cable, wanted)
+def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> OverlayFacts:
+    overlay = overlay_of(wanted)
+    kind, info = overlay.link_info(cable)
     vtep = (str(cable.remote_vtep.ip), cable.remote.mac)
     return OverlayFacts(
         link=Link(
             kind=kind,
-            group=registry.GROUP,
+            group=GROUP,
             mac=cable.local.mac,
             mtu=mtu,
             up=True,
             info=info,
             addresses=frozenset({str(cable.local_vtep)}),
         ),
-        fdb=frozenset(registry.fdb_entries(cable, wanted)),
-        neighbours=frozenset({vtep}) if registry.has_macs(wanted) else frozenset(),
+        fdb=frozenset(overlay.fdb_entries(cable)),
+        neighbours=frozenset({vtep}) if overlay.has_macs else frozenset(),
         routes=frozenset(iproute.routes(cable, before.source)),
         settings=frozenset(iproute.settings(cable, wanted)),
         rule=True,

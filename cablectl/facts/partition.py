@@ -13,24 +13,25 @@ from cablectl.facts.host_facts import Facts, OverlayFacts, StalePeer
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute, xfrm
-from cablectl.linux.overlay.vxlan import port
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable, cable_id, vtep
-from cablectl.model.wishes import Vxlan, dashed, mac_of
+from cablectl.model.wishes import dashed, mac_of
 
 Pair = tuple[str, str]
 ByPeer = tuple[dict[str, set[Pair]], dict[str, set[Pair]], dict[str, set[iproute.Route]]]
 
 
-def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) -> tuple[Facts, ...]:
+def of_each(
+    cables: tuple[Cable, ...], whole: Facts, made_here: frozenset[str]
+) -> tuple[Facts, ...]:
     """Return each cable's share of what all of them, and others, have on a host.
 
-    `secrets` are the ids of the cables whose secrets file is there.
+    `made_here` are the ids of the cables that cablectl made on this host.
     """
     loaded, led_to = _by_cable(whole.connections), _by_gateway(whole.connections)
     by_peer = _by_peer(whole.overlay)
     there = _overlays(cables, whole.overlay, by_peer)
-    strays = tuple(_strays(cables, whole, by_peer, led_to, secrets))
+    stale_peers = tuple(_stale_peers(cables, whole, by_peer, led_to, made_here))
     policies = [xfrm.policies_of(each.connections) for each in cables]
     reqids = [{whole.policies[one] for one in each & whole.policies.keys()} for each in policies]
     sas, others = _sas(reqids, whole.sas)
@@ -40,13 +41,14 @@ def of_each(cables: tuple[Cable, ...], whole: Facts, secrets: frozenset[str]) ->
         replace(
             whole,
             connections=_connections(cable, whole.connections, loaded),
-            former=_former(cable, whole.connections, led_to, secrets),
+            made_here=cable.id in made_here,
+            former=_former(cable, whole.connections, led_to, made_here),
             policies={
                 **foreign,
                 **{one: whole.policies[one] for one in ours if one in whole.policies},
             },
             sas=tuple(sa for reqid in its_reqids for sa in sas.get(reqid, ())) + others,
-            overlay=replace(overlay, strays=strays),
+            overlay=replace(overlay, stale_peers=stale_peers),
         )
         for cable, ours, its_reqids, overlay in zip(cables, policies, reqids, there, strict=True)
     )
@@ -71,13 +73,13 @@ def _former(
     cable: Cable,
     every: dict[str, LoadedConnection],
     led_to: dict[str, list[str]],
-    secrets: frozenset[str],
+    made_here: frozenset[str],
 ) -> dict[str, str]:
     """Return what joins the same under another name, and was made here, with its cable's id."""
     found = {}
     for name in led_to.get(str(cable.remote_host), ()):
         called = pluto.cable_of(name, every[name])
-        if called == cable.remote.cable_name or cable_id(called) not in secrets:
+        if called == cable.remote.cable_name or cable_id(called) not in made_here:
             continue
         if any(every[name].joins(pluto.selectors(each)) for each in cable.connections):
             found[name] = cable_id(called)
@@ -129,17 +131,17 @@ def _by_peer(whole: OverlayFacts) -> ByPeer:
     return fdb, neighbours, routes
 
 
-def _strays(
+def _stale_peers(
     cables: tuple[Cable, ...],
     whole: Facts,
     by_peer: ByPeer,
     led_to: dict[str, list[str]],
-    secrets: frozenset[str],
+    made_here: frozenset[str],
 ) -> Iterator[StalePeer]:
     """Yield the device's other peers, known by the MAC that connect derives from their address."""
     first, there = cables[0], whole.overlay
     wanted = first.overlay
-    if not (isinstance(wanted, Vxlan) and there.link and there.link.ours):
+    if not (wanted and wanted.serves_all_peers and there.link and there.link.ours):
         return
     fdb, neighbours, routes = by_peer
     for gateway in sorted(fdb.keys() - {str(each.remote_host) for each in cables}):
@@ -149,10 +151,10 @@ def _strays(
         names = [
             name
             for name in led_to.get(gateway, ())
-            if _carries(whole.connections[name], port(wanted))
+            if _carries(whole.connections[name], wanted.port_number)
         ]
         ids = {cable_id(pluto.cable_of(name, whole.connections[name])) for name in names} or {
-            each for each in secrets if each.endswith(f"-{dashed(address)}")
+            each for each in made_here if each.endswith(f"-{dashed(address)}")
         }
         remote = str(vtep(address, first.vtep_network).ip)
         yield StalePeer(
@@ -162,7 +164,7 @@ def _strays(
             neighbours=frozenset(neighbours[remote]),
             routes=frozenset(routes[remote]),
             connections=tuple(names),
-            secret=bool(ids & secrets),
+            made_here=bool(ids & made_here),
         )
 
 
@@ -175,6 +177,6 @@ def _by_gateway(connections: dict[str, LoadedConnection]) -> dict[str, list[str]
     return found
 
 
-def _carries(connection: LoadedConnection, overlay_port: int) -> bool:
+def _carries(connection: LoadedConnection, overlay_port: int | None) -> bool:
     ends = connection.selectors
     return ends is not None and overlay_port in (ends.local.port, ends.remote.port)

@@ -7,27 +7,23 @@ and whether frames are flooded.
 """
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, ip_address, ip_interface
+from ipaddress import ip_address, ip_interface
 
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Link
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import kinds, overlay_of
 from cablectl.model.cable import Cable, Connection, vtep
 from cablectl.model.wishes import (
     CABLE,
-    IANA_GENEVE_PORT,
     VTEP_NETWORKS,
     AnyAddress,
     AnyNetwork,
     Endpoint,
-    Forwarding,
-    Geneve,
-    Gre,
+    IpProtocol,
     Ipsec,
     Mode,
-    Overlay,
-    Vxlan,
+    OverlayWish,
     dashed,
 )
 
@@ -118,42 +114,28 @@ def _with_overlay(seen: Cable, connections: tuple[Connection, ...], links: Links
         return seen
     ports = (end.port_number for each in connections for end in (each.local, each.remote))
     port = next((port for port in ports if port), None)
-    fitting: dict[str, Overlay] = {}
+    fitting: dict[str, OverlayWish] = {}
     for device, link in links.items():
-        wanted = _overlay(device, link, protocol, port)
-        if wanted and _made_alike(seen, wanted, link):
-            fitting[device] = wanted
-    ours = [wanted for device, wanted in fitting.items() if links[device].ours]
-    for wanted in (*ours, *fitting.values()):
-        return replace(seen, overlay=wanted, vtep_network=_network(seen, links[wanted.device]))
-    missing = _without_device(protocol, port)
+        for kind in kinds():
+            wish = kind.from_link(device, link.kind, link.info)
+            if wish and _speaks(wish, seen, protocol, port) and _made_alike(seen, wish, link):
+                fitting[device] = wish
+    ours = [wish for device, wish in fitting.items() if links[device].ours]
+    for wish in (*ours, *fitting.values()):
+        return replace(seen, overlay=wish, vtep_network=_network(seen, links[wish.device]))
+    # The device is missing: its usual name and identity.
+    guesses = (kind.from_selector(protocol, port) for kind in kinds())
+    missing = next((wish for wish in guesses if wish), None)
     return replace(seen, overlay=missing) if missing else None
 
 
-def _overlay(device: str, link: Link, protocol: str, port: int | None) -> Overlay | None:
-    info = link.info
-    match protocol, link.kind, info:
-        case "udp", "vxlan", {"id": int(vni), "port": int(told)} if told == port:
-            return Vxlan(device=device, vni=vni, port=told, forwarding=Forwarding.STATIC)
-        case "udp", "geneve", {"id": int(vni), "port": int(told)} if told == port:
-            return Geneve(device=device, vni=vni, port=told)
-        case "gre", "gre" | "ip6gre", {"ikey": str(key)}:
-            return Gre(device=device, key=int(IPv4Address(key)))
-    return None
+def _speaks(wish: OverlayWish, seen: Cable, protocol: IpProtocol, port: int | None) -> bool:
+    return (wish.protocol(seen.local.address.version), wish.port_number) == (protocol, port)
 
 
-def _made_alike(seen: Cable, wanted: Overlay, link: Link) -> bool:
-    kind, info = registry.link_info(seen, wanted)
+def _made_alike(seen: Cable, wish: OverlayWish, link: Link) -> bool:
+    kind, info = overlay_of(wish).link_info(seen)
     return kind == link.kind and info.items() <= link.info.items()
-
-
-def _without_device(protocol: str, port: int | None) -> Overlay | None:
-    """Return the overlay whose device is missing, under its usual name."""
-    if protocol == "gre":
-        return Gre()
-    if protocol != "udp" or port is None:
-        return None
-    return Geneve(port=port) if port == IANA_GENEVE_PORT else Vxlan(port=port)
 
 
 def _network(seen: Cable, link: Link) -> AnyNetwork:

@@ -33,7 +33,7 @@ def report_of_all() -> StatusReport:
     daemon.libreswan_version()
     status = daemon.pluto_status()
     found = pluto.cables(status.connections) if status else {}
-    forgotten = daemon.secrets_files() - set(map(cable_id, found))
+    forgotten = daemon.marked_cables() - set(map(cable_id, found))
     if not (status or forgotten):
         raise HostNotReadyError(
             "pluto isn't running, so this host's cables can't be told",
@@ -66,7 +66,7 @@ def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport |
 
 def _report(states: list[CableState]) -> StatusReport:
     cables = tuple(sorted(states, key=lambda each: each.cable))
-    return StatusReport(version=1, time=time.time(), cables=cables)
+    return StatusReport(time=time.time(), cables=cables)
 
 
 def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> Iterator[CableState]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Pluto
 from cablectl.host import probe
-from cablectl.libreswan import dialects, pluto, secrets_file, whack
+from cablectl.libreswan import authentication, dialects, pluto, pluto_commands, secrets_file, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
 
@@ -22,13 +22,15 @@ def libreswan_version() -> Version:
 
 def established() -> frozenset[str]:
     """Return the names of the connections that have a Child SA."""
-    return pluto.parse_established(probe.output(*whack.TRAFFIC_STATUS))
+    return pluto.parse_established(probe.output(*pluto_commands.TRAFFIC_STATUS))
 
 
-def secrets_files() -> frozenset[str]:
-    """Return what tells the cables apart whose secrets files are there."""
+def marked_cables() -> frozenset[str]:
+    """Return the ids of the cables that cablectl made on this host."""
     try:
-        return secrets_file.ids(file.name for file in Path(secrets_file.DIRECTORY).iterdir())
+        return authentication.marked_cables(
+            file.name for file in Path(secrets_file.DIRECTORY).iterdir()
+        )
     except OSError:
         return frozenset()
 
@@ -48,10 +50,10 @@ def algorithms_of(cable: Cable) -> tuple[tuple[str, ...] | None, str]:
 
 def pluto_status() -> pluto.Status | None:
     """Return what pluto has; None if it isn't running."""
-    status = probe.run(*whack.STATUS)
+    status = probe.run(*pluto_commands.STATUS)
     if status.returncode != 0:
         return None
-    return pluto.parse(status.stdout, probe.output(*whack.TRAFFIC_STATUS))
+    return pluto.parse(status.stdout, probe.output(*pluto_commands.TRAFFIC_STATUS))
 
 
 def startable() -> Pluto:

@@ -7,8 +7,9 @@ from typing import Any
 from cablectl.facts.host_facts import Link, OverlayFacts
 from cablectl.host import probe
 from cablectl.linux import iproute
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Geneve, Overlay
+from cablectl.model.wishes import OverlayWish
 
 
 def addresses() -> frozenset[str]:
@@ -23,7 +24,7 @@ def addresses() -> frozenset[str]:
 
 def leaves_with(cable: Cable) -> str:
     """Return the source that the kernel gives to packets of a device that can't be told its own."""
-    if not isinstance(cable.overlay, Geneve):
+    if not (cable.overlay and overlay_of(cable.overlay).leaves_by_route):
         return ""
     (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_host))
     return str(route.get("prefsrc", ""))
@@ -36,7 +37,7 @@ def source_address(cable: Cable, held: frozenset[str]) -> str:
     return str(min(ours, key=int, default=""))
 
 
-def overlay_facts(cable: Cable, wanted: Overlay) -> OverlayFacts:
+def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
     """Return what the kernel holds of the overlay, of all peers together."""
     device, family = wanted.device, f"-{cable.local_vtep.version}"
     link, rule = links().get(device), _has_rule(family)

@@ -8,6 +8,7 @@ from typing import Any
 
 from cablectl.host import probe
 from cablectl.linux.esp_offload import FEATURES, Nic
+from cablectl.linux.overlay.registry import kinds
 
 
 def has_module(name: str) -> bool:
@@ -41,11 +42,8 @@ def has_esp(module: str) -> bool:
 _FUNCTIONS = {
     "esp4": "esp_init_state",
     "esp6": "esp6_init_state",
-    "vxlan": "vxlan_xmit",
-    "geneve": "geneve_xmit",
-    "ip_gre": "ipgre_xmit",
-    "ip6_gre": "ip6gre_tunnel_xmit",
     "nf_tables": "nft_do_chain",
+    **{module.name: module.function for kind in kinds() for module in kind.modules.values()},
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.facts.host_facts import Secret
+from cablectl.facts.host_facts import Credential
 from cablectl.host import files
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
@@ -44,7 +44,7 @@ class Key(Struct, frozen=True):
 class Found(Struct, frozen=True):
     """What the secrets file holds, why the key can't be used, and what is for a person to judge."""
 
-    held: Secret
+    held: Credential
     problems: tuple[Problem, ...]
     warnings: tuple[str, ...]
 
@@ -77,10 +77,10 @@ def read(psk: PskFile | PskEnv) -> Key:
 def find_in(cable: Cable, key: Key) -> Found:
     """Look at the cable's secrets file, which should hold the key."""
     target = Path(secrets_file.path(cable))
-    held = Secret.OTHER if os.path.lexists(target) else Secret.ABSENT
+    held = Credential.OTHER if os.path.lexists(target) else Credential.ABSENT
     expected = secrets_file.content(cable, key.raw)
     if _content(target, len(expected) + 1) == expected:
-        held = Secret.SAME
+        held = Credential.SAME
     distrust = (*_distrust(target.parent), *_distrust(target))
     return Found(held, (*key.problems, *distrust), key.warnings)
 

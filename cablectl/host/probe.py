@@ -5,6 +5,7 @@ import subprocess
 from typing import Any
 
 from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.host.command_log import CommandTimer
 from cablectl.model.argv import Argv
 
 LIMIT = 5  # seconds
@@ -16,8 +17,9 @@ def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
 
     HostNotReadyError if it is not installed, TimeLimitError if it doesn't end.
     """
+    timer = CommandTimer(argv, given)
     try:
-        return subprocess.run(
+        result = subprocess.run(
             argv,
             input=given,
             capture_output=True,
@@ -28,11 +30,15 @@ def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
             check=False,
         )
     except FileNotFoundError:
+        timer.ended("not installed")
         raise _not_installed(argv) from None
     except subprocess.TimeoutExpired:
+        timer.ended("time limit")
         hint = "is pluto stopped, or too busy?" if argv[0] == "ipsec" else ""
         command = " ".join(argv)
         raise TimeLimitError(f"no answer in {LIMIT} s from: {command}", hint=hint) from None
+    timer.exited(result.returncode)
+    return result
 
 
 def output(*argv: str) -> str:

@@ -82,7 +82,7 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
         whole = _with_ipsec(first, whole)
     nic_of, found = cache(kernel.nic), []
     for cable, its_own in zip(
-        cables, partition.of_each(cables, whole, daemon.secrets_files()), strict=True
+        cables, partition.of_each(cables, whole, daemon.marked_cables()), strict=True
     ):
         way = there.get(cable.remote_host)
         found.append(
@@ -112,7 +112,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
         yield replace(
             its_own,
             guard=guards.get(guard.name(cable)),
-            secret=its_key.held,
+            credential=its_key.held,
             not_ready=(*its_own.not_ready, *its_key.problems),
             warnings=its_key.warnings,
         )

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from msgspec import Struct
 
 from cablectl.model.cable import Connection, End
-from cablectl.model.wishes import CABLE, Mode
+from cablectl.model.wishes import CABLE, IpProtocol, Mode
 
 
 class Side(Struct, frozen=True):
@@ -88,7 +88,8 @@ _CONNECTION = (
     r'^(?:\d{3} )?"(?P<name>[^"]+)"(?P<instance>\[\d+\])?: '
     r"(?P<selectors>[^; ]+\.\.\.[^; ]+); (?P<routing>[^;]+);"
 )
-_NETWORK = r"(?P<network>[^/\[=]+/\d{1,3})(?:[:/](?P<protocol>[A-Z]+)(?:/(?P<port>[\d-]{1,11}))?)?"
+_PROTOPORT = r"[:/](?P<protocol>[A-Za-z\d]{1,15})(?:/(?P<port>[\d-]{1,11}))?"
+_NETWORK = rf"(?P<network>[^/\[=]+/\d{{1,3}})(?:{_PROTOPORT})?"
 _HOST = r"(?P<host>\[[^]]+\]|[^:\[=]+)(?::(?P<ike>\d{1,5}))?(?:\[[^]]*\])?"
 _LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
 _REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
@@ -262,11 +263,15 @@ def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, .
     cables: dict[str, tuple[Connection, ...]] = {}
     for name, entry in loaded.items():
         cable = cable_of(name, entry)
-        if cable and entry.selectors:
+        if cable and entry.selectors and _is_overlay_or_any(entry.selectors.local.protocol):
             local, remote = _end(entry.selectors.local), _end(entry.selectors.remote)
             connection = Connection(name, _mode(entry.selectors), local, remote)
             cables[cable] = (*cables.get(cable, ()), connection)
     return cables
+
+
+def _is_overlay_or_any(protocol: str | None) -> bool:
+    return protocol is None or IpProtocol.named(protocol) is not None
 
 
 def cable_of(name: str, loaded: LoadedConnection) -> str:
@@ -292,7 +297,7 @@ def _end(side: Side) -> End:
         host=ip_address(side.host) if side.host else None,
         network=ip_network(side.network),
         ike_port=side.ike_port,
-        protocol=side.protocol.lower() if side.protocol else None,
+        protocol=IpProtocol.named(side.protocol) if side.protocol else None,
         port=side.port,
     )
 
@@ -323,7 +328,7 @@ def _side(match: re.Match[str] | None) -> Side | None:
         host,
         int(match["ike"]) if match["ike"] else None,
         network,
-        match["protocol"],
+        match["protocol"].upper() if match["protocol"] else None,
         # 4.10 prints any port as 0-65535; 5.2 prints 0 for a protocol without ports.
         (int(port) or None) if port and port.isdecimal() else None,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import assert_never
 
-from cablectl.libreswan.whack import REREAD_SECRETS
+from cablectl.libreswan.pluto_commands import REREAD_SECRETS
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskEnv, PskFile

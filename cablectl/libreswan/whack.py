@@ -6,17 +6,12 @@ Measured on 4.10 and 5.2 and read in the sources of 5.3; docs/libreswan.md has t
 from typing import assert_never
 
 from cablectl.errors import UsageError
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.dialects import Dialect, PfsForm, Version, dialect
+from cablectl.libreswan.pluto_commands import WHACK
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable, Connection, End
 from cablectl.model.wishes import Encapsulation, Esn, Mode, Offload
-
-WHACK: Argv = ("ipsec", "whack")
-LISTEN: Argv = (*WHACK, "--listen")  # also reloads the secrets
-REREAD_SECRETS: Argv = (*WHACK, "--rereadsecrets")
-STATUS: Argv = (*WHACK, "--status")
-TRAFFIC_STATUS: Argv = (*WHACK, "--trafficstatus")
-STACK_MANAGER: Argv = ("ipsec", "_stackmanager", "start")
 
 
 def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool = False) -> Argv:
@@ -28,7 +23,7 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
     options = dialect(version)
     return (
         *WHACK,
-        "--psk",
+        *authentication_of(cable.ipsec).flags,
         "--encrypt",
         *(options.tunnel if connection.mode is Mode.TUNNEL else options.transport),
         *_encapsulation(cable.encapsulation, options),
@@ -84,7 +79,8 @@ def delete(name: str) -> Argv:
 
 
 def _end(end: End, mode: Mode) -> Argv:
-    protoport = end.protocol if end.port is None else f"{end.protocol}/{end.port}"
+    protocol = end.protocol.word if end.protocol else ""
+    protoport = protocol if end.port is None else f"{protocol}/{end.port}"
     return (
         *(("--id", end.identity) if end.identity else ()),
         *("--host", "%any" if end.host is None else str(end.host)),

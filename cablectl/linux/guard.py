@@ -13,10 +13,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from cablectl.linux.overlay.vxlan import port as vxlan_port
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Geneve, Gre, Mode, Vxlan
+from cablectl.model.wishes import Mode
 
 PRIORITY = -10  # before the filters of others, so that theirs never see such a packet
 FAMILY = "inet"  # of the tables: IPv4 and IPv6
@@ -60,7 +60,7 @@ def name(cable: Cable) -> str:
 
 def load(cable: Cable) -> Argv:
     """Put the table into the kernel, whole or not at all, in place of one that isn't whole."""
-    table, mark, rules = name(cable), _mark(cable), _rules(cable)
+    table, mark, rules = name(cable), _mark(cable), rules_of(cable)
     chains = "".join(
         f" chain {chain} {{ type filter hook {hook} priority {PRIORITY};"
         + "".join(f" {rule.text(mark)};" for rule in rules if rule.chain == chain)
@@ -80,7 +80,7 @@ def made(cable: Cable) -> Guard:
     """Return the table as `load` makes it."""
     mark = _mark(cable)
     rules = (
-        rule.comment(mark) for chain in _HOOKS for rule in _rules(cable) if rule.chain == chain
+        rule.comment(mark) for chain in _HOOKS for rule in rules_of(cable) if rule.chain == chain
     )
     return Guard(comments=tuple(rules))
 
@@ -129,37 +129,26 @@ def parse(listing: dict[str, Any]) -> Guard:
 
 def _mark(cable: Cable) -> str:
     """Return what tells these rules from those of a file that said something else."""
-    return f"{MARK}{zlib.crc32(repr(_rules(cable)).encode()):08x}"
+    return f"{MARK}{zlib.crc32(repr(rules_of(cable)).encode()):08x}"
 
 
-def _rules(cable: Cable) -> tuple[Rule, ...]:
+def rules_of(cable: Cable) -> tuple[Rule, ...]:
+    """Return the rules of the cable's table."""
     return tuple(_subnets(cable) if cable.mode is Mode.TUNNEL else _between_gateways(cable))
 
 
 def _between_gateways(cable: Cable) -> Iterator[Rule]:
     for chain in ("in", "out"):
-        match cable.overlay:
-            case Vxlan() as vxlan:
-                yield Rule(chain, _udp(vxlan_port(vxlan), vxlan.vni), chain)
-            case Geneve() as geneve:
-                yield Rule(chain, _udp(geneve.port, geneve.vni), chain)
-            case Gre() as gre:
-                # The key is the second word of the header (RFC 2890, section 2).
-                match = f"{_hosts(cable, chain)} meta l4proto gre @th,32,32 {gre.key}"
-                yield Rule(chain, match, chain)
-            case None:
-                hosts = _hosts(cable, chain)
-                yield Rule(chain, f"{hosts} meta l4proto esp")
-                ports = ", ".join(map(str, cable.ike_ports))
-                yield Rule(chain, f"{hosts} udp dport {{ {ports} }}")
-                if cable.local.address.version == 6:
-                    yield Rule(chain, f"{hosts} icmpv6 type 133-137")  # neighbour discovery
-                yield Rule(chain, hosts, chain)
-
-
-def _udp(port: int, vni: int) -> str:
-    """Match an overlay's packets; VXLAN and Geneve have the VNI 12 bytes after UDP's beginning."""
-    return f"udp dport {port} @th,96,24 {vni}"
+        hosts = _hosts(cable, chain)
+        if cable.overlay:
+            yield Rule(chain, overlay_of(cable.overlay).guard_match(cable, hosts), chain)
+            continue
+        yield Rule(chain, f"{hosts} meta l4proto esp")
+        ports = ", ".join(map(str, cable.ike_ports))
+        yield Rule(chain, f"{hosts} udp dport {{ {ports} }}")
+        if cable.local.address.version == 6:
+            yield Rule(chain, f"{hosts} icmpv6 type 133-137")  # neighbour discovery
+        yield Rule(chain, hosts, chain)
 
 
 def _hosts(cable: Cable, chain: str) -> str:

@@ -8,13 +8,16 @@ routes and rule (rtnetlink(7): above 4 it is the user's to choose).
 
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Overlay
+from cablectl.model.wishes import OverlayWish
 
 TABLE = "100"
 PRIORITY = "100"
 METRIC = "100"
 PROTOCOL = "241"
 SYSCTL = "/proc/sys/net"
+# Frames without an entry of their own, such as broadcast and multicast, go to the gateways of this
+# entry: OSPF and IPv6 neighbour discovery need that. In a mesh each would be sent to every peer.
+ANY_MAC = "00:00:00:00:00:00"
 
 # $1 is the file below /proc/sys, $2 the value; what the kernel then says has to be the same. Not
 # by the shell's `read`, a byte at a time: such a file has one byte then and no line end.
@@ -23,35 +26,41 @@ _WRITE = 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]'
 Route = tuple[str, str, str]  # subnet, VTEP, source address or nothing
 
 
-def set_mtu(overlay: Overlay, mtu: int) -> Argv:
+def set_mtu(overlay: OverlayWish, mtu: int) -> Argv:
     """Change the device's MTU, in bytes."""
     return ("ip", "link", "set", "dev", overlay.device, "mtu", str(mtu))
 
 
-def delete_link(overlay: Overlay) -> Argv:
+def delete_link(overlay: OverlayWish) -> Argv:
     """Remove the device, and with it all that stands on it."""
     return ("ip", "link", "delete", "dev", overlay.device)
 
 
-def set_link(overlay: Overlay, state: str) -> Argv:
+def set_link(overlay: OverlayWish, state: str) -> Argv:
     """Bring the device up or down."""
     return ("ip", "link", "set", "dev", overlay.device, state)
 
 
-def address(cable: Cable, overlay: Overlay, verb: str) -> Argv:
+def address(cable: Cable, overlay: OverlayWish, verb: str) -> Argv:
     """Add or delete the address of the local VTEP, which needs no duplicate detection."""
     vtep = cable.local_vtep
     nodad = ("nodad",) if vtep.version == 6 and verb == "add" else ()
     return ("ip", "address", verb, str(vtep), "dev", overlay.device, *nodad)
 
 
-def neighbour(overlay: Overlay, verb: str, vtep: str, mac: str) -> Argv:
+def neighbour(overlay: OverlayWish, verb: str, vtep: str, mac: str) -> Argv:
     """Replace or delete the entry that spares a VTEP an ARP request, or a solicitation."""
     entry = (vtep, "lladdr", mac)
     return ("ip", "neigh", verb, *entry, "dev", overlay.device, "nud", "permanent")
 
 
-def settings(cable: Cable, overlay: Overlay) -> tuple[tuple[str, str], ...]:
+def forwarding_entry(overlay: OverlayWish, verb: str, mac: str, gateway: str) -> Argv:
+    """Append or delete the entry that sends frames for a MAC to a gateway."""
+    entry = (mac, "dev", overlay.device, "dst", gateway)
+    return ("bridge", "fdb", verb, *entry, "self", "permanent")
+
+
+def settings(cable: Cable, overlay: OverlayWish) -> tuple[tuple[str, str], ...]:
     """Return (file, value) pairs: what the device has to let pass, as Submariner's driver sets it.
 
     Packets come in from subnets that are routed through the rule's table, which strict reverse path
@@ -74,7 +83,7 @@ def routes(cable: Cable, source: str) -> tuple[Route, ...]:
     return tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
 
 
-def route(overlay: Overlay, verb: str, which: Route) -> Argv:
+def route(overlay: OverlayWish, verb: str, which: Route) -> Argv:
     """Add, replace or delete the route to one of the remote subnets."""
     subnet, vtep, source = which
     return (

@@ -12,7 +12,7 @@ from msgspec import Struct
 from cablectl.linux.mtu import Cipher, carried
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Connection, End
-from cablectl.model.wishes import Mode
+from cablectl.model.wishes import IpProtocol, Mode
 
 # Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
 _PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
@@ -29,6 +29,13 @@ _CARRIED = r"lifetime current:\s+(?P<bytes>\d+)\(bytes\), (?P<packets>\d+)\(pack
 _OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
 _AEAD = r"\taead rfc(?:4106|7539esp)\S+ .* (?P<icv>\d{1,4})\n"
 _CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
+
+
+# What iproute2 prints: a name of /etc/protocols, or a number where there is no such file.
+_PROTOCOLS = {
+    **{str(protocol.number): protocol.value for protocol in IpProtocol},
+    "ipencap": IpProtocol.IPV4.value,
+}
 
 
 class Policy(Struct, frozen=True):
@@ -143,7 +150,7 @@ def parse_policies(text: str) -> dict[Policy, int]:
         Policy(
             source=found["source"],
             destination=found["destination"],
-            protocol=found["protocol"],
+            protocol=_PROTOCOLS.get(found["protocol"], found["protocol"]),
             source_port=_port(found["sport"]),
             destination_port=_port(found["dport"]),
             direction=found["direction"],
@@ -191,6 +198,11 @@ def _cipher(block: str) -> Cipher | None:
     return None
 
 
+def _word(protocol: str) -> str:
+    known = IpProtocol.named(protocol)
+    return known.word if known else protocol
+
+
 def _port(text: str | None) -> int | None:
     return int(text) if text else None
 
@@ -199,7 +211,7 @@ def _policy(verb: str, policy: Policy) -> Argv:
     ports = (("sport", policy.source_port), ("dport", policy.destination_port))
     return (
         *("ip", "xfrm", "policy", verb, "src", policy.source, "dst", policy.destination),
-        *(("proto", policy.protocol) if policy.protocol else ()),
+        *(("proto", _word(policy.protocol)) if policy.protocol else ()),
         *(word for name, port in ports if port is not None for word in (name, str(port))),
         *("dir", policy.direction),
     )

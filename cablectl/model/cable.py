@@ -18,10 +18,10 @@ from cablectl.model.wishes import (
     Encapsulation,
     Endpoint,
     Initiate,
+    IpProtocol,
     Ipsec,
     Mode,
-    Overlay,
-    Vxlan,
+    OverlayWish,
 )
 
 AnyInterface = IPv4Interface | IPv6Interface
@@ -60,7 +60,7 @@ class End(Struct, frozen=True, kw_only=True):
     network: AnyNetwork
     identity: str = ""
     ike_port: int | None = None
-    protocol: str | None = None
+    protocol: IpProtocol | None = None
     port: int | str | None = None
 
     @property
@@ -102,7 +102,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     remote: Endpoint
     mode: Mode
     ipsec: Ipsec
-    overlay: Overlay | None
+    overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
 
@@ -119,12 +119,12 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def bundle(self) -> str:
         """What tells it, with the cables that share its device, from the others of this host."""
-        return self.overlay.device if isinstance(self.overlay, Vxlan) else self.id
+        return self.overlay.device if self.overlay and self.overlay.serves_all_peers else self.id
 
     @property
     def shares_device(self) -> bool:
         """Whether one device serves all peers: the only kind that Linux gives more than one."""
-        return isinstance(self.overlay, Vxlan)
+        return self.overlay is not None and self.overlay.serves_all_peers
 
     @property
     def nat(self) -> bool:
@@ -215,7 +215,8 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         its own: in connection 0 it is the local end's, in connection 1 the remote end's.
         """
         port = self.overlay.port if self.overlay else None
-        protocol = self.overlay.protocol if self.overlay else None
+        version = self.local.address.version
+        protocol = self.overlay.protocol(version) if self.overlay else None
 
         def end(endpoint: Endpoint, port: int | str | None) -> End:
             return End(

@@ -7,7 +7,15 @@ from msgspec.structs import replace
 
 from cablectl.errors import UsageError
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import AnyNetwork, Encapsulation, Endpoint, Ipsec, Mode, Offload, Overlay
+from cablectl.model.wishes import (
+    AnyNetwork,
+    Encapsulation,
+    Endpoint,
+    Ipsec,
+    Mode,
+    Offload,
+    OverlayWish,
+)
 
 MAX_LISTED = 8  # endpoints that an error names
 
@@ -18,7 +26,7 @@ class Network(Struct, frozen=True, kw_only=True):
     endpoints: tuple[Endpoint, ...]
     mode: Mode
     ipsec: Ipsec
-    overlay: Overlay | None
+    overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
 

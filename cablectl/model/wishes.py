@@ -6,7 +6,7 @@ Submariner (endpoint, cable), whose naming of connections is kept so that its us
 
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, get_args
 
 from msgspec import Meta, Struct
 
@@ -63,6 +63,7 @@ class OverlayKind(StrEnum):
     VXLAN = "vxlan"
     GRE = "gre"
     GENEVE = "geneve"
+    IPIP = "ipip"
     NONE = "none"
 
 
@@ -161,44 +162,108 @@ Mtu = Annotated[
 ]
 
 
-class Vxlan(Struct, frozen=True, kw_only=True):
-    """A VXLAN's device (RFC 7348). `mtu` is in bytes; None stands for the largest that fits.
+class IpProtocol(StrEnum):
+    """The protocol of an overlay's packets, by IANA's keyword (Protocol Numbers)."""
 
-    `forwarding: auto` is flood for two endpoints, and static for more.
+    UDP = "udp"
+    GRE = "gre"
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+    @classmethod
+    def named(cls, text: str) -> "IpProtocol | None":
+        """Return the protocol of a keyword in either case; None if no overlay has it."""
+        return next((protocol for protocol in cls if protocol == text.lower()), None)
+
+    @property
+    def number(self) -> int:
+        """The number in the IP header."""
+        return {"udp": 17, "gre": 47, "ipv4": 4, "ipv6": 41}[self]
+
+    @property
+    def word(self) -> str:
+        """What whack and iproute2 take: a number where /etc/protocols has other names than IANA."""
+        return str(self.number) if self in (IpProtocol.IPV4, IpProtocol.IPV6) else self.value
+
+
+class Vxlan(Struct, frozen=True, kw_only=True):
+    """A VXLAN device (RFC 7348).
+
+    An `mtu` of None is the largest that fits, in bytes; `forwarding: auto` is flood for two
+    endpoints and static for more.
     """
 
     kind: ClassVar[OverlayKind] = OverlayKind.VXLAN
-    protocol: ClassVar[str] = "udp"
+    serves_all_peers: ClassVar[bool] = True
     port: Annotated[Port | str, Meta(description="a port, 1 to 65535, or vxlan")] = IANA_VXLAN_PORT
     vni: Vni = 1000
     device: Device = "vxlan-tunnel"
     mtu: Mtu = None
     forwarding: Forwarding = Forwarding.AUTO
 
+    def protocol(self, version: int) -> IpProtocol:  # noqa: ARG002 - alike over IPv4 and IPv6
+        """Return the protocol of the packets over that version of IP."""
+        return IpProtocol.UDP
+
+    @property
+    def port_number(self) -> int:
+        """The UDP port, also where the file has its name."""
+        return IANA_VXLAN_PORT if isinstance(self.port, str) else self.port
+
 
 class Geneve(Struct, frozen=True, kw_only=True):
-    """A Geneve's device (RFC 8926). `mtu` is in bytes; None stands for the largest that fits."""
+    """A Geneve device (RFC 8926). An `mtu` of None is the largest that fits, in bytes."""
 
     kind: ClassVar[OverlayKind] = OverlayKind.GENEVE
-    protocol: ClassVar[str] = "udp"
+    serves_all_peers: ClassVar[bool] = False
     port: Port = IANA_GENEVE_PORT
     vni: Vni = 1000
     device: Device = "geneve-tunnel"
     mtu: Mtu = None
 
+    def protocol(self, version: int) -> IpProtocol:  # noqa: ARG002 - alike over IPv4 and IPv6
+        """Return the protocol of the packets over that version of IP."""
+        return IpProtocol.UDP
+
+    @property
+    def port_number(self) -> int:
+        """The UDP port."""
+        return self.port
+
 
 class Gre(Struct, frozen=True, kw_only=True):
-    """A GRE's device (RFC 2784, RFC 2890). `mtu` is in bytes; None: the largest that fits."""
+    """A GRE device (RFC 2784, RFC 2890). An `mtu` of None is the largest that fits, in bytes."""
 
     kind: ClassVar[OverlayKind] = OverlayKind.GRE
-    protocol: ClassVar[str] = "gre"
+    serves_all_peers: ClassVar[bool] = False
     port: ClassVar[None] = None
+    port_number: ClassVar[None] = None
     key: Annotated[int, Meta(ge=0, le=2**32 - 1, description="a key, 0 to 4294967295")] = 1000
     device: Device = "gre-tunnel"
     mtu: Mtu = None
 
+    def protocol(self, version: int) -> IpProtocol:  # noqa: ARG002 - alike over IPv4 and IPv6
+        """Return the protocol of the packets over that version of IP."""
+        return IpProtocol.GRE
 
-Overlay = Vxlan | Geneve | Gre
+
+class Ipip(Struct, frozen=True, kw_only=True):
+    """A device for IP in IP (RFC 2003, RFC 2473). An `mtu` of None is the largest that fits."""
+
+    kind: ClassVar[OverlayKind] = OverlayKind.IPIP
+    serves_all_peers: ClassVar[bool] = False
+    port: ClassVar[None] = None
+    port_number: ClassVar[None] = None
+    device: Device = "ipip-tunnel"
+    mtu: Mtu = None
+
+    def protocol(self, version: int) -> IpProtocol:
+        """Return the protocol of the packets: what they carry is of the same version of IP."""
+        return IpProtocol.IPV4 if version == 4 else IpProtocol.IPV6
+
+
+OverlayWish = Vxlan | Gre | Geneve | Ipip
+OVERLAYS: dict[OverlayKind, type[OverlayWish]] = {wish.kind: wish for wish in get_args(OverlayWish)}
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):

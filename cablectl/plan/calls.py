@@ -11,7 +11,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from cablectl.libreswan import whack
+from cablectl.libreswan import pluto_commands, whack
 from cablectl.model.argv import Argv
 from cablectl.plan.steps import Change, Phase, Plan, Step
 
@@ -65,7 +65,7 @@ def load(steps: Sequence[Step]) -> Argv:
 
 
 def _negotiates(step: Step) -> bool:
-    return step.phase in _NEGOTIATE and step.argv[:2] == whack.WHACK
+    return step.phase in _NEGOTIATE and step.argv[:2] == pluto_commands.WHACK
 
 
 def _loads(steps: Sequence[Step]) -> Iterator[Call]:

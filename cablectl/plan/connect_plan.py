@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
-from cablectl.facts.host_facts import Facts, Pluto, Secret
-from cablectl.libreswan import dialects, pluto, secrets_file
+from cablectl.facts.host_facts import Credential, Facts, Pluto
+from cablectl.libreswan import dialects, pluto
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, mtu, xfrm
-from cablectl.linux.overlay import registry, vxlan
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Encapsulation, Geneve, Mode, Offload, Overlay, Vxlan
+from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
 from cablectl.plan import device, ipsec, stale_peers
 from cablectl.plan.steps import WAIT_LIMIT, Action, Plan, Step, in_order
 
@@ -43,7 +44,7 @@ def plan(
     steps: list[Step] = []
     if first.mode is not Mode.NONE:
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
-    gone = [*stale_peers.former_secrets(pairs)]
+    gone = [*stale_peers.former_credentials(pairs)]
     if first.overlay:
         size = _size(pairs, sizes, narrowed=narrowed)
         steps += device.steps(pairs, first.overlay, size)
@@ -61,7 +62,7 @@ def plan(
 def _size(pairs: ipsec.Pairs, sizes: list[int], *, narrowed: bool) -> int:
     """Return the MTU that suits all peers of the device, in bytes."""
     there = pairs[0][1].overlay
-    others = [there.link.mtu] if narrowed and there.strays and there.link else []
+    others = [there.link.mtu] if narrowed and there.stale_peers and there.link else []
     return min(sizes + others)
 
 
@@ -79,9 +80,9 @@ def _checked(cable: Cable, facts: Facts) -> int:
     return overlay_mtu(cable, facts, cable.overlay)
 
 
-def overlay_mtu(cable: Cable, facts: Facts, wanted: Overlay) -> int:
+def overlay_mtu(cable: Cable, facts: Facts, wanted: OverlayWish) -> int:
     """Return the device's MTU in bytes: the file's, or the largest that fits the path."""
-    version, headers = cable.local.address.version, registry.headers(wanted)
+    version, headers = cable.local.address.version, overlay_of(wanted).headers
     if cable.mode is Mode.NONE:
         largest = mtu.clear(facts.path_mtu, headers, version=version)
     else:
@@ -123,19 +124,20 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
             hint="see `ip xfrm policy`; start ipsec by hand if they may go",
         )
     wanted = cable.overlay
-    if isinstance(wanted, Vxlan) and wanted.port != vxlan.port(wanted) != facts.service_port:
+    named = wanted is not None and isinstance(wanted.port, str)
+    if wanted and named and facts.service_port != wanted.port_number:
         raise HostNotReadyError(
-            f"vxlan.port: this host's /etc/services doesn't call {vxlan.port(wanted)}/udp"
+            f"vxlan.port: this host's /etc/services doesn't call {wanted.port_number}/udp"
             f" {wanted.port}, and whack would refuse the name",
-            hint=f"write port: {vxlan.port(wanted)}",
+            hint=f"write port: {wanted.port_number}",
         )
-    if facts.secret is Secret.OTHER:
-        raise HostNotReadyError(f"{secrets_file.path(cable)} holds another secret", hint=AGAIN)
+    if facts.credential is Credential.OTHER:
+        place = authentication_of(cable.ipsec).place(cable)
+        raise HostNotReadyError(f"{place} holds another secret", hint=AGAIN)
     for connection in cable.connections:
         loaded = facts.connections.get(connection.name)
         expected = pluto.selectors(connection)
-        ours = facts.secret is Secret.SAME
-        if loaded and not ours and not loaded.joins(expected):
+        if loaded and not facts.made_here and not loaded.joins(expected):
             raise HostNotReadyError(
                 f"pluto has {connection.name} with other addresses or ports", hint=AGAIN
             )
@@ -164,7 +166,7 @@ def _refuse_software(cable: Cable, facts: Facts) -> None:
 AGAIN = "teardown with the file that it was made from, then connect"
 
 
-def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overlay) -> None:
+def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
     link, ours = facts.overlay.link, str(cable.local.address)
     if link and not link.ours:
         raise HostNotReadyError(
@@ -175,7 +177,7 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
         raise HostNotReadyError(
             f"the device {wanted.device} was made for another cable, port, VNI or key", hint=AGAIN
         )
-    if isinstance(wanted, Geneve) and facts.leaves_with not in ("", ours):
+    if overlay_of(wanted).leaves_by_route and facts.leaves_with not in ("", ours):
         raise HostNotReadyError(
             f"what this host sends to {cable.remote_host} leaves with the address"
             f" {facts.leaves_with}, which no policy of the cable protects",

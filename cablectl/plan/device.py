@@ -5,22 +5,22 @@ from functools import partial
 
 from cablectl.facts.host_facts import Facts
 from cablectl.linux import iproute
-from cablectl.linux.overlay import registry, vxlan
+from cablectl.linux.overlay.registry import add_link, overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Overlay, Vxlan
+from cablectl.model.wishes import OverlayWish
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step
 
 
-def steps(pairs: Pairs, wanted: Overlay, size: int) -> Iterator[Step]:
+def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
     """Yield the steps, in order; `size` is the device's MTU in bytes.
 
     The device, its settings and the rule are made once, whatever the number of peers.
     """
     first, facts = pairs[0]
     yield from _device(first, facts, wanted, size)
-    if isinstance(wanted, Vxlan):
+    if wanted.serves_all_peers:
         for cable, its_facts in pairs:
             yield from _forward(cable, its_facts, wanted, alone=len(pairs) == 1)
     yield from _settings(first, facts, wanted)
@@ -43,12 +43,12 @@ def steps(pairs: Pairs, wanted: Overlay, size: int) -> Iterator[Step]:
     )
 
 
-def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[Step]:
+def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Iterator[Step]:
     """Make the device; what is put on one that is new goes with it, and needs no undo."""
     link = facts.overlay.link
     step = partial(_made, Phase.OVERLAY)
     yield step(
-        registry.add_link(cable, wanted, size),
+        add_link(cable, wanted, size),
         f"the VTEP's device; packets of {size} bytes pass a path of {facts.path_mtu}",
         iproute.delete_link(wanted),
         done=link is not None,
@@ -65,31 +65,33 @@ def _device(cable: Cable, facts: Facts, wanted: Overlay, size: int) -> Iterator[
     )
 
 
-def _forward(cable: Cable, facts: Facts, wanted: Vxlan, *, alone: bool) -> Iterator[Step]:
+def _forward(cable: Cable, facts: Facts, wanted: OverlayWish, *, alone: bool) -> Iterator[Step]:
     """Have the device send to the peer; with one alone that fails a new device goes as a whole."""
-    entries, there = vxlan.fdb_entries(cable, wanted), facts.overlay
+    entries, there = overlay_of(wanted).fdb_entries(cable), facts.overlay
     step = partial(_made, Phase.OVERLAY, cable=cable.id)
     for mac, gateway in entries:
         yield step(
-            vxlan.fdb(wanted, "append", mac, gateway),
+            iproute.forwarding_entry(wanted, "append", mac, gateway),
             "broadcast and multicast go to the peer"
-            if mac == vxlan.ANY_MAC
+            if mac == iproute.ANY_MAC
             else "the peer's frames go to the peer",
-            vxlan.fdb(wanted, "delete", mac, gateway) if there.link or not alone else None,
+            iproute.forwarding_entry(wanted, "delete", mac, gateway)
+            if there.link or not alone
+            else None,
             done=(mac, gateway) in there.fdb,
         )
-    flooded = (vxlan.ANY_MAC, str(cable.remote_host))
+    flooded = (iproute.ANY_MAC, str(cable.remote_host))
     if flooded in there.fdb - set(entries):
         yield step(
-            vxlan.fdb(wanted, "delete", *flooded),
+            iproute.forwarding_entry(wanted, "delete", *flooded),
             "no frame goes to every peer any more",
-            vxlan.fdb(wanted, "append", *flooded),
+            iproute.forwarding_entry(wanted, "append", *flooded),
             done=False,
             kind=Change.REMOVE,
         )
 
 
-def _settings(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
+def _settings(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     for path, value in iproute.settings(cable, wanted):
         yield Step(
             phase=Phase.OVERLAY,
@@ -99,11 +101,11 @@ def _settings(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
         )
 
 
-def _reach(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[Step]:
+def _reach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     """Make the peer's VTEP and subnets reachable."""
     there, vtep = facts.overlay, str(cable.remote_vtep.ip)
     step = partial(_made, Phase.UP, cable=cable.id)
-    if registry.has_macs(wanted):
+    if overlay_of(wanted).has_macs:
         yield step(
             # Not add: traffic that waits for the device has the kernel make an incomplete one.
             iproute.neighbour(wanted, "replace", vtep, cable.remote.mac),

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from cablectl.facts.host_facts import Facts, Pluto, Secret
-from cablectl.libreswan import dialects, secrets_file, whack
+from cablectl.facts.host_facts import Credential, Facts, Pluto
+from cablectl.libreswan import dialects, pluto_commands, whack
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, xfrm
 from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import Offload
@@ -116,7 +117,7 @@ def _offload(cable: Cable, facts: Facts) -> Iterator[Step]:
         )
         yield Step(
             phase=Phase.OFFLOAD,
-            argv=whack.STACK_MANAGER,
+            argv=pluto_commands.STACK_MANAGER,
             why="the kernel's IPsec; modules stay loaded afterwards",
             not_needed=off or loaded,
             limit=DAEMON_LIMIT,
@@ -138,26 +139,29 @@ def _all_loaded(cable: Cable, facts: Facts) -> bool:
 
 def _secrets(pairs: Pairs) -> Iterator[Step]:
     for cable, facts in pairs:
+        authentication = authentication_of(cable.ipsec)
         yield Step(
             phase=Phase.SECRET,
-            argv=secrets_file.write(cable),
-            why=f"{secrets_file.path(cable)}, mode 0600",
-            undo=secrets_file.remove(cable),
-            not_needed=_secret_there(cable) if facts.secret is Secret.SAME else "",
+            argv=authentication.install(cable),
+            why=f"{authentication.place(cable)}, mode 0600",
+            undo=authentication.remove(cable.id),
+            not_needed=_secret_there(cable) if facts.credential is Credential.SAME else "",
             cable=cable.id,
         )
-    read = all(facts.secret is Secret.SAME and _all_loaded(cable, facts) for cable, facts in pairs)
+    read = all(
+        facts.credential is Credential.SAME and _all_loaded(cable, facts) for cable, facts in pairs
+    )
     there = _secret_there(pairs[0][0]) if len(pairs) == 1 else "the secrets are there"
     yield Step(
         phase=Phase.SECRET,
-        argv=whack.LISTEN,
+        argv=pluto_commands.LISTEN,
         why="pluto reads the secrets and its addresses again",
         not_needed=there if read else "",
     )
 
 
 def _secret_there(cable: Cable) -> str:
-    return f"{secrets_file.path(cable)} is there"
+    return f"{authentication_of(cable.ipsec).place(cable)} is there"
 
 
 def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
@@ -249,7 +253,7 @@ def _routed(facts: Facts, connection: Connection) -> bool:
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
     for each in cable.connections:
         # A peer that believes that the cable is up doesn't initiate.
-        ours = cable.initiates or (facts.secret is Secret.SAME and each.routed)
+        ours = cable.initiates or (facts.made_here and each.routed)
         elsewhere = "" if ours else f"{cable.remote.cluster} initiates"
         there = each.name in facts.connections  # one that is new is deleted, which is enough
         yield Step(

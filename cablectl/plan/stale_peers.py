@@ -1,39 +1,42 @@
-"""Peers of the cables' device that the file doesn't have any more → the steps that remove them.
+"""Peers of the cables' device that the file no longer has → the steps that remove them.
 
-Such a peer is known by its forwarding entry: its MAC follows from its address. So that goes last,
-and who is cut off in between finds the rest by it. Connections and keys go only with cablectl's own
-secrets file: their names alone are Submariner's as well.
+A stale peer is known by its forwarding entry, since its MAC follows from its address. So that entry
+is removed last: an interrupted run still finds the rest by it. Connections and credentials are
+removed only if cablectl made them: Submariner uses the same names.
 """
 
 from collections.abc import Iterator
 from functools import partial
 
 from cablectl.facts.host_facts import StalePeer
-from cablectl.libreswan import secrets_file, whack
+from cablectl.libreswan import whack
+from cablectl.libreswan.authentication import Authentication, authentication_of
 from cablectl.linux import iproute
-from cablectl.linux.overlay import vxlan
-from cablectl.model.wishes import Overlay, Vxlan
+from cablectl.model.wishes import OverlayWish
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step, in_order
 
 _WHY = "the file has no such peer any more"
 
 
-def steps(pairs: Pairs, wanted: Overlay, *, device_goes: bool = False) -> tuple[Step, ...]:
-    """Return the steps, in order; with the device goes what stands on it."""
-    if not isinstance(wanted, Vxlan):
+def steps(pairs: Pairs, wish: OverlayWish, *, device_goes: bool = False) -> tuple[Step, ...]:
+    """Return the steps, in order; what stands on the device is removed with it."""
+    if not wish.serves_all_peers:
         return ()
-    strays = pairs[0][1].overlay.strays
+    cable, facts = pairs[0]
+    authentication = authentication_of(cable.ipsec)
     return in_order(
-        step for each in strays for step in _of_one(each, wanted, device_goes=device_goes)
+        step
+        for peer in facts.overlay.stale_peers
+        for step in _of_one(peer, wish, authentication, device_goes=device_goes)
     )
 
 
-def former_secrets(pairs: Pairs) -> Iterator[Step]:
-    """Yield the steps that forget the keys of cables whose peers have another name now."""
+def former_credentials(pairs: Pairs) -> Iterator[Step]:
+    """Yield the steps that remove the credentials of cables whose peers were renamed."""
     for cable, facts in pairs:
         for former in sorted(set(facts.former.values())):
-            for argv in secrets_file.remove_of(former):
+            for argv in authentication_of(cable.ipsec).remove(former):
                 yield Step(
                     phase=Phase.FORGET,
                     argv=argv,
@@ -43,15 +46,17 @@ def former_secrets(pairs: Pairs) -> Iterator[Step]:
                 )
 
 
-def _of_one(stray: StalePeer, wanted: Vxlan, *, device_goes: bool) -> Iterator[Step]:
-    step = partial(Step, why=f"{_WHY}: {stray.gateway}", kind=Change.REMOVE, cable=stray.id)
-    for route in sorted(stray.routes):
-        yield step(phase=Phase.UNLINK, argv=iproute.route(wanted, "delete", route))
-    for vtep, mac in () if device_goes else sorted(stray.neighbours):
-        yield step(phase=Phase.UNLINK, argv=iproute.neighbour(wanted, "delete", vtep, mac))
-    for name in stray.connections if stray.secret else ():
+def _of_one(
+    peer: StalePeer, wish: OverlayWish, authentication: Authentication, *, device_goes: bool
+) -> Iterator[Step]:
+    step = partial(Step, why=f"{_WHY}: {peer.gateway}", kind=Change.REMOVE, cable=peer.id)
+    for route in sorted(peer.routes):
+        yield step(phase=Phase.UNLINK, argv=iproute.route(wish, "delete", route))
+    for vtep, mac in () if device_goes else sorted(peer.neighbours):
+        yield step(phase=Phase.UNLINK, argv=iproute.neighbour(wish, "delete", vtep, mac))
+    for name in peer.connections if peer.made_here else ():
         yield step(phase=Phase.DELETE, argv=whack.delete(name))
-    for argv in secrets_file.remove_of(stray.id) if stray.secret else ():
+    for argv in authentication.remove(peer.id) if peer.made_here else ():
         yield step(phase=Phase.FORGET, argv=argv)
-    for entry in () if device_goes else sorted(stray.fdb):
-        yield step(phase=Phase.FORGET, argv=vxlan.fdb(wanted, "delete", *entry))
+    for entry in () if device_goes else sorted(peer.fdb):
+        yield step(phase=Phase.FORGET, argv=iproute.forwarding_entry(wish, "delete", *entry))

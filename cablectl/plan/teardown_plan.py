@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl.facts.host_facts import Facts, Pluto, Secret
-from cablectl.libreswan import secrets_file, whack
+from cablectl.facts.host_facts import Credential, Facts, Pluto
+from cablectl.libreswan import whack
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import guard, iproute, xfrm
-from cablectl.linux.overlay import vxlan
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Overlay, Vxlan
+from cablectl.model.wishes import OverlayWish
 from cablectl.plan import stale_peers
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
@@ -23,19 +24,19 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     """
     pairs = list(zip(cables, facts, strict=True))
     wanted, steps = cables[0].overlay, list[Step]()
-    others = "other peers need it" if narrowed and facts[0].overlay.strays else ""
+    others = "other peers need it" if narrowed and facts[0].overlay.stale_peers else ""
     if wanted:
         steps += _unlink(pairs, wanted, others)
     if cables[0].connections:
         for each in pairs:
             steps += _delete(*each)
-        steps += [*_forget(pairs), *stale_peers.former_secrets(pairs), *_unguard(pairs, others)]
+        steps += [*_forget(pairs), *stale_peers.former_credentials(pairs), *_unguard(pairs, others)]
     if wanted and not narrowed:
         steps += stale_peers.steps(pairs, wanted, device_goes=True)
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
 
 
-def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
+def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
     for cable, facts in pairs:
         old = {route[:2] for route in facts.overlay.routes}  # whatever its source
         for route in iproute.routes(cable, facts.source):
@@ -46,7 +47,7 @@ def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
                 not_needed="" if route[:2] in old else "missing already",
                 cable=cable.id,
             )
-        if others and isinstance(wanted, Vxlan):
+        if others and wanted.serves_all_peers:
             yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
     there = facts.overlay
@@ -66,7 +67,7 @@ def _unlink(pairs: Pairs, wanted: Overlay, others: str) -> Iterator[Step]:
     )
 
 
-def _unreach(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
+def _unreach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     """Take one peer from a device that stays."""
     there, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
     known = (str(cable.remote_vtep.ip), cable.remote.mac)
@@ -75,9 +76,9 @@ def _unreach(cable: Cable, facts: Facts, wanted: Vxlan) -> Iterator[Step]:
         why="the peer's VTEP is none any more",
         not_needed="" if known in there.neighbours else "missing already",
     )
-    for entry in dict.fromkeys((*vxlan.fdb_entries(cable, wanted), *sorted(there.fdb))):
+    for entry in dict.fromkeys((*overlay_of(wanted).fdb_entries(cable), *sorted(there.fdb))):
         yield step(
-            argv=vxlan.fdb(wanted, "delete", *entry),
+            argv=iproute.forwarding_entry(wanted, "delete", *entry),
             why="no frame goes to the peer any more",
             not_needed="" if entry in there.fdb else "missing already",
         )
@@ -119,13 +120,17 @@ def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
 
 
 def _forget(pairs: Pairs) -> Iterator[Step]:
-    absent, missing = [facts.secret is Secret.ABSENT for _, facts in pairs], "missing already"
+    absent, missing = (
+        [facts.credential is Credential.ABSENT for _, facts in pairs],
+        "missing already",
+    )
     for (cable, _), gone in zip(pairs, absent, strict=True):
-        remove, reread = secrets_file.remove(cable)
+        authentication = authentication_of(cable.ipsec)
+        remove, reread = authentication.remove(cable.id)
         yield _gone(
             phase=Phase.FORGET,
             argv=remove,
-            why=secrets_file.path(cable),
+            why=authentication.place(cable),
             not_needed=missing if gone else "",
             cable=cable.id,
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from cablectl.model.wishes import DEFAULT_PSK, Geneve, Gre, Mode, OverlayKind, Vxlan
+from cablectl.model.wishes import DEFAULT_PSK, OVERLAYS, Mode, OverlayKind
 
 MAX_NAME = 63  # characters, as model.Name has it
 _ABOUT = {
@@ -78,7 +78,7 @@ def _modes(mode: Mode, overlay: OverlayKind) -> Iterator[str]:
                 yield f"overlay: {overlay}"
         case Mode.TRANSPORT:
             yield "mode: transport  # an overlay in IPsec; or tunnel, without one"
-            yield f"overlay: {overlay}  # vxlan, gre, geneve, or none: the hosts' own traffic"
+            yield f"overlay: {overlay}  # {', '.join(OVERLAYS)}, or none: the hosts' own traffic"
         case Mode.NONE:
             yield "mode: none  # no IPsec"
             yield "allow_cleartext: true  # whoever is on the way reads and changes what is sent"
@@ -92,7 +92,7 @@ def _hostname(cluster: str, clusters: Sequence[str]) -> str:
 
 
 def _device(overlay: OverlayKind) -> str:
-    kind = next(each for each in (Vxlan, Gre, Geneve) if each.kind is overlay)
+    kind = OVERLAYS[overlay]
     values = {each.name: each.default or "auto" for each in structs.fields(kind)}
     return f"{{{', '.join(f'{name}: {value}' for name, value in values.items())}}}"
 

@@ -1,35 +1,12 @@
-"""What doctor found, as a table and as JSON."""
+"""What doctor found, as a table."""
 
-import json
 from typing import TextIO
 
 from cablectl.doctor.finding import Finding, FindingState, counts
-from cablectl.render.envelope import JSON_VERSION
 from cablectl.render.text import draw
 
 _STYLES = {FindingState.FAIL: "bold red", FindingState.WARN: "yellow", FindingState.OK: "green"}
 _STATE_WIDTH, _CHECK_WIDTH = 4, 12  # columns
-
-
-def as_json(findings: tuple[Finding, ...], subject: str) -> str:
-    """Return the findings as a JSON object; docs/json.md describes it."""
-    return json.dumps(
-        {
-            "version": JSON_VERSION,
-            "cable": subject or None,
-            "counts": counts(findings),
-            "findings": [
-                {
-                    "check": each.check,
-                    "state": each.state,
-                    "evidence": each.evidence,
-                    "fix": each.fix or None,
-                }
-                for each in findings
-            ],
-        },
-        indent=2,
-    )
 
 
 def print_table(findings: tuple[Finding, ...], subject: str, stream: TextIO) -> None:

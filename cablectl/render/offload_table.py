@@ -1,39 +1,9 @@
-"""The truth about offload, as a table and as JSON."""
+"""What the NICs offload, as a table."""
 
-import json
 from typing import TextIO
 
 from cablectl.linux.esp_offload import OffloadReport
-from cablectl.render.envelope import JSON_VERSION
 from cablectl.render.text import console
-
-
-def as_json(reports: list[OffloadReport]) -> str:
-    """Return the reports as a JSON object; docs/json.md describes it."""
-    cables = [
-        {
-            "cable": each.cable,
-            "asked": each.asked,
-            "encapsulation": each.encapsulation,
-            "device": each.nic.device if each.nic else None,
-            "features": each.nic.features if each.nic else {},
-            "modules": {each.module: each.loaded},
-            "sas": [
-                {
-                    "spi": sa.spi,
-                    "source": sa.source,
-                    "destination": sa.destination,
-                    "offload": sa.offload or None,
-                    "device": sa.device or None,
-                }
-                for sa in each.sas
-            ],
-            "verdict": each.verdict,
-            "reasons": each.reasons,
-        }
-        for each in reports
-    ]
-    return json.dumps({"version": JSON_VERSION, "cables": cables}, indent=2)
 
 
 def print_table(reports: list[OffloadReport], stream: TextIO) -> None:

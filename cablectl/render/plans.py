@@ -1,20 +1,13 @@
-"""Plan, result and progress → shell script, JSON, table, lines: the only room that imports rich.
-
-rich costs 20 ms and json 2, so each is imported where it is used.
-"""
+"""A plan as a shell script, as a difference or as a table, and the outcome in one line."""
 
 import shlex
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from cablectl.model.wishes import Mode
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
-from cablectl.render.envelope import JSON_VERSION
 from cablectl.render.text import console
-
-if TYPE_CHECKING:
-    pass
 
 
 def as_script(plan: Plan) -> str:
@@ -22,52 +15,9 @@ def as_script(plan: Plan) -> str:
     return "".join(f"{line}\n" for line in _script(plan))
 
 
-def as_json(plan: Plan) -> str:
-    """Return the plan as a JSON object; docs/json.md describes it."""
-    import json
-
-    first, facts = plan.cables[0], plan.facts[0]
-    alone = first if len(plan.cables) == 1 else None
-    return json.dumps(
-        {
-            "version": JSON_VERSION,
-            "action": plan.action,
-            "cable": alone and alone.id,
-            "local": first.local.cluster,
-            "remote": alone and alone.remote.cluster,
-            "mode": first.mode,
-            "overlay": first.overlay.kind if first.overlay else None,
-            "libreswan": str(facts.libreswan) if first.connections else None,
-            "assumed": assumed(plan),
-            "warnings": plan.warnings,
-            "cables": [
-                {"cable": each.id, "remote": each.remote.cluster, "address": str(each.remote_host)}
-                for each in plan.cables
-            ],
-            "refused": [
-                {"cable": name, "error": error.message} for name, error in plan.refused.items()
-            ],
-            "steps": [
-                {
-                    "phase": step.phase.label,
-                    "cable": step.cable or None,
-                    "argv": step.argv,
-                    "change": step.change,
-                    "why": step.why,
-                    "undo": step.undo,
-                    "needed": not step.not_needed,
-                    "reason": step.not_needed or None,
-                }
-                for step in plan.steps
-            ],
-        },
-        indent=2,
-    )
-
-
 def assumed(plan: Plan) -> tuple[str, ...]:
-    """Return what wasn't read, but taken for granted, each once."""
-    return tuple(dict.fromkeys(each for facts in plan.facts for each in facts.assumed))
+    """Return what a dry run didn't read but took for granted, each text once."""
+    return tuple(dict.fromkeys(text for facts in plan.facts for text in facts.assumed))
 
 
 def as_difference(plan: Plan) -> str:

@@ -1,49 +1,11 @@
-"""A proof, as a table and as JSON."""
+"""A proof as a table."""
 
-import json
 from typing import TextIO
 
-from cablectl.render.envelope import JSON_VERSION
 from cablectl.render.text import console
-from cablectl.verification import proof
 from cablectl.verification.proof import Claim, ClaimState, Evidence
 
 STYLE = {ClaimState.OK: "green", ClaimState.FAILED: "bold red", ClaimState.NOT_MADE: "yellow"}
-
-
-def as_json(evidence: Evidence, claims: tuple[Claim, ...]) -> str:
-    """Return the proof as a JSON object; docs/json.md describes it."""
-    return json.dumps(
-        {
-            "version": JSON_VERSION,
-            "cable": evidence.cable.remote.cable_name,
-            "source": evidence.flow.source,
-            "target": evidence.flow.target,
-            "device": evidence.flow.device,
-            "proven": proof.proven(claims),
-            "claims": [
-                {
-                    "claim": each.name,
-                    "state": each.state,
-                    "found": each.found,
-                    "expected": each.expected,
-                    "text": each.text,
-                }
-                for each in claims
-            ],
-            "sas": [
-                {
-                    "spi": sa.spi,
-                    "source": sa.source,
-                    "destination": sa.destination,
-                    "bytes": sa.bytes,
-                    "packets": sa.packets,
-                }
-                for sa in evidence.sas
-            ],
-        },
-        indent=2,
-    )
 
 
 def print_table(evidence: Evidence, claims: tuple[Claim, ...], stream: TextIO) -> None:

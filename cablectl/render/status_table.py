@@ -1,12 +1,10 @@
-"""The state of cables: as a table for people, as JSON, and as a line in a log."""
+"""The state of cables: as a table for people, and as a line in a log."""
 
 from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, TextIO
-
-from msgspec import json
 
 from cablectl.model.wishes import Mode
 from cablectl.render.text import draw
@@ -35,16 +33,6 @@ COLOURS = {
 # Not to the end of the line: what a terminal echoes there, such as ^C, would begin another one.
 _INDENT = (0, 0, 0, 2)
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-def as_json(report: StatusReport) -> str:
-    """Return the report as a JSON object of many lines; docs/json.md describes it."""
-    return json.format(json.encode(report), indent=2).decode()
-
-
-def as_json_line(report: StatusReport) -> str:
-    """Return the same in one line."""
-    return json.encode(report).decode()
 
 
 def as_line(cable: CableState) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from cablectl.errors import CablectlError
-from cablectl.render.status_table import NO_CABLE, as_json_line, as_line, as_table
+from cablectl.render.status_table import NO_CABLE, as_line, as_table
 from cablectl.render.text import as_error, console
 from cablectl.status.report import StatusReport
 
@@ -47,14 +47,6 @@ class Lines:
         """Nothing is left open."""
 
 
-class JsonLines(Lines):
-    """A JSON object in a line of its own for each report."""
-
-    def show(self, report: StatusReport) -> None:
-        """Print it whole."""
-        print(as_json_line(report), file=self._stream, flush=True)
-
-
 class Live:
     """The table, drawn over the one before."""
 
@@ -80,10 +72,8 @@ class Live:
         self._screen.stop()
 
 
-def view(stream: TextIO, errors: TextIO, *, as_json: bool) -> View:
+def view(stream: TextIO, errors: TextIO) -> View:
     """Return the view that suits the stream."""
-    if as_json:
-        return JsonLines(stream, errors)
     if stream.isatty() and not console(stream).is_dumb_terminal:
         return Live(stream)
     return Lines(stream, errors)

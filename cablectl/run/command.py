@@ -15,6 +15,7 @@ from typing import Any
 import sh
 
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.host.command_log import CommandTimer
 from cablectl.model.argv import Argv
 
 SHELL = "/bin/sh"
@@ -40,6 +41,7 @@ def run(
     """
     output = io.BytesIO()
     expired = threading.Event()
+    watch = CommandTimer(argv, text)
 
     def expire() -> None:
         expired.set()
@@ -55,14 +57,21 @@ def run(
             process.wait()
         except (KeyboardInterrupt, SystemExit):
             process.kill_group()
+            watch.ended("interrupted")
             raise
         finally:
             timer.cancel()
     except sh.CommandNotFound:
+        watch.ended("not installed")
         raise _failure(argv, what, b"", "is not installed", HostNotReadyError) from None
     except sh.ErrorReturnCode as error:
+        if expired.is_set():
+            watch.ended("time limit")
+        else:
+            watch.exited(error.exit_code)
         how, kind = _how(error.exit_code, limit if expired.is_set() else None)
         raise _failure(argv, what, output.getvalue(), how, kind, most) from None
+    watch.exited(0)
     return output.getvalue().decode(errors="replace")
 
 
@@ -111,13 +120,20 @@ class Shell:
 
     def run(self, argv: Argv, limit: float, what: str, shown: Argv = ()) -> str:
         """Run one command for at most `limit` seconds; an error names it, or what is `shown`."""
+        watch = CommandTimer(argv)
         if not shutil.which(argv[0]):
+            watch.ended("not installed")
             raise _failure(shown or argv, what, b"", "is not installed", HostNotReadyError)
         try:
             output, code = self._ask(argv, time.monotonic() + limit)
         except BaseException:
             self.close()
+            watch.ended("interrupted")
             raise
+        if code is None:
+            watch.ended("time limit")
+        else:
+            watch.exited(code)
         if code == 0:
             return output.decode(errors="replace")
         if code is None:

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.host import probe, reading
 from cablectl.host.pluto_log import PlutoLog
-from cablectl.libreswan import secrets_file, whack
+from cablectl.libreswan import pluto_commands
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import xfrm
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
@@ -86,14 +87,18 @@ class Runner:
                 return self._together(load(call.steps), call.steps)
             case Kind.SECRETS:
                 cables = [self._cables[step.cable] for step in call.steps]
-                return self._together(secrets_file.write_all(cables), call.steps)
+                install = authentication_of(cables[0].ipsec).install_all(cables)
+                return self._together(install, call.steps)
             case Kind.BATCH:
                 return self._batch(call.steps)
             case Kind.LOOK:
                 return self._look(call.steps)
             case Kind.WAIT:
                 return self._wait(call.steps)
-        return self._each(call.steps)
+            case Kind.ALONE:
+                return self._each(call.steps)
+            case _:
+                assert_never(call.kind)
 
     def _each(self, steps: Iterable[Step]) -> Failures:
         """Run one command after the other."""
@@ -142,7 +147,7 @@ class Runner:
 
     def _run(self, argv: Argv, step: Step, limit: float | None = None) -> None:
         """Run one command; whack is asked again when pluto is too busy to answer in time."""
-        is_whack = argv[:2] == whack.WHACK
+        is_whack = argv[:2] == pluto_commands.WHACK
         direct = (*self._whack, *argv[2:]) if is_whack else argv
         for left in reversed(range(WHACK_TRIES if is_whack else 1)):
             try:
@@ -166,10 +171,10 @@ class Runner:
         That shell names pluto's socket if the environment moves it, and nothing else.
         """
         if not self._several or "IPSEC_RUNDIR" in os.environ:
-            return whack.WHACK
-        binary = Path(probe.if_any("ipsec", "--directory").strip(), whack.WHACK[1])
+            return pluto_commands.WHACK
+        binary = Path(probe.if_any("ipsec", "--directory").strip(), pluto_commands.WHACK[1])
         runs = binary.is_absolute() and os.access(binary, os.X_OK)
-        return (str(binary),) if runs else whack.WHACK
+        return (str(binary),) if runs else pluto_commands.WHACK
 
     def take_back(self, done: Sequence[Step], cable: Cable | None = None) -> None:
         """Undo in reverse order, of all cables or of one.
@@ -178,7 +183,7 @@ class Runner:
         didn't take back goes the way that a teardown finds.
         """
         undo = [(argv, step) for step in reversed(done) for argv in step.undo]
-        reread = whack.REREAD_SECRETS
+        reread = pluto_commands.REREAD_SECRETS
         last = max((i for i, (argv, _) in enumerate(undo) if argv == reread), default=0)
         if self._several:  # pluto reads all secrets again: once will do
             undo = [each for i, each in enumerate(undo) if each[0] != reread or i == last]

@@ -7,14 +7,15 @@ modules, the key's own file, a smaller MTU, peers that the file has no more, an 
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl.facts.host_facts import Facts, Link, OverlayFacts, Pluto, Secret
-from cablectl.libreswan import pluto, secrets_file
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
+from cablectl.libreswan import pluto
+from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux import guard, iproute, xfrm
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy
 from cablectl.model.cable import Cable, Connection
-from cablectl.model.wishes import AnyNetwork, Overlay
+from cablectl.model.wishes import AnyNetwork, OverlayWish
 
 
 def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
@@ -24,10 +25,10 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
         yield f"the device {cable.overlay.device} is there and cablectl didn't make it"
     elif cable.overlay and link and not link.fits(cable, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
-    for each in cable.connections if facts.secret is Secret.ABSENT else ():
+    for each in cable.connections if not facts.made_here else ():
         if each.name in loaded and not loaded[each.name].joins(pluto.selectors(each)):
             yield f"pluto has {_called(cable, each.name)} with other addresses or ports"
-    marks = (facts.secret is not Secret.ABSENT, facts.guard, link and link.ours)
+    marks = (facts.made_here, facts.guard, link and link.ours)
     if loaded and not any(marks):
         yield "pluto has connections of these names, and cablectl made none here"
 
@@ -68,8 +69,8 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
             yield from (f"{_called(cable, each.name)} {what}" for what in told)
     if facts.nic is None and all(each.routed for each in cable.connections):
         yield "there is no route to the peer"
-    if facts.secret is Secret.ABSENT:
-        yield f"the secret {secrets_file.path(cable)} is missing"
+    if facts.credential is Credential.ABSENT:
+        yield f"the secret {authentication_of(cable.ipsec).place(cable)} is missing"
     for shunt in facts.shunts:
         if shunt.policy == "pass" and _concerns(shunt, cable.connections):
             yield f"pluto lets {shunt.source} to {shunt.destination} pass in clear text"
@@ -108,7 +109,9 @@ def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
-def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest_mtu: int | None) -> Iterator[str]:
+def _overlay(
+    cable: Cable, facts: Facts, wanted: OverlayWish, largest_mtu: int | None
+) -> Iterator[str]:
     link = facts.overlay.link
     if link is None:
         yield f"the device {wanted.device} is missing"
@@ -119,24 +122,24 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest_mtu: int | Non
         yield f"the MTU {link.mtu} is larger than the {largest_mtu} that path and SAs carry"
 
 
-def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: Overlay) -> Iterator[str]:
+def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: OverlayWish) -> Iterator[str]:
     device = wanted.device
     if not link.up:
         yield f"the device {device} is down"
     if str(cable.local_vtep) not in link.addresses:
         yield f"{device} has no address {cable.local_vtep}"
-    for mac, gateway in registry.fdb_entries(cable, wanted):
+    for mac, gateway in overlay_of(wanted).fdb_entries(cable):
         if (mac, gateway) not in there.fdb:
             yield f"the FDB of {device} sends nothing for {mac} to {gateway}"
     vtep = str(cable.remote_vtep.ip)
-    if registry.has_macs(wanted) and (vtep, cable.remote.mac) not in there.neighbours:
+    if overlay_of(wanted).has_macs and (vtep, cable.remote.mac) not in there.neighbours:
         yield f"{device} has no neighbour {vtep}"
     for path, value in iproute.settings(cable, wanted):
         if (path, value) not in there.settings:
             yield f"{path} isn't {value}"
 
 
-def _network(cable: Cable, facts: Facts, wanted: Overlay) -> Iterator[str]:
+def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
     there = {route[:2]: route for route in facts.overlay.routes}
     for route in iproute.routes(cable, facts.source):
         subnet, vtep, source = route

@@ -5,7 +5,7 @@ connect made is missing; anything less is told with its reason.
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -105,7 +105,6 @@ class CableState(Struct, frozen=True, kw_only=True):
 class StatusReport(Struct, frozen=True, kw_only=True):
     """The cables of this host, or that of a file, at a time, in seconds since 1970."""
 
-    version: Literal[1]
     time: float
     cables: tuple[CableState, ...]
 

@@ -6,10 +6,10 @@ from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux import esp_offload, guard, mtu, xfrm
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable, Connection
-from cablectl.model.wishes import Mode, Overlay
+from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.status import faults
 from cablectl.status.report import (
     CableState,
@@ -146,7 +146,7 @@ def _guard(cable: Cable, facts: Facts) -> GuardState:
     )
 
 
-def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest: int | None) -> OverlayState:
+def _overlay(cable: Cable, facts: Facts, wanted: OverlayWish, largest: int | None) -> OverlayState:
     there, link = facts.overlay, facts.overlay.link
     return OverlayState(
         kind=wanted.kind,
@@ -161,9 +161,9 @@ def _overlay(cable: Cable, facts: Facts, wanted: Overlay, largest: int | None) -
     )
 
 
-def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: Overlay) -> int | None:
+def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: OverlayWish) -> int | None:
     """Return how large an MTU path and SAs carry, in bytes; None where no SA tells."""
-    version, headers = cable.local.address.version, registry.headers(wanted)
+    version, headers = cable.local.address.version, overlay_of(wanted).headers
     if cable.mode is Mode.NONE:
         return mtu.clear(facts.path_mtu, headers, version=version)
     return xfrm.largest(sas, facts.path_mtu, headers, version)

@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from cablectl.linux.overlay.vxlan import port as vxlan_port
+from cablectl.linux.overlay.protocol import Packet, between
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import AnyAddress, AnyNetwork, Geneve, Gre, Mode, Vxlan
+from cablectl.model.wishes import AnyAddress, AnyNetwork, Mode
 
 ENOUGH = 128  # bytes of a packet: the headers of IP and UDP, the first of an overlay
-_UDP, _GRE, _ESP, _ICMPV6 = 17, 47, 50, 58
+_UDP, _ESP, _ICMPV6 = 17, 50, 58
 _FRAGMENT = 44
 _EXTENSIONS = (0, 43, 60)  # hop by hop, routing, destination: RFC 8200, section 4
 _UDP_HEADER = 8
-_GRE_KEY = 0x2000  # there is a key, RFC 2890, section 2
 _NEIGHBOUR_DISCOVERY = range(133, 138)  # RFC 4861, section 4
 
 
@@ -30,15 +30,6 @@ class Captured(NamedTuple):
     outgoing: bool
     stamp: int
     data: bytes
-
-
-class Packet(NamedTuple):
-    """An IP packet; its payload is that of `protocol`, nothing for a fragment after the first."""
-
-    source: AnyAddress
-    destination: AnyAddress
-    protocol: int
-    payload: bytes
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -118,36 +109,17 @@ def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:
             return _within(packet.source, source) and _within(packet.destination, target)
 
         return between_subnets
-    match cable.overlay:
-        case Vxlan() as vxlan:
-            return _of_vni(vxlan_port(vxlan), vxlan.vni)
-        case Geneve() as geneve:
-            return _of_vni(geneve.port, geneve.vni)
-        case Gre() as gre:
-            return lambda packet, _: (
-                packet.protocol == _GRE
-                and bool(int.from_bytes(packet.payload[:2]) & _GRE_KEY)
-                and packet.payload[4:8] == gre.key.to_bytes(4)
-            )
-        case None:
-            return _between_hosts(cable)
-
-
-def _of_vni(port: int, vni: int) -> Callable[[Packet, bool], bool]:
-    """Tell VXLAN and Geneve, which have the VNI at the same place."""
-    return lambda packet, _: (
-        packet.protocol == _UDP
-        and packet.payload[2:4] == port.to_bytes(2)
-        and packet.payload[12:15] == vni.to_bytes(3)
-    )
+    if cable.overlay:
+        overlay = overlay_of(cable.overlay)
+        return lambda packet, _: overlay.matches(cable, packet)
+    return _between_hosts(cable)
 
 
 def _between_hosts(cable: Cable) -> Callable[[Packet, bool], bool]:
-    ends = {cable.local.address, cable.remote_host}
     ports = {port.to_bytes(2) for port in cable.ike_ports}
 
     def is_clear(packet: Packet, _: bool) -> bool:
-        if {packet.source, packet.destination} != ends or not packet.payload:
+        if not between(cable, packet) or not packet.payload:
             return False
         if packet.protocol == _UDP:
             return packet.payload[2:4] not in ports

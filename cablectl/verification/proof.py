@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.linux import mtu, xfrm
-from cablectl.linux.overlay import registry
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
@@ -171,7 +171,7 @@ def inner(cable: Cable, payload: int) -> int:
 def carried(cable: Cable, size: int) -> int:
     """Return what an SA counts for a packet of `size` bytes in the cable."""
     if cable.overlay:
-        return size + registry.headers(cable.overlay)
+        return size + overlay_of(cable.overlay).headers
     header = mtu.IP_HEADER[cable.local.address.version]
     return size if cable.mode is Mode.TUNNEL else size - header
 

@@ -21,7 +21,7 @@ def doctor(gateway: Gateway, *options: str) -> tuple[int, list[Finding]]:
     """Return the exit code and what was found."""
     done = run(gateway, "doctor", FILE, *options, "--format", "json")
     assert done.returncode in (0, 1), done.stderr
-    return done.returncode, json.loads(done.stdout)["findings"]
+    return done.returncode, json.loads(done.stdout)["result"]["findings"]
 
 
 class Cause(NamedTuple):

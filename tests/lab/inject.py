@@ -6,7 +6,6 @@ import socket
 import struct
 from ipaddress import IPv4Address
 
-from cablectl.linux.overlay.vxlan import port
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Vxlan
 
@@ -39,7 +38,7 @@ def vxlan(cable: Cable, source: IPv4Address) -> bytes:
     macs = bytes.fromhex((cable.local.mac + cable.remote.mac).replace(":", ""))
     inner = macs + ETH_P_IP.to_bytes(2) + ipv4(*ends, socket.IPPROTO_ICMP, echo)
     header = struct.pack("!BxxxI", I_FLAG, cable.overlay.vni << 8)
-    udp = struct.pack("!HHHH", 50000, port(cable.overlay), 8 + len(header + inner), 0)
+    udp = struct.pack("!HHHH", 50000, cable.overlay.port_number, 8 + len(header + inner), 0)
     local = IPv4Address(cable.local.address)
     return ipv4(source, local, socket.IPPROTO_UDP, udp + header + inner)
 

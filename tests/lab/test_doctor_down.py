@@ -11,7 +11,7 @@ import pytest
 
 from cablectl.libreswan import dialects, secrets_file, whack
 from tests.conftest import load
-from tests.documents import document
+from tests.support.documents import document
 
 from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
 from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.documents import document, shaped
+from tests.support.documents import document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, run
 from .gateways import Lab
@@ -23,6 +23,8 @@ SHAPES = (
     "transport gre v6",
     "transport geneve v4",
     "transport geneve v6",
+    "transport ipip v4",
+    "transport ipip v6",
     "transport none v4",
     "transport none v6",
     "none vxlan v4",

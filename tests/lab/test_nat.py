@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from cablectl.config import native
-from tests.documents import document
+from tests.support.documents import document
 
 from .gateways import Gateway, Lab
 from .rooms import LabError

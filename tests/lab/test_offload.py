@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from .cable import FILE, connected, connections, prepare, run, torn_down
-from .gateways import Lab
+from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 
 pytestmark = pytest.mark.lab
@@ -19,6 +20,14 @@ echo '[{"ifname":"eth0","esp-hw-offload":{"active":true,"fixed":false,"requested
 """
 
 
+def offloaded(gateway: Gateway, *args: str) -> dict[str, Any]:
+    """Return what offload says of the gateway's one cable."""
+    done = run(gateway, "offload", *args, "--format", "json")
+    (cable,) = json.loads(done.stdout)["result"]["cables"]
+    assert isinstance(cable, dict)
+    return cable
+
+
 def test_what_the_nic_does(lab: Lab) -> None:
     for gateway in lab.gateways:
         prepare(gateway)
@@ -28,7 +37,7 @@ def test_what_the_nic_does(lab: Lab) -> None:
     try:
         there = c1.snapshot()
         for args in ((FILE,), ()):  # without a file every cable of the host is told
-            (told,) = json.loads(run(c1, "offload", *args, "--format", "json").stdout)["cables"]
+            told = offloaded(c1, *args)
             assert told["cable"] == connections(c1)[0][:-2]
             assert told["device"] == "eth0"
             assert told["features"]["esp-hw-offload"] is False
@@ -46,7 +55,7 @@ def test_what_the_nic_does(lab: Lab) -> None:
         torn_down(*lab.gateways)
     assert c1.snapshot() == before
     assert run(c1, "offload").stdout == "no cable on this host\n"
-    (none,) = json.loads(run(c1, "offload", FILE, "--format", "json").stdout)["cables"]
+    none = offloaded(c1, FILE)
     assert (none["verdict"], none["sas"]) == ("none", [])
 
 

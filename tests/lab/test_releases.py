@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.documents import AGREED, document, shaped
+from tests.support.documents import AGREED, document, shaped
 
 from .cable import FILE, run
 from .gateways import Lab

@@ -40,7 +40,7 @@ def told(gateway: Gateway, *args: str) -> dict[str, Any]:
     assert done.stderr == ""
     report = json.loads(done.stdout)
     jsonschema.validate(report, SCHEMA)
-    (cable,) = report["cables"]
+    (cable,) = report["result"]["cables"]
     assert isinstance(cable, dict)
     assert done.returncode == (cable["verdict"] != "up")
     return cable
@@ -127,7 +127,7 @@ def is_watched(gateway: Gateway) -> None:
 
 
 def rates(report: dict[str, Any]) -> set[float | None]:
-    (cable,) = report["cables"]
+    (cable,) = report["result"]["cables"]
     return {sa["rate_out"] for each in cable["connections"] for sa in each["child_sas"]}
 
 

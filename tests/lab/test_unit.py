@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.documents import AGREED, document
+from tests.support.documents import AGREED, document
 
 from .booted import booted, comes, configure, shown, systemctl
 from .cable import FILE, PSK, PSK_FILE, child_sas, connections, ping

@@ -14,7 +14,7 @@ import pytest
 
 from cablectl.linux import guard
 from tests.conftest import load
-from tests.documents import document, shaped
+from tests.support.documents import document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, connected, connections, ping, prepare, run, torn_down
 from .gateways import Gateway, Lab
@@ -63,7 +63,8 @@ def pair(lab: Lab) -> Iterator[tuple[Gateway, Gateway]]:
 def verify(gateway: Gateway, *args: str) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Return the exit code, the claims by name, and their states by name."""
     done = run(gateway, "verify", FILE, "--format", "json", *args)
-    claims = {each["claim"]: each for each in json.loads(done.stdout)["claims"]}
+    (proof,) = json.loads(done.stdout)["result"]["proofs"]
+    claims = {each["claim"]: each for each in proof["claims"]}
     return done.returncode, claims, {name: each["state"] for name, each in claims.items()}
 
 

@@ -11,11 +11,11 @@ import subprocess
 import pytest
 
 from cablectl.facts.host_facts import Facts
-from cablectl.libreswan import dialects, whack
+from cablectl.libreswan import dialects, pluto_commands
 from cablectl.model.argv import Argv
 from cablectl.plan import connect_plan
 from tests.conftest import load
-from tests.documents import SHAPES, shaped
+from tests.support.documents import SHAPES, shaped
 
 from .gateways import ROOTS
 
@@ -32,7 +32,7 @@ def commands(release: str) -> list[Argv]:
     cables += [load("quickstart", end) for end in ("cluster1", "cluster2")]
     steps = [step for cable in cables for step in connect_plan.plan((cable,), (facts,)).steps]
     every = (argv for step in steps for argv in (step.argv, *step.undo))
-    return list(dict.fromkeys(argv for argv in every if argv[:2] == whack.WHACK))
+    return list(dict.fromkeys(argv for argv in every if argv[:2] == pluto_commands.WHACK))
 
 
 def said(release: str, argv: Argv) -> str:

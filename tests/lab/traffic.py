@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from difflib import unified_diff
 
 from cablectl.linux import mtu
-from cablectl.linux.overlay.registry import headers
+from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
 
@@ -51,10 +51,10 @@ def largest(cable: Cable) -> int:
     """Return how long an IP packet in the cable may be on a wire of 1500 bytes, in bytes."""
     version = cable.local.address.version
     if cable.overlay and cable.mode is Mode.NONE:
-        return mtu.clear(1500, headers(cable.overlay), version=version)
+        return mtu.clear(1500, overlay_of(cable.overlay).headers, version=version)
     # Transport mode has the inner IP header outside, in tunnel mode it is payload.
     extra = -mtu.IP_HEADER[version] if cable.mode is Mode.TRANSPORT else 0
-    extra = headers(cable.overlay) if cable.overlay else extra
+    extra = overlay_of(cable.overlay).headers if cable.overlay else extra
     return mtu.protected(1500, extra, version=version, encapsulated=True)
 
 
@@ -100,7 +100,7 @@ def is_up(sides: Sides) -> None:
 def proves(gateway: Gateway, cable: Cable) -> None:
     """`verify` says of the cable what the capture of the lab will: encrypted, unless mode none."""
     done = run(gateway, "verify", FILE, "--count", "5", "--size-sweep", "--format", "json")
-    told = json.loads(done.stdout)
+    (told,) = json.loads(done.stdout)["result"]["proofs"]
     failed = {each["claim"] for each in told["claims"] if each["state"] != "ok"}
     if cable.mode is Mode.NONE:
         assert (done.returncode, told["proven"]) == (1, False)

@@ -15,7 +15,7 @@ from cablectl import __version__
 from tests.conftest import ROOT
 from tests.lab.gateways import TRIXIE
 from tests.lab.rooms import LabError, Room
-from tests.test_packaging import MAX_EXPOSURE
+from tests.project.test_packaging import MAX_EXPOSURE
 
 pytestmark = pytest.mark.package
 

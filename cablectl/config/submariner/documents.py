@@ -13,21 +13,14 @@ from msgspec import Struct
 from cablectl.config import native
 from cablectl.config.reader import Document, Path, Place
 from cablectl.config.spec import FIELDS
-from cablectl.config.submariner.objects import (
-    Field,
-    Object,
-    Problems,
-    block,
-    holds_objects,
-    objects,
-)
+from cablectl.config.submariner.objects import Field, Object, Problems, block, has_objects, objects
 from cablectl.config.values import legible, shown
 from cablectl.errors import UsageError
 from cablectl.libreswan.secrets_file import MAX_KEY
 from cablectl.model.network import Network
 from cablectl.model.wishes import DEFAULT_PSK, MAX_ENDPOINTS, Mode, OverlayKind
 
-__all__ = ["VARIABLE", "Imported", "holds_objects", "parse"]
+__all__ = ["VARIABLE", "Imported", "has_objects", "parse"]
 
 VARIABLE = "CE_IPSEC_PSK"  # Submariner's driver reads the key from it
 VXLAN_DRIVER_PORT = 4500  # the default of Submariner's VXLAN driver

@@ -1,17 +1,20 @@
 """Kubernetes objects as kubectl prints them: single, in lists, or several in a stream."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
 from msgspec import Struct
 
 from cablectl.config.reader import Document, Path, Place, documents
 from cablectl.config.values import shown
 from cablectl.errors import UsageError
 
+API_VERSION = "apiVersion"  # every object of Kubernetes has this key, no file of cablectl has
 KINDS = ("Endpoint", "Submariner", "ConfigMap", "Secret", "List")
 NOT_NEEDED = ("Broker", "Cluster", "Gateway", "Node", "ServiceDiscovery")  # ignored
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Problems = list[tuple[Place, str]]
 
@@ -53,9 +56,29 @@ class Object(Struct, frozen=True):
         return str(entry.value) if entry else ""
 
 
-def holds_objects(text: str) -> bool:
-    """Return whether a text is a Kubernetes document, not a file of cablectl."""
-    return re.search(r'(?m)^\s*[{-]?\s*"?apiVersion"?\s*:', text) is not None
+def has_objects(text: str) -> bool:
+    """Tell whether a document of a text is an object of Kubernetes: it has the key apiVersion.
+
+    Text that isn't YAML has none, so that the reader of cablectl's own file reports the mistake.
+    """
+    depth = nodes = 0  # open collections, and the nodes of the outermost one so far
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            if isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if not isinstance(event, yaml.NodeEvent):
+                continue
+            if depth == 0:
+                is_mapping, nodes = isinstance(event, yaml.MappingStartEvent), 0
+            elif depth == 1:
+                is_key = is_mapping and nodes % 2 == 0
+                if is_key and isinstance(event, yaml.ScalarEvent) and event.value == API_VERSION:
+                    return True
+                nodes += 1
+            depth += isinstance(event, yaml.CollectionStartEvent)
+    except yaml.YAMLError:
+        return False
+    return False
 
 
 def objects(file: str, text: str, problems: Problems) -> Iterator[Object]:

@@ -10,7 +10,7 @@ from cablectl.errors import CablectlError
 from cablectl.host import keys, probe
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import secrets_file
-from cablectl.libreswan.whack import STATUS, TRAFFIC_STATUS
+from cablectl.libreswan.pluto_commands import STATUS, TRAFFIC_STATUS
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from cablectl.doctor.evidence import HostEvidence, Presence, Run
 from cablectl.errors import CablectlError
 from cablectl.host import daemon, devices, kernel, probe
-from cablectl.libreswan import pluto, whack
+from cablectl.libreswan import pluto, pluto_commands
 from cablectl.linux import sockets
 from cablectl.linux.firewall import iptables, nft
 from cablectl.linux.firewall.filters import Chain
@@ -40,7 +40,7 @@ def collect_host(modules: Iterable[str]) -> HostEvidence:
         pluto_error=pluto_error,
         listening=pluto.parse_listening(status),
         cables=tuple(pluto.cables(pluto.parse_connections(status, ""))),
-        own_cables=daemon.secrets_files(),
+        own_cables=daemon.marked_cables(),
         sockets=sockets.parse(probe.if_any("ss", "-H", "-u", "-l", "-n", "-p")),
         modules={name: _presence(name) for name in modules},
         links=devices.links(),
@@ -61,7 +61,7 @@ def collect_host(modules: Iterable[str]) -> HostEvidence:
 def _status() -> tuple[str, str]:
     """Return pluto's status and an empty error, or an empty status and the error."""
     try:
-        done = probe.run(*whack.STATUS)
+        done = probe.run(*pluto_commands.STATUS)
     except CablectlError as error:
         return "", error.message
     if done.returncode:

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from cablectl.model.wishes import AnyNetwork
+from cablectl.model.wishes import AnyNetwork, IpProtocol
 
 DROPS = ("drop", "reject")
 MAX_DEPTH = 16  # of jumps, as many as nftables allows (nft(8))
@@ -20,7 +20,12 @@ MAX_DEPTH = 16  # of jumps, as many as nftables allows (nft(8))
 #   family (ipv4), protocol (udp), saddr and daddr (networks), sport and dport (numbers),
 #   iif and oif (devices), ipsec (whether it came or leaves by an SA), state (of its connection).
 Packet = Mapping[str, Any]
-PROTOCOLS = {"17": "udp", "47": "gre", "50": "esp"}  # what IANA's numbers are called
+# What filters call a protocol, by number or as /etc/protocols has it → IANA's keyword.
+PROTOCOLS = {
+    **{str(protocol.number): protocol.value for protocol in IpProtocol},
+    "50": "esp",
+    "ipencap": IpProtocol.IPV4.value,
+}
 # By these it is told from others: an unclear rule that has none of them is no suspect.
 SPECIFIC = ("saddr", "daddr", "sport", "dport")
 

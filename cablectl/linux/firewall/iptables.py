@@ -103,4 +103,5 @@ def _value(option: str, text: str) -> str:
             return str(text == "ipsec").lower()
         case "--ctstate" | "--state":
             return text.lower()
-    return text.replace(":", "-") if "port" in option else text
+        case _:
+            return text.replace(":", "-") if "port" in option else text

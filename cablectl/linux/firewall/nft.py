@@ -176,4 +176,5 @@ def _value(element: Any) -> str | None:  # noqa: ANN401
             return f"{low}-{high}"
         case int() | str():
             return str(element)
-    return None
+        case _:
+            return None

@@ -1,24 +1,68 @@
-"""The Geneve overlay (RFC 8926), as iproute2 makes it: a device for one peer.
+"""The Geneve overlay (RFC 8926), as iproute2 makes it: a device for one peer."""
 
-Such a device can't be told its own address: packets leave with the one that the route gives.
-"""
+from collections.abc import Mapping
+from typing import ClassVar
 
+from cablectl.linux.overlay.protocol import (
+    KernelModule,
+    LinkInfo,
+    Overlay,
+    Packet,
+    has_vni,
+    vni_match,
+)
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Geneve
+from cablectl.model.wishes import IANA_GENEVE_PORT, Geneve, IpProtocol
 
-HEADERS = 8 + 8 + 14  # UDP, Geneve without options (RFC 8926, section 3.1), Ethernet
-
-
-def link_type(cable: Cable, geneve: Geneve) -> Argv:
-    """Return what makes a device a Geneve's."""
-    return (
-        *("type", "geneve", "id", str(geneve.vni), "remote", str(cable.remote_host)),
-        *("dstport", str(geneve.port)),
-    )
+_MODULE = KernelModule("geneve", "CONFIG_GENEVE", "geneve_xmit")
 
 
-def link_info(cable: Cable, geneve: Geneve) -> tuple[str, dict[str, object]]:
-    """Return kind and attributes, as `ip -d -j link` names them."""
-    remote = "remote" if cable.remote_host.version == 4 else "remote6"
-    return "geneve", {"id": geneve.vni, "port": geneve.port, remote: str(cable.remote_host)}
+class GeneveOverlay(Overlay):
+    """A Geneve without options."""
+
+    headers: ClassVar[int] = 8 + 8 + 14  # UDP, Geneve (RFC 8926, section 3.1), Ethernet
+    has_macs: ClassVar[bool] = True
+    leaves_by_route: ClassVar[bool] = True
+    modules: ClassVar[Mapping[int, KernelModule]] = {4: _MODULE, 6: _MODULE}
+    identity: ClassVar[tuple[str, ...]] = ("id", "port")
+
+    def __init__(self, wish: Geneve) -> None:
+        self.wish: Geneve = wish
+
+    def link_type(self, cable: Cable) -> Argv:
+        """Return the end of `ip link add`."""
+        return (
+            *("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_host)),
+            *("dstport", str(self.wish.port)),
+        )
+
+    def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
+        """Return kind and attributes."""
+        remote = "remote" if cable.remote_host.version == 4 else "remote6"
+        theirs = {remote: str(cable.remote_host)}
+        return "geneve", {"id": self.wish.vni, "port": self.wish.port, **theirs}
+
+    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - whoever sends it
+        """Return the match of port and VNI, from whoever."""
+        return vni_match(self.wish.port, self.wish.vni)
+
+    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - whoever sends it
+        """Tell it by port and VNI."""
+        return has_vni(packet, self.wish.port, self.wish.vni)
+
+    @classmethod
+    def from_link(cls, device: str, kind: str, info: LinkInfo) -> Geneve | None:
+        """Return the wishes that a device answers."""
+        match kind, info:
+            case "geneve", {"id": int(vni), "port": int(port)}:
+                return Geneve(device=device, vni=vni, port=port)
+            case _:
+                return None
+
+    @classmethod
+    def from_selector(cls, protocol: IpProtocol, port: int | None) -> Geneve | None:
+        """Take Geneve's own port for a Geneve's."""
+        if protocol is IpProtocol.UDP and port == IANA_GENEVE_PORT:
+            return Geneve(port=port)
+        return None

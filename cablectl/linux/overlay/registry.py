@@ -1,59 +1,42 @@
-"""Overlays: what each kind's device is made of, and what it costs in each packet."""
+"""All overlays: the one that a file wishes, and the ones that a host may have."""
 
-from cablectl.linux.overlay import geneve, gre, vxlan
+from typing import assert_never
+
+from cablectl.linux.overlay.geneve import GeneveOverlay
+from cablectl.linux.overlay.gre import GreOverlay
+from cablectl.linux.overlay.ipip import IpipOverlay
+from cablectl.linux.overlay.protocol import GROUP, Overlay
+from cablectl.linux.overlay.vxlan import VxlanOverlay
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Geneve, Gre, Overlay, Vxlan
-
-GROUP = "241"  # marks a device as cablectl's own from the moment it is there (ip-link(8))
+from cablectl.model.wishes import OVERLAYS, Geneve, Gre, Ipip, OverlayWish, Vxlan
 
 
-def headers(overlay: Overlay) -> int:
-    """Return how many bytes the overlay puts before an IP packet, its outer IP header left out."""
-    match overlay:
+def overlay_of(wish: OverlayWish) -> Overlay:
+    """Return the overlay that a file wishes."""
+    match wish:
         case Vxlan():
-            return vxlan.HEADERS
+            return VxlanOverlay(wish)
         case Geneve():
-            return geneve.HEADERS
+            return GeneveOverlay(wish)
         case Gre():
-            return gre.HEADERS
+            return GreOverlay(wish)
+        case Ipip():
+            return IpipOverlay(wish)
+        case _:
+            assert_never(wish)
 
 
-def add_link(cable: Cable, overlay: Overlay, mtu: int) -> Argv:
+def kinds() -> tuple[type[Overlay], ...]:
+    """Return every kind of overlay."""
+    return tuple(type(overlay_of(wish())) for wish in OVERLAYS.values())
+
+
+def add_link(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
     """Create the device, down, with its identity, its mark and its MTU in bytes from the start."""
+    overlay = overlay_of(wish)
     return (
-        *("ip", "link", "add", "dev", overlay.device),
-        *(("address", cable.local.mac) if has_macs(overlay) else ()),
-        *("group", GROUP, "mtu", str(mtu), *_type(cable, overlay)),
+        *("ip", "link", "add", "dev", wish.device),
+        *(("address", cable.local.mac) if overlay.has_macs else ()),
+        *("group", GROUP, "mtu", str(mtu), *overlay.link_type(cable)),
     )
-
-
-def _type(cable: Cable, overlay: Overlay) -> Argv:
-    match overlay:
-        case Vxlan():
-            return vxlan.link_type(cable, overlay)
-        case Geneve():
-            return geneve.link_type(cable, overlay)
-        case Gre():
-            return gre.link_type(cable, overlay)
-
-
-def link_info(cable: Cable, overlay: Overlay) -> tuple[str, dict[str, object]]:
-    """Return kind and attributes that `ip -d -j link` shows of a device that was made for this."""
-    match overlay:
-        case Vxlan():
-            return vxlan.link_info(cable, overlay)
-        case Geneve():
-            return geneve.link_info(cable, overlay)
-        case Gre():
-            return gre.link_info(cable, overlay)
-
-
-def has_macs(overlay: Overlay) -> bool:
-    """Tell whether the overlay carries Ethernet frames, so that VTEPs are neighbours."""
-    return not isinstance(overlay, Gre)
-
-
-def fdb_entries(cable: Cable, overlay: Overlay) -> tuple[tuple[str, str], ...]:
-    """Return (MAC, gateway) pairs; only a VXLAN's device has more than one peer to tell apart."""
-    return vxlan.fdb_entries(cable, overlay) if isinstance(overlay, Vxlan) else ()

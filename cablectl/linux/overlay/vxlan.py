@@ -1,42 +1,74 @@
-"""The VXLAN overlay (RFC 7348), as iproute2 makes it."""
+"""The VXLAN overlay (RFC 7348), as iproute2 makes it: one device for all peers."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
+from cablectl.linux.iproute import ANY_MAC
+from cablectl.linux.overlay.protocol import (
+    KernelModule,
+    LinkInfo,
+    Overlay,
+    Packet,
+    has_vni,
+    vni_match,
+)
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import IANA_VXLAN_PORT, Forwarding, Vxlan
+from cablectl.model.wishes import IANA_GENEVE_PORT, Forwarding, IpProtocol, Vxlan
 
-HEADERS = 8 + 8 + 14  # UDP, VXLAN (RFC 7348, section 5), Ethernet
-# Frames without an entry of their own, such as broadcast and multicast, go to its gateways: OSPF
-# and IPv6 neighbour discovery need that. In a mesh each would be sent to every peer.
-ANY_MAC = "00:00:00:00:00:00"
+_MODULE = KernelModule("vxlan", "CONFIG_VXLAN", "vxlan_xmit")
 
 
-def link_type(cable: Cable, vxlan: Vxlan) -> Argv:
-    """Return what makes a device a VXLAN's; it learns nothing, since the peer is known."""
-    return (
-        *("type", "vxlan", "id", str(vxlan.vni), "local", str(cable.local.address)),
-        *("dstport", str(port(vxlan)), "nolearning"),
-    )
+class VxlanOverlay(Overlay):
+    """A VXLAN that learns nothing: every peer is known beforehand."""
 
+    headers: ClassVar[int] = 8 + 8 + 14  # UDP, VXLAN (RFC 7348, section 5), Ethernet
+    has_macs: ClassVar[bool] = True
+    modules: ClassVar[Mapping[int, KernelModule]] = {4: _MODULE, 6: _MODULE}
+    identity: ClassVar[tuple[str, ...]] = ("id", "port")
 
-def link_info(cable: Cable, vxlan: Vxlan) -> tuple[str, dict[str, object]]:
-    """Return kind and attributes, as `ip -d -j link` names them."""
-    local = "local" if cable.local.address.version == 4 else "local6"
-    return "vxlan", {"id": vxlan.vni, "port": port(vxlan), local: str(cable.local.address)}
+    def __init__(self, wish: Vxlan) -> None:
+        self.wish: Vxlan = wish
 
+    def link_type(self, cable: Cable) -> Argv:
+        """Return the end of `ip link add`."""
+        return (
+            *("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local.address)),
+            *("dstport", str(self.wish.port_number), "nolearning"),
+        )
 
-def fdb_entries(cable: Cable, vxlan: Vxlan) -> tuple[tuple[str, str], ...]:
-    """Return (MAC, gateway) pairs: which gateway a frame for a MAC goes to."""
-    gateway = str(cable.remote_host)
-    entries = ((cable.remote.mac, gateway), (ANY_MAC, gateway))
-    return entries[:1] if vxlan.forwarding is Forwarding.STATIC else entries
+    def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
+        """Return kind and attributes."""
+        local = "local" if cable.local.address.version == 4 else "local6"
+        ours = {local: str(cable.local.address)}
+        return "vxlan", {"id": self.wish.vni, "port": self.wish.port_number, **ours}
 
+    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - whoever sends it
+        """Return the match of port and VNI, from whoever."""
+        return vni_match(self.wish.port_number, self.wish.vni)
 
-def fdb(vxlan: Vxlan, verb: str, mac: str, gateway: str) -> Argv:
-    """Append or delete one forwarding entry."""
-    entry = (mac, "dev", vxlan.device, "dst", gateway)
-    return ("bridge", "fdb", verb, *entry, "self", "permanent")
+    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - whoever sends it
+        """Tell it by port and VNI."""
+        return has_vni(packet, self.wish.port_number, self.wish.vni)
 
+    def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:
+        """Return the peer's own MAC, and unless forwarding is static that of any frame."""
+        gateway = str(cable.remote_host)
+        entries = ((cable.remote.mac, gateway), (ANY_MAC, gateway))
+        return entries[:1] if self.wish.forwarding is Forwarding.STATIC else entries
 
-def port(vxlan: Vxlan) -> int:
-    """Return the port as `ip link` takes it."""
-    return IANA_VXLAN_PORT if isinstance(vxlan.port, str) else vxlan.port
+    @classmethod
+    def from_link(cls, device: str, kind: str, info: LinkInfo) -> Vxlan | None:
+        """Return the wishes that a device answers; whether frames are flooded leaves no trace."""
+        match kind, info:
+            case "vxlan", {"id": int(vni), "port": int(port)}:
+                return Vxlan(device=device, vni=vni, port=port, forwarding=Forwarding.STATIC)
+            case _:
+                return None
+
+    @classmethod
+    def from_selector(cls, protocol: IpProtocol, port: int | None) -> Vxlan | None:
+        """Take every UDP port but Geneve's for a VXLAN's."""
+        if protocol is IpProtocol.UDP and port and port != IANA_GENEVE_PORT:
+            return Vxlan(port=port)
+        return None

@@ -1,0 +1,10 @@
+"""Libreswan's commands that name no connection."""
+
+from cablectl.model.argv import Argv
+
+WHACK: Argv = ("ipsec", "whack")
+LISTEN: Argv = (*WHACK, "--listen")  # also reads the secrets again
+REREAD_SECRETS: Argv = (*WHACK, "--rereadsecrets")
+STATUS: Argv = (*WHACK, "--status")
+TRAFFIC_STATUS: Argv = (*WHACK, "--trafficstatus")
+STACK_MANAGER: Argv = ("ipsec", "_stackmanager", "start")

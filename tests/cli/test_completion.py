@@ -1,0 +1,166 @@
+"""TAB: what the three shells show in a terminal, and that nothing else is ever said."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cablectl.libreswan.dialects import DIALECTS, EXAMPLES, dialect
+from tests import conftest
+from tests.conftest import ROOT
+from tests.support.documents import document
+from tests.support.terminal import Terminal
+
+PROMPT = "ready>"
+BIN = Path(sys.executable).parent
+COMPLETIONS = ROOT / "completions"
+QUICKSTART = str(conftest.EXAMPLES / "quickstart.yaml")
+NAMES = ["cluster1", "cluster1-worker", "cluster2", "cluster2-worker"]
+ADDRESSES = {"v4": ["172.18.0.8", "172.18.0.7"], "v6": ["2001:db8::8", "2001:db8::7"]}
+# As the shells find them when they are installed: zsh and fish load them at the first TAB.
+SETUP = {
+    "bash": (".bashrc", f"PS1='{PROMPT} '\nsource {COMPLETIONS}/cablectl.bash\n"),
+    "zsh": (
+        ".zshrc",
+        f"PS1='{PROMPT} '\nfpath=({COMPLETIONS} $fpath)\nautoload -Uz compinit\ncompinit -u -D\n",
+    ),
+    "fish": (
+        ".config/fish/config.fish",
+        f"set fish_greeting\nfunction fish_prompt\n  echo '{PROMPT} '\nend\n"
+        f"set -p fish_complete_path {COMPLETIONS}\n",
+    ),
+}
+LISTS = {"bash": ["Tab", "Tab"], "zsh": ["Tab"], "fish": ["Tab"]}
+
+
+@pytest.fixture(params=SETUP)
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def terminal(shell: str, tmp_path: Path) -> Iterator[Terminal]:
+    name, text = SETUP[shell]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text)
+    # or fish begins to make completions of all man pages
+    (tmp_path / ".local/share/fish/generated_completions").mkdir(parents=True)
+    for family in ADDRESSES:
+        (tmp_path / f"{family}.yaml").write_text(document(f"transport vxlan {family}"))
+    (tmp_path / "broken.yaml").write_text("version: [")
+    environment = {
+        "HOME": str(tmp_path),
+        "ZDOTDIR": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / ".config"),
+        "XDG_DATA_HOME": str(tmp_path / ".local/share"),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+    }
+    terminal = Terminal(tmp_path, shell, environment)
+    try:
+        terminal.wait(lambda screen: screen == PROMPT, "a prompt")
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("cablectl pl", "cablectl plan"),
+        ("cablectl plan --dry", "cablectl plan --dry-run"),
+        ("cablectl plan v4.yaml --local cluster2-", "--local cluster2-worker"),
+        ("cablectl connect ~/v4.yaml --no-wait --local 172.18.0.7", "--local 172.18.0.7 fin"),
+        ("cablectl teardown --local cluster1 ~/br", "broken.yaml"),
+        ("cablectl plan bro", "cablectl plan broken.yaml"),
+        ("cablectl plan v4.yaml --libreswan 4", "--libreswan 4.10"),
+        ("cablectl offload v6.yaml --format j", "--format json"),
+    ],
+)
+def test_a_tab_completes(terminal: Terminal, typed: str, completed: str) -> None:
+    terminal.type(typed, "Tab", "fin")
+    terminal.wait(lambda screen: completed in screen and "fin" in screen, completed)
+
+
+@pytest.mark.parametrize("family", ADDRESSES)
+def test_a_tab_offers_the_ends(terminal: Terminal, shell: str, family: str) -> None:
+    terminal.type(f"cablectl plan {family}.yaml --local ", *LISTS[shell])
+    terminal.wait(
+        lambda screen: {*NAMES, *ADDRESSES[family]} <= set(screen.split()), "clusters and addresses"
+    )
+
+
+def test_a_tab_offers_releases(terminal: Terminal, shell: str) -> None:
+    terminal.type("cablectl plan v4.yaml --libreswan ", *LISTS[shell])
+    terminal.wait(lambda screen: {"4.10", "5.2", "5.3"} <= set(screen.split()), "releases")
+
+
+def test_a_tab_offers_commands(terminal: Terminal, shell: str) -> None:
+    terminal.type("cablectl ", *LISTS[shell])
+    terminal.wait(lambda screen: {"plan", "connect", "init"} <= set(screen.split()), "commands")
+
+
+@pytest.mark.parametrize("file", ["broken.yaml", "missing.yaml", "-", "."])
+def test_a_tab_about_no_good_file_says_nothing(terminal: Terminal, file: str) -> None:
+    typed = f"cablectl plan {file} --local zz"
+    terminal.type(typed, "Tab", " fin")
+    screen = terminal.wait(lambda screen: "fin" in screen, "the end")
+    assert screen.split() == [PROMPT, *typed.split(), "fin"]
+
+
+def complete(typed: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Have the program complete what is typed, as bash asks it to."""
+    words = typed.split(" ")
+    asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+    return subprocess.run(
+        [BIN / "cablectl"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "_CABLECTL_COMPLETE": "complete_bash", **asked, **environment},
+    )
+
+
+def test_a_callback_is_silent_whatever_the_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "binary").write_bytes(b"\xff\x00")
+    (tmp_path / "bomb").write_text("[" * 5000)
+    (tmp_path / "large").write_text("x" * (1 << 21))
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "wrong").write_text("version: 2\nendpoints: 7\n")
+    (tmp_path / "foreign").write_text("apiVersion: v1\nkind: Secret\ndata: {psk: '!'}\n")
+    for file in [*tmp_path.iterdir(), tmp_path, tmp_path / "missing", "-", "~nobody/x", "''"]:
+        done = complete(f"cablectl plan {file} --local ")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "\n", ""), file
+
+
+def test_a_callback_takes_documents_of_submariner_and_keeps_its_notes() -> None:
+    folder = conftest.EXAMPLES / "submariner"
+    done = complete(f"cablectl plan {folder}/configmap.yaml {folder}/endpoints.yaml --local c")
+    assert done.stdout.split() == NAMES
+    assert done.stderr == ""
+
+
+def test_a_tab_imports_neither_rich_nor_sh() -> None:
+    for typed in ("cablectl pl", f"cablectl plan {QUICKSTART} --local "):
+        for how in ("complete_bash", "complete_zsh", "complete_fish"):
+            done = complete(
+                typed,
+                _CABLECTL_COMPLETE=how,
+                _TYPER_COMPLETE_ARGS=typed,
+                _TYPER_COMPLETE_FISH_ACTION="get-args",
+                PYTHONPROFILEIMPORTTIME="1",
+            )
+            imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+            assert "cablectl.cli" in imported
+            assert not imported & {"rich", "sh", "cablectl.run.execute"}
+            assert ("plan" if typed.endswith("pl") else "cluster1") in done.stdout
+
+
+def test_the_releases_offered_are_one_of_each_dialect() -> None:
+    assert tuple(map(dialect, EXAMPLES)) == DIALECTS

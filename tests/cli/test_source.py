@@ -1,0 +1,109 @@
+"""Which files are documents of Submariner: those with an object's key, wherever the word stands."""
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cablectl.cli import source
+from cablectl.config.submariner.documents import has_objects
+from cablectl.errors import UsageError
+from tests.conftest import EXAMPLES
+
+QUICKSTART = (EXAMPLES / "quickstart.yaml").read_text(encoding="utf-8")
+ENDPOINTS = EXAMPLES / "submariner" / "endpoints.yaml"
+
+
+def described(folder: Path, *texts: str) -> Any:  # noqa: ANN401
+    """Return the clusters of files with these texts."""
+    names = []
+    for number, text in enumerate(texts):
+        (folder / f"{number}.yaml").write_text(text, encoding="utf-8")
+        names.append(str(folder / f"{number}.yaml"))
+    return [end.cluster for end in source.described(names).endpoints]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"# apiVersion: v1 of the documents that this file was made from\n{QUICKSTART}",
+        f"{QUICKSTART}# apiVersion\n",
+        QUICKSTART.replace("cluster1-worker", '"apiVersion"'),
+        QUICKSTART.replace("cluster1-worker", "'apiVersion'"),
+        QUICKSTART.replace("cluster1-worker", "apiVersion"),
+    ],
+)
+def test_a_file_of_cablectl_that_has_the_word(text: str, tmp_path: Path) -> None:
+    assert "apiVersion" in text
+    assert described(tmp_path, text) == ["cluster1", "cluster2"]
+
+
+def test_a_cluster_of_that_name(tmp_path: Path) -> None:
+    text = QUICKSTART.replace("cluster: cluster1\n", "cluster: apiVersion\n")
+    assert described(tmp_path, text) == ["apiVersion", "cluster2"]
+
+
+def test_two_files_of_cablectl_that_have_the_word(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="2 files, and none is a document of Submariner"):
+        described(tmp_path, f"# apiVersion\n{QUICKSTART}", QUICKSTART)
+
+
+def test_documents_beside_a_text_that_has_none(tmp_path: Path) -> None:
+    assert described(tmp_path, "# nothing\n", ENDPOINTS.read_text()) == ["cluster1", "cluster2"]
+
+
+def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in (ENDPOINTS.read_text(), f"# apiVersion\n{QUICKSTART}"):
+        stream = io.TextIOWrapper(io.BytesIO(text.encode()))
+        monkeypatch.setattr(sys, "stdin", stream)
+        assert [end.cluster for end in source.described(["-"]).endpoints] == [
+            "cluster1",
+            "cluster2",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1  # apiVersion\nmode: [\n", r"0\.yaml:3: .*did not find expected node"),
+        ("version: 1\nmode: [x\napiVersion: v1\n", r"0\.yaml:3: .*did not find expected"),
+        ("apiVersion: v1\nkind: [\n", r"0\.yaml:3: .*did not find expected node"),
+        ("version: 1  # apiVersion\x00\n", r"0\.yaml:1: this is not YAML"),
+        ("- apiVersion: v1\n", r"0\.yaml:1: allowed: a mapping with version"),
+        (f"{QUICKSTART}---\n# apiVersion\n", "a second document is not allowed"),
+    ],
+)
+def test_a_mistake_has_its_place(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        described(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("apiVersion: v1\n", True),
+        ('"apiVersion": v1\n', True),
+        ("? apiVersion\n: v1\n", True),
+        ('{"kind": "List", "apiVersion": "v1"}', True),
+        ("kind: List\nitems: [{a: [1]}]\napiVersion: v1\n", True),
+        ("a: 1\n---\nkind: Secret\napiVersion: v1\n", True),
+        ("[a]\n---\napiVersion: v1\n", True),
+        ("a\n---\napiVersion: v1\n", True),
+        ("apiVersion: v1\nkind: [\n", True),
+        ("", False),
+        ("---\n...\n", False),
+        ("apiVersion\n", False),
+        ("[apiVersion, v1]\n", False),
+        ("a: apiVersion\n", False),
+        ("a: [1]\nb: apiVersion\n", False),
+        ("a: {apiVersion: v1}\n", False),
+        ("a:\n  apiVersion: v1\n", False),
+        ("a: |\n  apiVersion: v1\n", False),
+        ("[a, apiVersion]: v1\n", False),
+        ("a: [\n", False),
+    ],
+)
+def test_the_key_stands_at_the_top_of_a_document(text: str, expected: bool) -> None:
+    assert has_objects(text) is expected

@@ -1,0 +1,169 @@
+"""Doctor: evidence → findings. A case is a file: how it differs from a healthy host, what is found.
+
+`of` is the shape of the cable's file, or null without one; `facts` is what stands of the cable.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from cablectl.config import native
+from cablectl.doctor import checks
+from cablectl.doctor.evidence import CableEvidence, HostEvidence
+from cablectl.doctor.finding import Finding, FindingState
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, connected
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import ChildSa
+from cablectl.linux import guard
+from cablectl.linux.esp_offload import Nic
+from cablectl.model.cable import Cable
+from tests.support.documents import document
+
+CASES = sorted((Path(__file__).parent.parent / "cases" / "doctor").glob("*.json"))
+SHAPE = "transport vxlan v4"
+
+HOST: dict[str, Any] = {
+    "root": True,
+    "kernel": "6.1.0-44-amd64",
+    "time": 1_795_550_000,
+    "synchronised": True,
+    "libreswan": "Libreswan 4.10",
+    "daemons": [{"name": "pluto", "pid": 17}],
+    "pluto_error": "",
+    "listening": ["127.0.0.1:4500", "172.18.0.8:4500", "172.18.0.8:500", "[2001:db8::8]:4500"],
+    "cables": ["submariner-cable-cluster2-172-18-0-7"],
+    "own_cables": ["cluster2-172-18-0-7"],
+    "sockets": [
+        {"address": "172.18.0.8", "port": 4500, "holder": {"name": "pluto", "pid": 17}},
+        {"address": "172.18.0.8", "port": 500, "holder": {"name": "pluto", "pid": 17}},
+        {"address": "*", "port": 4789},
+    ],
+    "modules": dict.fromkeys(
+        ("esp4", "esp6", "vxlan", "geneve", "ip_gre", "ip6_gre", "nf_tables"), "loaded"
+    ),
+    "links": {},
+    "fips": False,
+    "runs": [],
+    "firewall": [],
+}
+ENDS: dict[str, Any] = {
+    "files": "cable.yaml",
+    "local_device": "eth0",
+    "route": {"device": "eth0", "mtu": 1500},
+    "subnet_devices": {"10.44.0.0/16": "eth1"},
+    "rp_filters": {"eth0": 0, "vxlan-tunnel": 2},
+    "forwarding": {"vxlan-tunnel": True, "eth1": True},
+    "service_port": None,
+    "replies": {4500: {"answer": "SA"}, 500: {"answer": "SA"}},
+    "key": {"place": "/etc/cablectl/psk, mode 0600, of user 0"},
+    "log": {},
+    "facts": None,
+    "facts_error": "",
+    "offload": None,
+    "received": 7,
+    "pings": {"sent": 2, "answered": 2, "bytes_out": 228, "bytes_in": 228},
+}
+
+
+def facts(cable: Cable, standing: str) -> Facts:
+    """Return the facts of a host with all of the cable, with none of it, or with it broken."""
+    plain = Facts(libreswan=Version(4, 10), nic=Nic("eth0"), to_load=())
+    up = connected(cable, replace(plain, credential=Credential.SAME), 1408)
+    first, *_ = [*up.connections, ""]
+    match standing:
+        case "absent":
+            return plain
+        case "unincluded":
+            return replace(
+                plain, not_ready=(("/etc/ipsec.secrets doesn't include ours", "add it"),)
+            )
+        case "loaded":
+            return connected(cable, plain, 1408, up=False)
+        case "halved":
+            loaded = replace(up.connections[first], up=False)
+            return replace(
+                up,
+                connections={**up.connections, first: loaded},
+                guard=None,
+                overlay=replace(up.overlay, fdb=frozenset()),
+            )
+        case "spoken to":
+            sa = ChildSa(serial=2, added=0, bytes_in=682, bytes_out=0)
+            loaded = replace(up.connections[first], child_sas=(sa,))
+            return replace(up, connections={**up.connections, first: loaded})
+        case "attacked":
+            return replace(up, guard=replace(guard.made(cable), dropped_in=20))
+        case "foreign":
+            link = Link(kind="vxlan", group="0", mac="", mtu=1450, up=True)
+            return replace(plain, overlay=OverlayFacts(link=link))
+        case "another key":
+            return replace(up, credential=Credential.OTHER)
+    assert standing == "up"
+    return up
+
+
+def found(case: dict[str, Any]) -> tuple[Finding, ...]:
+    """Return what is found in a case."""
+    host = msgspec.convert({**HOST, **case.get("host", {})}, HostEvidence)
+    shape = case.get("of", SHAPE)
+    if shape is None:
+        return checks.check_host(host)
+    cable = described(shape)
+    ends = msgspec.convert({**ENDS, **case.get("ends", {})}, CableEvidence, strict=False)
+    if standing := case.get("facts", "up"):
+        ends = replace(ends, facts=facts(cable, standing))
+    return checks.check_cable(host, cable, ends)
+
+
+def described(of: str) -> Cable:
+    """Return the cable of a file of that shape, with a line more behind a +."""
+    shape, _, line = of.partition(" + ")
+    network = native.parse(f"{document(shape)}{line}\n", of)
+    (cable,) = network.cables(network.named("cluster1"))
+    return cable
+
+
+def told(findings: tuple[Finding, ...]) -> list[dict[str, str]]:
+    """Return those that aren't fine, as a case has them."""
+    return [msgspec.to_builtins(each) for each in findings if each.state is not FindingState.OK]
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_case(path: Path) -> None:
+    case = json.loads(path.read_text())
+    findings = found(case)
+    assert told(findings) == case["findings"]
+    assert all(each.fix for each in findings if each.state is not FindingState.OK)
+    assert not any(each.fix for each in findings if each.state is FindingState.OK)
+    lines = [line for each in findings for line in (each.evidence, each.fix)]
+    assert not any("\n" in line for line in lines)
+
+
+ANSWERED = {"answer": "SA"}
+
+
+@pytest.mark.parametrize(
+    ("case", "check", "evidence"),
+    [
+        ({"ends": {"log": {"x": ""}}}, "negotiation", "pluto's log has no refusal in the last"),
+        (
+            {"host": {"daemons": []}, "ends": {"log": {"x": ""}}},
+            "negotiation",
+            "skipped: pluto isn't running",
+        ),
+        (
+            {"ends": {"replies": {4500: ANSWERED, 500: {"refused": True}}}},
+            "peer",
+            "172.18.0.7 UDP 500 is closed; the cable doesn't use it",
+        ),
+        ({}, "rp_filter", "effective rp_filter on eth0: 0, vxlan-tunnel: 2"),
+        ({}, "firewall", "no packet filter besides cablectl's"),
+    ],
+)
+def test_what_is_fine(case: dict[str, Any], check: str, evidence: str) -> None:
+    fine = [each for each in found(case) if each.state is FindingState.OK and each.check == check]
+    assert fine[-1].evidence.startswith(evidence)

@@ -1,0 +1,303 @@
+"""Facts from what the host's tools print; pytest-subprocess stands in for the tools."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from pytest_subprocess import FakeProcess
+
+from cablectl.cli import source
+from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
+from cablectl.facts.host_facts import Credential, Facts, Pluto, connected
+from cablectl.host import daemon, devices, kernel, probe, reading
+from cablectl.host.paths import ways
+from cablectl.libreswan import secrets_file
+from cablectl.libreswan.dialects import LATEST, Version
+from cablectl.libreswan.pluto import Ike
+from cablectl.linux.esp_offload import Nic
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import PskEnv, PskFile
+from cablectl.plan import connect_plan
+from tests.libreswan.test_pluto import blocks
+from tests.linux.test_guard import LISTING
+from tests.support.documents import shaped
+
+KEY = "correct horse battery staple, and more"
+WAYS = "ip -j -force -batch -"
+# What iproute2 6.1 prints, cut to what matters and one thing more each.
+LINK = {
+    "ifname": "vxlan-tunnel",
+    "flags": ["BROADCAST", "MULTICAST", "UP", "LOWER_UP"],
+    "mtu": 1408,
+    "group": "241",
+    "address": "02:ca:ac:12:00:08",
+    "linkinfo": {
+        "info_kind": "vxlan",
+        "info_data": {"id": 1000, "local": "172.18.0.8", "port": 4789, "learning": False},
+    },
+    "addr_info": [
+        {"family": "inet", "local": "241.18.0.8", "prefixlen": 8, "scope": "global"},
+        {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
+    ],
+}
+FDB = [
+    {"mac": "02:ca:ac:12:00:07", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
+    {"mac": "00:00:00:00:00:00", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
+]
+NEIGHBOURS = [{"dst": "241.18.0.7", "lladdr": "02:ca:ac:12:00:07", "state": ["PERMANENT"]}]
+ROUTES = [
+    {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "100"},
+    {"dst": "10.99.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "7"},
+]
+RULES = [
+    {"priority": 0, "src": "all", "table": "local"},
+    {"priority": 100, "src": "all", "table": "100", "protocol": "241"},
+]
+POLICY = """\
+src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 \n\tdir out priority 1360065 ptype main \n
+src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 \n\tdir out priority 1360065 ptype main \n
+src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 \n\tdir in priority 1360065 ptype main \n
+src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 \n\tdir in priority 1360065 ptype main \n
+src 0.0.0.0/0 dst 0.0.0.0/0 \n\tsocket in priority 0 ptype main \n
+src ::/0 dst ::/0 proto ipv6-icmp type 135 \n\tdir out priority 1 ptype main \n
+"""
+
+
+@pytest.fixture
+def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeProcess:
+    """A gateway with root on which the cable is up."""
+    fp.allow_unregistered(False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(kernel, "has_module", lambda name: name in ("xfrm_user", "esp4"))
+    monkeypatch.setattr(kernel, "can_load", lambda name: False)
+    monkeypatch.setattr(daemon, "service_port", lambda: None)
+    monkeypatch.setattr(
+        devices, "_setting", lambda path: "2" if path.endswith("rp_filter") else "1"
+    )
+    monkeypatch.setattr(secrets_file, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(secrets_file, "MAIN_FILE", str(tmp_path / "main"))
+    (tmp_path / "main").write_text(f"# a comment\ninclude  {tmp_path}/*.secrets\n")
+    (tmp_path / "psk").write_text(f"{KEY}\n")
+    (tmp_path / "psk").chmod(0o600)
+    answers: dict[str, Any] = {
+        "ipsec --version": "Libreswan 4.10\n",
+        WAYS: [{"dst": "172.18.0.7", "dev": "eth0"}],
+        "ip -j link show dev eth0": [{"ifname": "eth0", "mtu": 1500}],
+        "ipsec whack --status": blocks("4.10", "ipsec whack --status")[2],
+        "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
+        "ip xfrm policy": POLICY,
+        "ip -s -d xfrm state list nokeys": "",
+        "ip -N -d -j address": [{"ifname": "lo", "flags": ["LOOPBACK"], "mtu": 65536}, LINK],
+        "bridge -j fdb show dev vxlan-tunnel": FDB,
+        "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
+        "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -N -j -4 rule": RULES,
+        "ip -j address show": [LINK],
+        "nft -j list table inet cablectl_vxlan-tunnel": LISTING,
+        "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
+    }
+    for command, answer in answers.items():
+        fp.register(
+            command.split(), stdout=answer if isinstance(answer, str) else json.dumps(answer)
+        )
+    return fp
+
+
+@pytest.fixture
+def here(cable: Cable, tmp_path: Path) -> Cable:
+    return replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(tmp_path / "psk"))))
+
+
+@pytest.mark.usefixtures("gateway")
+class TestFacts:
+    def test_a_gateway_on_which_the_cable_is_up(self, here: Cable, tmp_path: Path) -> None:
+        Path(secrets_file.path(here)).write_bytes(secrets_file.content(here, KEY.encode()))
+        facts = reading.facts(here)
+        expected = connected(here, Facts(libreswan=Version(4, 10)), 1408)
+        seen = facts.overlay.link
+        assert seen
+        assert expected.overlay.link
+        assert expected.overlay.link.addresses < seen.addresses
+        assert expected.overlay.link.info.items() < seen.info.items()
+        assert facts.policies.keys() == expected.policies.keys()
+        assert replace(facts.overlay, link=expected.overlay.link) == expected.overlay
+        expected = replace(
+            expected, overlay=facts.overlay, policies=facts.policies, nic=facts.nic, algorithms=()
+        )
+        loaded = {
+            name: replace(each, child_sas=(), ike=Ike.NONE, ike_of=None)
+            for name, each in facts.connections.items()
+        }
+        assert replace(facts, service_port=4789, connections=loaded) == expected
+        assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
+        assert connect_plan.plan((here,), (facts,)).needed == ()
+        assert tmp_path.is_dir()
+
+    def test_the_secret(self, here: Cable) -> None:
+        assert reading.facts(here).credential is Credential.ABSENT
+
+    def test_another_secret(self, here: Cable) -> None:
+        Path(secrets_file.path(here)).write_text("172.18.0.8 172.18.0.7 : PSK 0x00\n")
+        assert reading.facts(here).credential is Credential.OTHER
+
+    def test_a_key_that_others_can_read(self, here: Cable, tmp_path: Path) -> None:
+        (tmp_path / "psk").chmod(0o644)
+        (warning,) = reading.facts(here).warnings
+        assert warning.endswith(f"chmod 600 {tmp_path}/psk")
+
+    def test_a_missing_key_keeps_connect_from_starting(self, here: Cable, tmp_path: Path) -> None:
+        (tmp_path / "psk").unlink()
+        facts = reading.facts(here)
+        with pytest.raises(HostNotReadyError, match="No such file or directory") as caught:
+            connect_plan.plan((here,), (facts,))
+        assert f"cablectl secret new {tmp_path}/psk" in caught.value.hint
+
+    def test_an_empty_variable(self, here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("CABLE_PSK", raising=False)
+        this = replace(here, ipsec=replace(here.ipsec, psk=PskEnv("CABLE_PSK")))
+        with pytest.raises(HostNotReadyError, match="is empty"):
+            connect_plan.plan((this,), (reading.facts(this),))
+
+    def test_a_main_file_that_includes_nothing(self, here: Cable, tmp_path: Path) -> None:
+        (tmp_path / "main").write_text(f"#include {tmp_path}/*.secrets\n")
+        with pytest.raises(HostNotReadyError, match="doesn't include ours"):
+            connect_plan.plan((here,), (reading.facts(here),))
+
+    def test_no_esp(
+        self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(kernel, "has_esp", lambda module: False)
+        assert gateway
+        with pytest.raises(HostNotReadyError, match="no ESP"):
+            connect_plan.plan((here,), (reading.facts(here),))
+
+
+def test_not_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(HostNotReadyError, match="only root") as caught:
+        reading.facts(cable)
+    assert caught.value.exit_code == 3
+
+
+def test_a_dead_pluto_and_no_systemd(
+    here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "pluto_status", lambda: None)
+    monkeypatch.setattr(daemon, "startable", lambda: Pluto.DOWN)
+    assert gateway
+    facts = reading.facts(here)
+    assert (facts.pluto, facts.connections) == (Pluto.DOWN, {})
+
+
+def test_no_libreswan(cable: Cable, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    fp.register(["ipsec", "--version"], callback=missing)
+    with pytest.raises(HostNotReadyError, match="ipsec is not installed"):
+        reading.facts(cable)
+
+
+def test_the_ipsec_of_another_program(
+    cable: Cable, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    fp.register(["ipsec", "--version"], stdout="Linux strongSwan U5.9.8/K6.1.0\n")
+    with pytest.raises(HostNotReadyError, match=r"strongSwan .* is not a Libreswan version"):
+        reading.facts(cable)
+
+
+def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ipsec").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "ipsec").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(probe, "LIMIT", 0.2)
+    with pytest.raises(TimeLimitError, match="no answer in"):
+        daemon.established()
+
+
+def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeProcess) -> None:
+    fp.register(["ipsec", "--version"], stdout="Libreswan 5.2\n")
+    fp.register(WAYS.split(), stdout='[{"dst":"172.18.0.7","dev":"eth0"}]')
+    fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":9000}]')
+    fp.register("ip -j address show".split(), stdout="[]")
+    fp.register("ethtool --json -k eth0".split(), stdout='[{"esp-hw-offload":{"active":true}}]')
+    fp.register("modprobe -n -q esp4_offload".split(), returncode=1)
+    (facts,) = reading.dry_facts_of((cable,), None)
+    assert facts == Facts(
+        libreswan=Version(5, 2),
+        path_mtu=9000,
+        nic=Nic("eth0", {"esp-hw-offload": True}),
+        to_load=("xfrm_user", "esp4"),
+        assumed=("pluto is running",),
+    )
+
+
+def test_a_dry_run_elsewhere_says_what_it_assumes(cable: Cable, fp: FakeProcess) -> None:
+    fp.register(["ipsec", "--version"], returncode=127)
+    fp.register(WAYS.split(), stderr="RTNETLINK answers: Invalid argument\n", returncode=1)
+    (facts,) = reading.dry_facts_of((cable,), None)
+    assert (facts.libreswan, facts.path_mtu) == (LATEST, 1500)
+    assert [each.split(",")[0] for each in facts.assumed] == [
+        "pluto is running",
+        f"Libreswan {LATEST}",
+        "a path MTU of 1500 bytes",
+    ]
+
+
+def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> None:
+    route = [{"dst": "172.18.0.7", "dev": "eth0", "metrics": [{"mtu": 1400}]}]
+    fp.register(WAYS.split(), stdout=json.dumps(route))
+    fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":1500}]')
+    peer = cable.remote_host
+    assert ways(cable.local.address, (peer,)) == {peer: (1400, "eth0")}
+
+
+class TestSource:
+    """Which address speaks for the host to the peer's subnets."""
+
+    def source(self, shape: str, *held: str) -> str:
+        return devices.source_address(shaped(shape), frozenset(held))
+
+    def test_the_one_in_its_own_clusters_subnets(self) -> None:
+        held = ("172.18.0.8", "10.44.3.2", "10.44.0.1", "10.45.0.1")
+        assert self.source("transport vxlan v4", *held) == "10.44.0.1"
+
+    def test_none_if_there_is_none(self) -> None:
+        assert self.source("transport vxlan v4", "172.18.0.8", "10.45.0.1") == ""
+
+    def test_ipv6(self) -> None:
+        held = ("fe80::1", "2001:db8::8", "2001:db8:44::1", "10.44.0.1")
+        assert self.source("transport gre v6", *held) == "2001:db8:44::1"
+
+
+def test_the_variable_of_submariners_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, forced in (("true", True), ("1", True), ("false", False), ("", False)):
+        monkeypatch.setenv("CE_IPSEC_FORCEENCAPS", value)
+        assert source.forces_encapsulation() is forced
+
+
+def test_what_libreswan_says_against_an_algorithm(cable: Cable, fp: FakeProcess) -> None:
+    this = replace(cable, ipsec=replace(cable.ipsec, esp=("aes_foo-null",)))
+    told = (
+        "algparse -v2 -pfs 'esp=aes_foo-null'\n"
+        "\tERROR: ESP encryption algorithm 'aes_foo' is not recognized\n"
+    )
+    command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
+    fp.register(command, stdout=told, returncode=1)
+    algorithms, unknown = daemon.algorithms_of(this)
+    assert algorithms is None
+    assert unknown == "ESP encryption algorithm 'aes_foo' is not recognized"
+    with pytest.raises(UsageError, match="aes_foo"):
+        connect_plan.plan((this,), (Facts(libreswan=Version(4, 10), unknown_algorithms=unknown),))
+
+
+def test_without_algparse_nothing_is_said(cable: Cable, fp: FakeProcess) -> None:
+    this = replace(cable, ipsec=replace(cable.ipsec, esp=("aes_foo-null",)))
+    command = "ipsec algparse -v2 -pfs esp=aes_foo-null".split()
+    fp.register(command, stderr="ipsec: unknown command: algparse\n", returncode=1)
+    assert daemon.algorithms_of(this) == (None, "")

@@ -1,0 +1,111 @@
+"""Dialects: which flags each Libreswan is given."""
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl.errors import UsageError
+from cablectl.libreswan import dialects, whack
+from cablectl.libreswan.dialects import Version
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Encapsulation, Esn, Offload
+from tests.support.documents import shaped
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("Libreswan 4.10", Version(4, 10)),
+        ("Linux Libreswan U5.2/K6.1", None),
+        ("5.2", Version(5, 2)),
+        ("v5.3.1", Version(5, 3)),
+        ("4", None),
+        ("3.32", None),
+        ("Linux strongSwan U5.9.8/K6.1.0", None),
+        ("", None),
+    ],
+)
+def test_versions(text: str, version: Version | None) -> None:
+    if version:
+        assert dialects.parse_version(text) == version
+    else:
+        with pytest.raises(UsageError):
+            dialects.parse_version(text)
+
+
+def test_minor_releases_are_numbers() -> None:
+    assert Version(4, 9) < Version(4, 10) < Version(5, 0)
+
+
+def flags(cable: Cable, release: str) -> str:
+    argv = whack.add(cable, cable.connections[0], dialects.parse_version(release))
+    return " ".join(argv)
+
+
+def test_mode_and_encapsulation_by_dialect(cable: Cable) -> None:
+    for release, yes in (
+        ("4.10", "--forceencaps"),
+        ("5.2", "--encaps yes"),
+        ("5.4", "--encaps yes"),
+    ):
+        assert f" {yes} " in flags(cable, release)
+        assert ("--transport" in flags(cable, release)) == (release != "4.10")
+        for asked, form in ((Encapsulation.NO, " --encaps no "), (Encapsulation.AUTO, None)):
+            argv = flags(replace(cable, ipsec=replace(cable.ipsec, encapsulation=asked)), release)
+            assert form in argv if form else "encaps" not in argv
+
+
+def test_dead_peer_detection_by_dialect(cable: Cable) -> None:
+    assert flags(cable, "4.10").endswith(" --dpdaction hold --dpddelay 30")
+    assert flags(cable, "5.2").endswith("4500 --dpddelay 30")
+    off = replace(cable, ipsec=replace(cable.ipsec, dpd=None))
+    assert "--dpd" not in flags(off, "4.10") + flags(off, "5.2")
+
+
+def test_algorithms_by_dialect(cable: Cable) -> None:
+    both = replace(cable.ipsec, pfs_group="modp2048", esp=("aes_gcm-null", "aes256-sha2_256"))
+    this = replace(cable, ipsec=both)
+    assert " --pfs --pfsgroup modp2048 --esp aes_gcm-null,aes256-sha2_256 " in flags(this, "4.10")
+    assert " --esp aes_gcm-null;modp2048,aes256-sha2_256;modp2048 " in flags(this, "5.3")
+    assert "--pfsgroup" not in flags(this, "5.3")
+
+
+def test_offload_off(cable: Cable) -> None:
+    off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
+    assert " --nic-offload no " in flags(off, "4.10")
+    assert "--nic-offload" not in flags(off, "5.2") + flags(cable, "4.10")
+
+
+def test_offload_of_whole_packets(cable: Cable) -> None:
+    bare = replace(cable.ipsec, offload=Offload.PACKET, encapsulation=Encapsulation.NO)
+    this = replace(cable, ipsec=bare)
+    assert " --nic-offload packet " in flags(this, "5.2")
+    with pytest.raises(UsageError, match="can't offload whole packets"):
+        flags(this, "4.10")
+
+
+def test_extended_sequence_numbers_by_dialect(cable: Cable) -> None:
+    """5.x offers both by itself and takes no peer that offers neither; 4.x has to be told."""
+    this = replace(cable, ipsec=replace(cable.ipsec, esn=Esn.YES))
+    assert " --esn --no-esn " in flags(this, "4.10")
+    assert "esn" not in flags(cable, "4.10") + flags(this, "5.2")
+
+
+def test_tunnel_mode_by_dialect() -> None:
+    assert "tunnel" not in flags(shaped("tunnel v4"), "4.10")
+    assert " --tunnel --encaps yes " in flags(shaped("tunnel v4"), "5.2")
+
+
+def test_nat_forces_encapsulation() -> None:
+    this = shaped("tunnel v4 nat")
+    auto = replace(this, ipsec=replace(this.ipsec, encapsulation=Encapsulation.AUTO))
+    assert " --forceencaps " in flags(auto, "4.10")
+
+
+def test_what_libreswans_own_parser_is_asked(cable: Cable) -> None:
+    def asked(group: str | None, *esp: str) -> str:
+        ipsec = replace(cable.ipsec, pfs_group=group, esp=esp)
+        return whack.algorithms_to_parse(replace(cable, ipsec=ipsec))
+
+    assert asked(None) == ""
+    assert asked(None, "aes_gcm-null", "aes-sha1") == "esp=aes_gcm-null,aes-sha1"
+    assert asked("modp2048", "aes_gcm-null") == "esp=aes_gcm-null;modp2048"

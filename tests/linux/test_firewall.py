@@ -1,0 +1,279 @@
+"""Packet filters: what nft and iptables-save really printed, and which rule may drop a packet."""
+
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cablectl.linux.firewall import iptables, nft
+from cablectl.linux.firewall.filters import Chain, Condition, Obstacle, Rule, obstacles
+
+CAPTURES = Path(__file__).parent.parent / "captures"
+LISTING = json.loads((CAPTURES / "firewall-nft.json").read_text())
+TEXT = (CAPTURES / "firewall-nft.txt").read_text()
+IPTABLES = (CAPTURES / "iptables-nft-save.txt").read_text()
+LEGACY = (CAPTURES / "iptables-legacy-save.txt").read_text()
+OURS = json.loads((CAPTURES / "nft-1.1.json").read_text())
+
+PEER = {"saddr": ip_network("172.18.0.7/32"), "daddr": ip_network("172.18.0.8/32")}
+IKE = {**PEER, "family": "ipv4", "protocol": "udp", "dport": 4500, "iif": "eth0"}
+
+
+def packet(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - as packets are
+    """Return a new UDP packet of the peer to port 4500, but for some fields."""
+    return {**IKE, "state": "new", "ipsec": False, **fields}
+
+
+def chain(*rules: Rule, policy: str = "accept") -> Chain:
+    return Chain("table inet t", "c", hook="input", policy=policy, rules=rules)
+
+
+def rule(verdict: str, *conditions: Condition, target: str = "") -> Rule:
+    return Rule(f"{verdict} {len(conditions)}", conditions, verdict, target)
+
+
+def fate(*chains: Chain, **fields: Any) -> str:  # noqa: ANN401
+    """Return what may drop a packet: its rule, with a ? unless it is sure; or nothing."""
+    found = list(obstacles(chains, ("input",), packet(**fields)))
+    return ", ".join(f"{each.rule}{'' if each.sure else '?'}" for each in found)
+
+
+UDP_4500 = (Condition("protocol", ("udp",)), Condition("dport", ("4500",)))
+UNCLEAR = Condition("")
+OTHERS = Condition("saddr", ("10.0.0.0/8",))
+
+
+class TestFate:
+    @pytest.mark.parametrize(
+        ("rules", "policy", "told"),
+        [
+            ([], "accept", ""),
+            ([], "drop", "policy drop"),
+            ([rule("drop", *UDP_4500)], "accept", "drop 2"),
+            ([rule("reject", *UDP_4500)], "accept", "reject 2"),
+            ([rule("accept", *UDP_4500), rule("drop")], "accept", ""),
+            ([rule("accept", *UDP_4500)], "drop", ""),
+            ([rule("drop", *UDP_4500, OTHERS)], "accept", ""),
+            ([rule("drop", *UDP_4500, UNCLEAR)], "accept", "drop 3?"),
+            # Of nobody in particular: a limit, a set that isn't known.
+            ([rule("drop", UNCLEAR)], "accept", ""),
+            ([rule("drop", Condition("protocol", ("udp",)), UNCLEAR)], "accept", ""),
+            ([rule("accept", UNCLEAR)], "drop", ""),
+            ([rule("accept", UNCLEAR), rule("drop")], "accept", ""),
+            ([rule("accept", UNCLEAR), rule("drop", *UDP_4500)], "accept", "drop 2?"),
+            ([rule("drop", *UDP_4500, UNCLEAR), rule("accept")], "drop", "drop 3?"),
+            ([rule("drop", *UDP_4500, UNCLEAR), rule("drop")], "accept", "drop 0"),
+            ([rule("", *UDP_4500), rule("return")], "drop", "policy drop"),
+            ([rule("jump", target="nowhere")], "accept", ""),
+        ],
+    )
+    def test_of_a_packet(self, rules: list[Rule], policy: str, told: str) -> None:
+        assert fate(chain(*rules, policy=policy)) == told
+
+    @pytest.mark.parametrize(
+        ("jump", "inner", "told"),
+        [
+            (rule("jump", target="i"), [rule("drop", *UDP_4500)], "drop 2"),
+            (rule("jump", target="i"), [rule("accept")], ""),
+            (rule("jump", target="i"), [rule("return"), rule("accept")], "policy drop"),
+            (rule("jump", OTHERS, target="i"), [rule("accept")], "policy drop"),
+            (rule("jump", UNCLEAR, target="i"), [rule("accept")], ""),
+            (rule("jump", UNCLEAR, target="i"), [rule("drop", *UDP_4500)], "drop 2?"),
+            (rule("goto", target="i"), [], "policy drop"),
+            (rule("jump", target="c"), [], "policy drop"),  # it goes round and round
+        ],
+    )
+    def test_by_way_of_another_chain(self, jump: Rule, inner: list[Rule], told: str) -> None:
+        other = Chain("table inet t", "i", rules=tuple(inner))
+        assert fate(chain(jump, policy="drop"), other) == told
+
+    def test_a_goto_doesnt_come_back(self) -> None:
+        other = Chain("table inet t", "i", rules=(rule("return"),))
+        assert fate(chain(rule("goto", target="i"), rule("drop")), other) == ""
+
+    @pytest.mark.parametrize(
+        ("condition", "holds"),
+        [
+            (Condition("dport", ("4000-4499", "4500-4510")), True),
+            (Condition("dport", ("4501-4510",)), False),
+            (Condition("dport", ("4500",), negated=True), False),
+            (Condition("dport", ("22",), negated=True), True),
+            (Condition("iif", ("eth*",)), True),
+            (Condition("iif", ("eth",)), False),
+            (Condition("saddr", ("172.18.0.0/16",)), True),
+            (Condition("saddr", ("172.18.0.8",)), False),
+            (Condition("saddr", ("2001:db8::/32",)), False),
+            (Condition("ipsec", ("false",)), True),
+            (Condition("ipsec", ("true",)), False),
+            (Condition("state", ("established", "new")), True),
+            (Condition("family", ("ipv6",)), False),
+            # Not known: no finding, since the rule means nobody in particular.
+            (Condition("saddr", ("172.18.0.7-172.18.0.9",)), False),
+            (Condition("dport", ("isakmp",)), False),
+            (Condition("mark", ("1",)), False),
+        ],
+    )
+    def test_of_a_condition(self, condition: Condition, holds: bool) -> None:
+        assert (fate(chain(rule("drop", condition))) == "drop 1") == holds
+
+    def test_a_network_that_is_partly_meant(self) -> None:
+        """Some of the subnet's hosts are dropped: that isn't sure of any."""
+        meant = rule("drop", Condition("saddr", ("10.45.1.0/24",)))
+        whole = ip_network("10.45.0.0/16")
+        assert fate(chain(meant), saddr=whole) == ""
+        about = rule("drop", Condition("dport", ("4500",)), *meant.conditions)
+        assert fate(chain(about), saddr=whole) == "drop 2?"
+
+    def test_one_that_hangs_on_a_device(self) -> None:
+        """As `nft -j` prints chains of the family netdev, on one device or several."""
+
+        def listed(dev: str | list[str]) -> tuple[Chain, ...]:
+            hook = {"type": "filter", "hook": "ingress", "policy": "drop", "dev": dev}
+            chain = {"family": "netdev", "table": "t", "name": "c", **hook}
+            return nft.parse({"nftables": [{"chain": chain}]}, "")
+
+        def drops(chains: tuple[Chain, ...]) -> bool:
+            return bool(list(obstacles(chains, ("ingress",), packet())))
+
+        assert drops(listed("eth0"))
+        assert drops(listed(["eth1", "eth0"]))
+        assert not drops(listed("eth1"))
+
+    def test_each_sees_its_own_family_and_hook(self) -> None:
+        six = Chain("t6", "c", family="ipv6", hook="input", policy="drop")
+        elsewhere = Chain("t", "o", hook="output", policy="drop")
+        assert fate(six, elsewhere) == ""
+        assert fate(six, family="ipv6") == "policy drop"
+
+
+class TestNft:
+    """tests/captures/firewall-nft.json: one rule of every kind, in the order of the text."""
+
+    def chains(self) -> dict[str, Chain]:
+        return {each.name: each for each in nft.parse(LISTING, TEXT, ["ip filter"])}
+
+    def test_the_chains(self) -> None:
+        found = self.chains()
+        assert list(found) == ["input", "wan", "deep"]
+        assert (found["input"].hook, found["input"].policy) == ("input", "drop")
+        assert (found["input"].table, found["wan"].hook) == ("table inet filter", "")
+
+    def test_each_rule(self) -> None:
+        rules = self.chains()["input"].rules
+        ct, lo = rules[:3], rules[4]
+        states = {each.conditions[0].values: each.verdict for each in ct}
+        assert states == {
+            ("invalid",): "drop",
+            ("established",): "accept",
+            ("related",): "accept",
+        }
+        quote = 'iifname vmap { "eth*" : jump wan, "lo" : accept }'
+        assert lo == Rule(quote, (Condition("iif", ("lo",)),), "accept")
+        quoted = {each.text: each for each in rules}
+        blocked = quoted["ip saddr @blocked udp dport { 500, 4500 } counter packets 0 bytes 0 drop"]
+        assert blocked.conditions == (
+            Condition("family", ("ipv4",)),
+            Condition("saddr", ("10.0.0.1", "172.18.0.0/24")),
+            Condition("protocol", ("udp",)),
+            Condition("dport", ("500", "4500")),
+        )
+        limited = quoted["udp dport 4500-4510 limit rate over 10/second drop"]
+        assert limited.conditions[1:] == (Condition("dport", ("4500-4510",)), UNCLEAR)
+        assert quoted["ip protocol esp drop"].conditions[1] == Condition("protocol", ("esp",))
+        ipsec = quoted["meta ipsec exists udp dport 4789 accept"]
+        assert ipsec.conditions[0] == Condition("ipsec", ("true",))
+        (several,) = quoted["ip saddr . udp dport { 1.2.3.4 . 4500 } drop"].conditions
+        assert several == UNCLEAR
+        negated = quoted["ip saddr != 172.18.0.7-172.18.0.9 drop"].conditions[1]
+        assert negated == Condition("saddr", ("172.18.0.7-172.18.0.9",), negated=True)
+
+    def test_what_befalls_a_packet(self) -> None:
+        chains = tuple(self.chains().values())
+
+        def told(**fields: Any) -> list[tuple[str, bool]]:  # noqa: ANN401
+            return [(e.rule, e.sure) for e in obstacles(chains, ("input",), packet(**fields))]
+
+        assert told(state="established") == []
+        assert told(state="invalid")[0][0].startswith("ct state vmap")
+        assert told(dport=500) == []  # the chain wan accepts it
+        assert told()[0] == (
+            "ip saddr @blocked udp dport { 500, 4500 } counter packets 0 bytes 0 drop",
+            True,
+        )
+        assert (
+            told(protocol="esp", dport=None)[0][0]
+            == "meta nfproto ipv4 meta l4proto { gre, esp } drop"
+        )
+        assert told(dport=4789, ipsec=True) == []
+        assert told(dport=4789)[0] == (
+            "ip saddr 172.18.0.7 reject with icmpx admin-prohibited",
+            True,
+        )
+
+    def test_tables_of_iptables_are_read_where_nobody_else_reads_them(self) -> None:
+        (reject, several, esp) = next(
+            each for each in nft.parse(LISTING, TEXT) if each.name == "INPUT"
+        ).rules
+        assert reject.verdict == "reject"
+        assert UNCLEAR in several.conditions
+        assert esp.conditions[0] == Condition("protocol", ("esp",))
+
+    def test_our_own_are_left_out(self) -> None:
+        assert OURS["nftables"]
+        assert nft.parse(OURS, "") == ()
+
+    def test_nothing(self) -> None:
+        assert nft.parse({}, "") == ()
+
+
+class TestIptables:
+    def test_which_kind(self) -> None:
+        assert iptables.is_nftables(IPTABLES)
+        assert not iptables.is_nftables(LEGACY)
+        assert not iptables.is_nftables("")
+        assert iptables.tables(LEGACY) == ("filter",)
+
+    def test_each_rule(self) -> None:
+        chains = {each.name: each for each in iptables.parse(LEGACY, "iptables-legacy")}
+        assert list(chains) == ["INPUT", "FORWARD", "OUTPUT", "X"]
+        assert [each.hook for each in chains.values()] == ["input", "forward", "output", ""]
+        assert chains["FORWARD"].policy == "drop"
+        assert chains["INPUT"].family == "ipv4"
+        reject, several, esp, to_x, ipsec = chains["INPUT"].rules
+        assert reject.verdict == "reject"
+        assert reject.text.endswith("-j REJECT --reject-with icmp-port-unreachable")
+        assert reject.conditions == UDP_4500
+        assert several.conditions == (
+            Condition("saddr", ("10.0.0.0/8",), negated=True),
+            Condition("iif", ("eth0",)),
+            Condition("protocol", ("udp",)),
+            Condition("dport", ("500", "4500")),
+        )
+        assert esp.conditions[1:] == (Condition("state", ("new", "established")), UNCLEAR)
+        assert (to_x.verdict, to_x.target) == ("goto", "X")
+        assert ipsec.conditions[1] == Condition("ipsec", ("true",))
+        assert chains["X"].rules[0].verdict == "return"
+        assert chains["X"].rules[0].conditions[1] == Condition("sport", ("100-200",))
+
+    def test_what_befalls_a_packet(self) -> None:
+        chains = iptables.parse(LEGACY, "iptables-legacy")
+        (found,) = obstacles(chains, ("input",), packet())
+        assert found == Obstacle(
+            "iptables-legacy filter, chain INPUT",
+            "-A INPUT -p udp -m udp --dport 4500 -j REJECT --reject-with icmp-port-unreachable",
+            sure=True,
+        )
+        six = iptables.parse(LEGACY, "ip6tables-legacy")
+        assert list(obstacles(six, ("input",), packet())) == []
+
+    def test_devices_and_numbers(self) -> None:
+        saved = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i wlan+ ! -p 50 -j NFQUEUE --queue-num 1\n"
+        ((only,),) = (each.rules for each in iptables.parse(saved, "iptables"))
+        assert only.conditions == (
+            Condition("iif", ("wlan*",)),
+            Condition("protocol", ("esp",), negated=True),
+            UNCLEAR,
+        )
+        assert fate(*iptables.parse(saved, "iptables")) == ""

@@ -1,0 +1,144 @@
+"""The guard: what it matches, what nft prints of it, and when it is loaded and taken away."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl.facts.host_facts import Facts
+from cablectl.linux import guard
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Phase
+from tests.plan.test_plan import BLANK, made
+from tests.support.documents import SHAPES, shaped
+
+__all__ = ["made"]  # a fixture
+
+CAPTURES = Path(__file__).parent.parent / "captures"
+LISTING = json.loads((CAPTURES / "nft-1.0.6.json").read_text())
+
+
+def changed(**rule: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return the listing with another last rule, or without one."""
+    *others, last = LISTING["nftables"]
+    return {"nftables": [*others, *([{"rule": last["rule"] | rule}] if rule else [])]}
+
+
+@pytest.mark.parametrize("capture", sorted(CAPTURES.glob("nft-*.json")), ids=lambda path: path.stem)
+def test_what_nft_prints_of_it(cable: Cable, capture: Path) -> None:
+    there = guard.parse(json.loads(capture.read_text()))
+    assert there == guard.made(cable)
+    assert guard.stands(cable, there)
+
+
+def test_dropped_packets_are_counted_by_their_way(cable: Cable) -> None:
+    *_, last = LISTING["nftables"]
+    expressions = [
+        {"counter": {"packets": 7, "bytes": 700}} if "counter" in each else each
+        for each in last["rule"]["expr"]
+    ]
+    there = guard.parse(changed(expr=expressions))
+    assert (there.dropped_in, there.dropped_out) == (0, 7)
+    assert guard.stands(cable, there)
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        changed(),
+        changed(comment="somebody's"),
+        {"nftables": [*LISTING["nftables"], LISTING["nftables"][-1]]},
+        {"nftables": [{"table": {"flags": ["dormant"]}}, *LISTING["nftables"]]},
+        {"nftables": []},
+    ],
+    ids=["a rule gone", "a rule replaced", "one more", "dormant", "flushed"],
+)
+def test_one_that_is_not_whole_does_not_stand(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
+    there = guard.parse(listing)
+    assert not guard.stands(cable, there)
+    plan = connect_plan.plan((cable,), (replace(made, guard=there),))
+    (step,) = plan.needed
+    assert (step.argv, step.undo) == (guard.load(cable), ())
+    assert "somebody flushed the guard" in plan.warnings[0]
+    assert "is changed" in plan.warnings[0]
+
+
+def test_one_that_is_gone_is_told_and_loaded_anew(cable: Cable, made: Facts) -> None:
+    plan = connect_plan.plan((cable,), (replace(made, guard=None),))
+    (step,) = plan.needed
+    assert step.undo == (guard.remove(cable),)
+    assert "is gone" in plan.warnings[0]
+    assert connect_plan.plan((cable,), (BLANK,)).warnings == ()
+
+
+def test_that_of_another_file_does_not_stand(cable: Cable) -> None:
+    assert cable.overlay
+    other = replace(cable, overlay=replace(cable.overlay, port=4790))
+    assert not guard.stands(other, guard.made(cable))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_comes_first_and_goes_last(shape: str) -> None:
+    cable = shaped(shape)
+    if shape.startswith("none"):
+        assert not cable.guarded
+        assert Phase.GUARD not in {
+            step.phase for step in connect_plan.plan((cable,), (BLANK,)).steps
+        }
+        return
+    first, *rest = connect_plan.plan((cable,), (BLANK,)).steps
+    assert (first.phase, first.argv, first.undo) == (
+        Phase.GUARD,
+        guard.load(cable),
+        (guard.remove(cable),),
+    )
+    assert rest
+    there = replace(BLANK, guard=guard.made(cable))
+    assert teardown_plan.plan((cable,), (there,)).steps[-1].argv == guard.remove(cable)
+    assert teardown_plan.plan((cable,), (there,)).needed == (
+        teardown_plan.plan((cable,), (there,)).steps[-1],
+    )
+
+
+def test_a_file_may_do_without(cable: Cable, made: Facts) -> None:
+    without = replace(cable, guard=False)
+    assert connect_plan.plan((without,), (replace(made, guard=None),)).needed == ()
+    (step,) = connect_plan.plan((without,), (made,)).needed
+    assert (step.argv, step.undo) == (guard.remove(cable), (guard.load(cable),))
+    assert connect_plan.plan((without,), (BLANK,)).steps[0].not_needed == "guard: false"
+
+
+RULES = {
+    "transport vxlan v6": ("in out", "udp dport 4789 @th,96,24 1000"),
+    "transport geneve v4": ("in out", "udp dport 6081 @th,96,24 1000"),
+    "transport gre v4": (
+        "in",
+        "ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto gre @th,32,32",
+    ),
+    "transport gre v6": ("out", "ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto gre"),
+    "transport none v4": ("out", "ip saddr 172.18.0.8 ip daddr 172.18.0.7 rt ipsec missing"),
+    "tunnel v4": (
+        "in forward",
+        "ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } meta secpath missing",
+    ),
+    "tunnel v6": ("out forward", "ip6 saddr { 2001:db8:44::/48, 2001:db8:144::/48 } ip6 daddr"),
+}
+
+
+@pytest.mark.parametrize("shape", RULES)
+def test_it_matches_the_cables_own_and_nothing_else(shape: str) -> None:
+    chains, match = RULES[shape]
+    _, ruleset = guard.load(shaped(shape))
+    parts = dict(part.partition(" { ")[::2] for part in ruleset.split("chain ")[1:])
+    for chain in chains.split():
+        assert match in parts[chain]
+    for chain, rules in parts.items():
+        drops = [rule for rule in rules.split(";") if " drop " in rule]
+        assert drops, chain
+        for rule in drops:
+            way = rule.rstrip('"').rpartition(" ")[2]
+            assert {"in": "meta secpath missing", "out": "rt ipsec missing"}[way] in rule
+            assert chain in (way, "forward")

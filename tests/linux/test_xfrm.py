@@ -1,0 +1,128 @@
+"""The kernel's policies and SAs, as `ip xfrm` really printed them while the cable was up."""
+
+import pytest
+
+from cablectl.linux import xfrm
+from cablectl.linux.mtu import AES_GCM, CHACHA20_POLY1305, Cipher
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.model.cable import Cable
+from tests.libreswan.test_pluto import CAPTURES
+from tests.support.documents import shaped
+
+CAPTURE = (CAPTURES / "libreswan-4.10.txt").read_text()
+STATES = CAPTURE.partition("(keys removed)\n")[2].partition("=====")[0]
+POLICIES = CAPTURE.partition("$ ip xfrm policy\n")[2].partition("#####")[0]
+# A packet met a trap policy, and the kernel asked for an SA.
+LARVAL = """\
+src 172.18.0.7 dst 172.18.0.8
+\tproto esp spi 0x00000000 reqid 0 mode transport
+\treplay-window 0
+\tsel src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 42806 dport 4789 dev eth0
+"""
+OTHER = """\
+src 192.0.2.1 dst 192.0.2.2
+\tproto esp spi 0x00000100 reqid 1 mode tunnel
+\treplay-window 0 flag af-unspec
+"""
+
+
+def test_the_policies_of_the_cable(cable: Cable) -> None:
+    found = xfrm.parse_policies(POLICIES)
+    assert found.keys() == xfrm.policies_of(cable.connections)
+    assert set(found.values()) == {16389, 16393}
+    assert "src 0.0.0.0/0 dst 0.0.0.0/0" in POLICIES  # a socket's, left out
+
+
+def test_the_sas_of_the_cable(cable: Cable) -> None:
+    sas = xfrm.parse_sas(STATES + OTHER)
+    other = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x00000100", 1)
+    assert sas[-1] == other
+    ours = xfrm.sas_of(cable.connections, xfrm.parse_policies(POLICIES), sas)
+    assert [sa.spi for sa in ours] == ["0xcfb4d3a1", "0x987034d9", "0x7e8cad23", "0x16d7a708"]
+    assert ours == sas[:-1]
+
+
+def test_what_the_kernel_only_asked_for_is_no_sa() -> None:
+    assert xfrm.parse_sas(LARVAL) == ()
+    assert xfrm.parse_sas("") == ()
+
+
+def test_commands_name_exactly_one_thing(cable: Cable) -> None:
+    out, into = xfrm.policies(cable.connections[0])
+    ends = "src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 dir out"
+    assert " ".join(xfrm.get_policy(out)) == f"ip xfrm policy get {ends}"
+    ends = "src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir in"
+    assert " ".join(xfrm.delete_policy(into)) == f"ip xfrm policy delete {ends}"
+    (sa,) = xfrm.parse_sas(OTHER)
+    assert " ".join(xfrm.delete_sa(sa)) == (
+        "ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x00000100"
+    )
+
+
+def test_subnets_are_forwarded_in_tunnel_mode_only() -> None:
+    cable = shaped("tunnel v6")
+    out, into, forwarded = xfrm.policies(cable.connections[0])
+    assert (out.source, out.destination) == ("2001:db8:44::/48", "2001:db8:45::/48")
+    assert (into.direction, forwarded.direction) == ("in", "fwd")
+    assert (into.source, forwarded.source) == (out.destination, out.destination)
+
+
+def test_a_trap_has_no_reqid() -> None:
+    trap = """\
+src 10.44.0.0/16 dst 10.45.0.0/16
+\tdir out priority 1761505 ptype main
+\ttmpl src 0.0.0.0 dst 0.0.0.0
+\t\tproto esp reqid 0 mode transport
+src ::/0 dst ::/0 proto ipv6-icmp type 135
+\tdir out priority 1 ptype main
+"""
+    assert list(xfrm.parse_policies(trap).values()) == [0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "encapsulated", "cipher"),
+    [
+        # As `ip -d xfrm state list nokeys` of iproute2 6.1 prints them.
+        (
+            "\taead rfc4106(gcm(aes)) <<Keys hidden>> 128\n"
+            "\tencap type espinudp sport 4500 dport 4500 addr 0.0.0.0\n",
+            True,
+            AES_GCM,
+        ),
+        ("\taead rfc7539esp(chacha20,poly1305) <<Keys hidden>> 128\n", False, CHACHA20_POLY1305),
+        (
+            "\tauth-trunc hmac(sha256) <<Keys hidden>> 128\n\tenc cbc(aes) <<Keys hidden>>\n",
+            False,
+            Cipher(iv=16, icv=16, block=16),
+        ),
+        (
+            "\tauth-trunc hmac(sha512) <<Keys hidden>> 256\n\tenc cbc(camellia) <<Keys hidden>>\n",
+            False,
+            Cipher(iv=16, icv=32, block=16),
+        ),
+        ("\taead rfc4309(ccm(aes)) <<Keys hidden>> 128\n", False, None),
+        ("\tauth-trunc hmac(sha1) <<Keys hidden>> 96\n\tenc ecb(cipher_null) \n", False, None),
+    ],
+)
+def test_what_an_sa_costs(lines: str, encapsulated: bool, cipher: Cipher | None) -> None:
+    (sa,) = xfrm.parse_sas(OTHER + lines)
+    assert (sa.encapsulated, sa.cipher) == (encapsulated, cipher)
+
+
+def test_what_the_sas_of_a_cable_cost() -> None:
+    found = {(sa.encapsulated, sa.cipher) for sa in xfrm.parse_sas(STATES)}
+    assert found == {(True, AES_GCM)}
+
+
+@pytest.mark.parametrize("release", ["6.15.0", "6.1.0"])
+def test_what_an_sa_carried(release: str) -> None:
+    text = (CAPTURES / "xfrm-state.txt").read_text().partition(f"iproute2 {release}\n")[2]
+    sas = xfrm.parse_sas(text.partition("=====")[0])
+    assert sorted((sa.bytes, sa.packets) for sa in sas) == [(0, 0), (0, 0), (5838, 29), (5838, 29)]
+    assert all(sa.encapsulated for sa in sas)
+    assert {sa.destination for sa in sas if sa.bytes} == {"172.18.0.7", "172.18.0.8"}
+
+
+def test_bare_esp_of_which_nothing_is_counted() -> None:
+    (sa,) = xfrm.parse_sas(OTHER)
+    assert (sa.encapsulated, sa.bytes, sa.packets) == (False, 0, 0)

@@ -1,0 +1,302 @@
+"""More than two endpoints: each thing once, each cable for itself, and those that are gone."""
+
+from ipaddress import ip_address
+
+import pytest
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from cablectl.config import native
+from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
+from cablectl.facts import partition
+from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto, connected
+from cablectl.libreswan.dialects import Version
+from cablectl.linux import guard
+from cablectl.linux.iproute import ANY_MAC
+from cablectl.linux.overlay.registry import overlay_of
+from cablectl.model.cable import Cable
+from cablectl.model.network import Network
+from cablectl.model.wishes import Forwarding, Vxlan
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Outcome, Phase, Plan
+from cablectl.render import plans
+from cablectl.render.plan_report import plan_report
+from tests.conftest import EXAMPLES, load, load_all
+from tests.plan.test_plan import needed
+from tests.support.documents import MESHES, document, meshed
+
+BLANK = Facts(libreswan=Version(4, 10))
+MESH = (EXAMPLES / "mesh.yaml").read_text()
+CABLES = load_all("mesh")
+SECOND, THIRD = (cable.id for cable in CABLES)
+# What a mesh's cables share: the same for 2 and for 2,000.
+SHARED = ("nft", "systemctl", "pidof", "modprobe")
+
+
+def alone(cable: Cable) -> Facts:
+    """Return the facts of a host that has this cable and no other."""
+    size = connect_plan.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
+    return connected(cable, BLANK, size)
+
+
+def whole(cables: tuple[Cable, ...]) -> Facts:
+    """Return the facts of a host that has all of these cables, not yet shared out."""
+    each_ones = [alone(cable) for cable in cables]
+    first = each_ones[0]
+    return replace(
+        first,
+        connections={name: one for its in each_ones for name, one in its.connections.items()},
+        policies={
+            policy: 16389 + 4 * number
+            for number, its in enumerate(each_ones)
+            for policy in its.policies
+        },
+        overlay=replace(
+            first.overlay,
+            fdb=frozenset().union(*(its.overlay.fdb for its in each_ones)),
+            neighbours=frozenset().union(*(its.overlay.neighbours for its in each_ones)),
+            routes=frozenset().union(*(its.overlay.routes for its in each_ones)),
+        ),
+    )
+
+
+def there(
+    cables: tuple[Cable, ...], has: tuple[Cable, ...], secrets: frozenset[str] | None = None
+) -> tuple[Facts, ...]:
+    """Return the facts of each of the cables on a host that has some."""
+    ids = {each.id for each in has}
+    found = partition.of_each(cables, whole(has), frozenset(ids) if secrets is None else secrets)
+    return tuple(
+        replace(
+            its,
+            credential=alone(cable).credential if cable.id in ids else Credential.ABSENT,
+            guard=guard.made(cable) if has and cable.guarded else None,
+        )
+        for cable, its in zip(cables, found, strict=True)
+    )
+
+
+def of_steps(plan: Plan) -> set[str]:
+    return {step.cable for step in plan.needed}
+
+
+@pytest.mark.parametrize("shape", MESHES)
+@pytest.mark.parametrize("end", ["cluster1", "cluster2", "cluster3"])
+def test_it_is_made_once_and_taken_away(shape: str, end: str) -> None:
+    cables = meshed(shape, end)
+    facts = there(cables, cables)
+    blank = (BLANK,) * len(cables)
+    assert needed(connect_plan.plan(cables, blank))
+    assert needed(connect_plan.plan(cables, facts)) == []
+    assert needed(teardown_plan.plan(cables, blank)) == []
+    order = list(Phase)
+    for plan in (connect_plan.plan(cables, blank), teardown_plan.plan(cables, facts)):
+        phases = [order.index(step.phase) for step in plan.steps]
+        assert phases == sorted(phases)
+        assert of_steps(plan) == {"", *(each.id for each in cables)}
+        assert len({step.argv for step in plan.steps}) == len(plan.steps)
+
+
+def test_what_is_shared_is_there_once() -> None:
+    steps = connect_plan.plan(CABLES, (BLANK, BLANK)).steps
+    shared = [step for step in steps if not step.cable]
+    (pair,) = (connect_plan.plan((load("quickstart"),), (BLANK,)),)
+    assert [step.argv for step in shared] == [step.argv for step in pair.steps if not step.cable]
+    assert {step.argv[0] for step in shared} >= {*SHARED, "ip", "sh"}
+    for cable in CABLES:
+        mine = [step for step in steps if step.cable == cable.id]
+        assert {step.phase for step in mine} == {
+            *(Phase.SECRET, Phase.ADD, Phase.ROUTE, Phase.INITIATE, Phase.WAIT),
+            *(Phase.OVERLAY, Phase.UP),
+        }
+
+
+def test_no_frame_is_sent_to_all_unless_the_file_says_so() -> None:
+    for text, flooded in ((MESH, False), (f"{MESH}vxlan: {{forwarding: flood}}\n", True)):
+        network = native.parse(text, "mesh.yaml")
+        cables = network.cables(network.endpoints[0])
+        lines = needed(connect_plan.plan(cables, (BLANK, BLANK)))
+        assert any(ANY_MAC in line for line in lines) is flooded
+        assert sum(line.startswith("bridge fdb append") for line in lines) == 2 + 2 * flooded
+    pair = (EXAMPLES / "quickstart.yaml").read_text()
+    static = native.parse(f"{pair}vxlan: {{forwarding: static}}\n", "pair.yaml")
+    assert isinstance(static.overlay, Vxlan)
+    (cable,) = static.cables(static.endpoints[0])
+    assert len(overlay_of(static.overlay).fdb_entries(cable)) == 1
+
+
+def test_a_pair_that_grows_gets_one_cable_more_and_floods_no_longer() -> None:
+    (before,) = (each for each in [load("quickstart")])
+    facts = there(CABLES, (before,))
+    plan = connect_plan.plan(CABLES, facts)
+    others = [step for step in plan.needed if step.cable != THIRD]
+    assert [step.argv for step in others] == [
+        # What is read again, and loaded where it is missing, is what it was.
+        ("ipsec", "whack", "--listen"),
+        ("bridge", "fdb", "delete", ANY_MAC, "dev", "vxlan-tunnel", "dst", "172.18.0.7", "self",
+         "permanent"),
+    ]  # fmt: skip
+    assert not any("--delete" in line for line in needed(plan))
+
+
+def test_one_more_touches_no_other() -> None:
+    facts = there(CABLES, CABLES[:1])
+    plan = connect_plan.plan(CABLES, facts)
+    assert of_steps(plan) == {"", THIRD}
+    assert [step.argv for step in plan.needed if not step.cable] == [("ipsec", "whack", "--listen")]
+
+
+class TestRefused:
+    """A peer that can't be planned stops no other."""
+
+    def test_those_alone_that_it_concerns(self) -> None:
+        bad = replace(BLANK, credential=Credential.OTHER)
+        plan = connect_plan.plan(CABLES, (bad, BLANK))
+        assert list(plan.refused) == [SECOND]
+        assert [each.id for each in plan.cables] == [THIRD]
+        assert SECOND not in of_steps(plan)
+        assert "holds another secret" in plans.as_warnings(plan)[0]
+        assert f"# refused: {SECOND}: " in plans.as_script(plan)
+        refused = to_builtins(plan_report(plan))["refused"]
+        assert [each["cable"] for each in refused] == [SECOND]
+
+    def test_one_error_if_none_is_left(self) -> None:
+        down = replace(BLANK, pluto=Pluto.DOWN)
+        with pytest.raises(HostNotReadyError, match="pluto isn't running"):
+            connect_plan.plan(CABLES, (down, down))
+
+    def test_policies_of_other_cables_are_not_foreign(self) -> None:
+        facts = tuple(replace(each, pluto=Pluto.STARTABLE) for each in there(CABLES, CABLES))
+        assert connect_plan.plan(CABLES, facts).refused == {}
+        host = whole(CABLES)
+        (alone,) = partition.of_each(CABLES[:1], host, frozenset())
+        with pytest.raises(HostNotReadyError, match="would flush"):
+            connect_plan.plan(CABLES[:1], (replace(alone, pluto=Pluto.STARTABLE),))
+
+
+class TestMtu:
+    def test_it_suits_every_peer(self) -> None:
+        plan = connect_plan.plan(CABLES, (BLANK, replace(BLANK, path_mtu=1400)))
+        (device,) = (line for line in needed(plan) if line.startswith("ip link add"))
+        assert " mtu 1308 " in device
+
+    def test_one_peer_more_makes_none_larger_that_others_have(self) -> None:
+        narrow, facts = CABLES[1:], there(CABLES[1:], CABLES)
+        link = facts[0].overlay.link
+        assert link
+        small = replace(facts[0].overlay, link=replace(link, mtu=1308))
+        facts = (replace(facts[0], overlay=small),)
+        assert connect_plan.plan(narrow, facts, narrowed=True).needed == ()
+        (line,) = needed(
+            connect_plan.plan(narrow, (replace(facts[0], path_mtu=1300),), narrowed=True)
+        )
+        assert line == "ip link set dev vxlan-tunnel mtu 1208"
+
+
+class TestPeers:
+    network = native.parse(MESH, "mesh.yaml")
+
+    def named(self, *names: str) -> list[str]:
+        local = self.network.named("cluster1")
+        return [each.remote.cluster for each in self.network.cables(local, names)]
+
+    def test_by_cluster_hostname_or_address(self) -> None:
+        assert self.named() == ["cluster2", "cluster3"]
+        for name in ("cluster3", "cluster3-worker", "172.18.0.6"):
+            assert self.named(name) == ["cluster3"]
+        assert self.named("cluster3", "cluster2", "172.18.0.7") == ["cluster2", "cluster3"]
+
+    def test_nobody_and_oneself_are_none(self) -> None:
+        with pytest.raises(UsageError, match="--peer 'x': no endpoint has that"):
+            self.named("x")
+        with pytest.raises(UsageError, match=r"--peer 'cluster1-worker' is the local end"):
+            self.named("cluster2", "cluster1-worker")
+
+
+def test_an_error_names_a_few_of_a_thousand() -> None:
+    with pytest.raises(UsageError) as caught:
+        big(1000).named("x")
+    assert caught.value.hint.endswith(" and 992 more")
+    assert len(caught.value.hint) < 600
+
+
+def big(count: int) -> Network:
+    first = native.parse(document("transport vxlan v4"), "first.yaml")
+    address = ip_address("10.200.0.0")
+    endpoints = tuple(
+        replace(first.endpoints[0], cluster=f"c{i}", hostname=f"h{i}", address=address + i,
+                subnets=())
+        for i in range(1, count + 1)
+    )  # fmt: skip
+    return replace(first, endpoints=endpoints)
+
+
+def test_steps_grow_by_the_same_with_every_peer() -> None:
+    def planned(count: int) -> int:
+        cables = big(count).cables(big(count).endpoints[0])
+        return len(connect_plan.plan(cables, (BLANK,) * len(cables)).steps)
+
+    counts = [planned(each) for each in (3, 4, 100)]
+    assert counts[2] - counts[0] == 97 * (counts[1] - counts[0])
+
+
+class TestWords:
+    plan = connect_plan.plan(CABLES, (BLANK, BLANK))
+
+    def test_json_has_a_list_of_cables(self) -> None:
+        told = to_builtins(plan_report(self.plan))
+        assert (told["cable"], told["remote"]) == (None, None)
+        assert [each["cable"] for each in told["cables"]] == [SECOND, THIRD]
+        assert {each["cable"] for each in told["steps"]} == {None, SECOND, THIRD}
+        pair = to_builtins(plan_report(connect_plan.plan(CABLES[:1], (BLANK,))))
+        assert (pair["cable"], pair["remote"]) == (SECOND, "cluster2")
+
+    def test_title(self) -> None:
+        title = "connect cluster1 to 2 peers, for Libreswan 4.10"
+        assert plans.as_script(self.plan).splitlines()[1] == f"# cablectl: {title}. Run as root."
+        assert plans.as_difference(self.plan).splitlines()[0] == f"# {title}"
+
+    def test_summary(self) -> None:
+        up = "up, encrypted by ESP in transport mode (vxlan-tunnel, VTEP 241.18.0.8)"
+        assert plans.as_summary(Outcome(self.plan)) == f"the 2 cables of cluster1 are {up}"
+        failed: dict[str, CablectlError] = {SECOND: TimeLimitError("too late")}
+        assert plans.as_summary(Outcome(self.plan, failed)) == f"the cable to cluster3 is {up}"
+        failed[THIRD] = CablectlError("it broke")
+        assert plans.as_summary(Outcome(self.plan, failed)) == ""
+        gone = teardown_plan.plan(CABLES, there(CABLES, CABLES))
+        told = "no trace of the 2 cables of cluster1 is left"
+        assert plans.as_summary(Outcome(gone)) == told
+
+
+class TestShares:
+    """What a host has is each cable's own, and what is nobody's everybody sees."""
+
+    def test_of_what_is_there(self) -> None:
+        for cable, its in zip(CABLES, there(CABLES, CABLES), strict=True):
+            expected = alone(cable)
+            assert its.connections == expected.connections
+            assert its.policies.keys() == expected.policies.keys()
+            assert its.overlay == expected.overlay
+
+    def test_what_is_nobodys(self) -> None:
+        other = load("quickstart", "cluster2")
+        foreign = dict.fromkeys(connected(other, BLANK, 1408).policies, 7)
+        host = replace(whole(CABLES), policies={**whole(CABLES).policies, **foreign})
+        for its in partition.of_each(CABLES, host, frozenset()):
+            assert foreign.items() <= its.policies.items()
+
+    def test_without_a_device(self) -> None:
+        host = replace(whole(CABLES), overlay=OverlayFacts(rule=True))
+        for its in partition.of_each(CABLES, host, frozenset()):
+            assert its.overlay == OverlayFacts(rule=True)
+
+
+def test_forwarding_of_a_file() -> None:
+    def forwarding(text: str) -> Forwarding:
+        overlay = native.parse(text, "x.yaml").overlay
+        assert isinstance(overlay, Vxlan)
+        return overlay.forwarding
+
+    assert forwarding(MESH) is Forwarding.STATIC
+    assert forwarding(document("none vxlan v6 mesh")) is Forwarding.STATIC
+    assert forwarding(document("transport vxlan v4")) is Forwarding.FLOOD

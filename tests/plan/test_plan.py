@@ -1,0 +1,469 @@
+"""What is in a plan, in which order, and what is not needed."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
+from cablectl.libreswan import dialects, pluto_commands, whack
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import LoadedConnection
+from cablectl.linux import iproute
+from cablectl.linux.xfrm import Policy, SecurityAssociation
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.model.wishes import Encapsulation, Offload, Vxlan
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Change, Phase, Plan
+from cablectl.render import plans
+from tests.conftest import load
+from tests.support.documents import SHAPES, shaped
+
+BLANK = Facts(libreswan=Version(4, 10))
+
+
+@pytest.fixture
+def made(cable: Cable) -> Facts:
+    return host_facts.connected(cable, BLANK, 1408)
+
+
+def unrouted(made: Facts) -> Facts:
+    """Return the facts of a host whose connections are loaded, and no more."""
+    loaded = {name: replace(c, routed=False, up=False) for name, c in made.connections.items()}
+    return replace(made, connections=loaded, policies={})
+
+
+def needed(plan: Plan) -> list[str]:
+    return [shlex.join(step.argv) for step in plan.needed]
+
+
+def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
+    assert needed(connect_plan.plan((cable,), (made,))) == []
+    assert all(step.not_needed for step in connect_plan.plan((cable,), (made,)).steps)
+
+
+def test_only_the_modules_that_are_missing_are_loaded(cable: Cable, made: Facts) -> None:
+    facts = replace(made, to_load=("esp4_offload",))
+    assert needed(connect_plan.plan((cable,), (facts,))) == ["modprobe --all esp4_offload"]
+    newer = replace(made, to_load=("xfrm_user", "esp4_offload"), libreswan=Version(5, 3))
+    assert needed(connect_plan.plan((cable,), (newer,))) == [
+        "modprobe --all xfrm_user esp4_offload"
+    ]
+    off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
+    assert needed(connect_plan.plan((off,), (newer,))) == []
+
+
+def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
+    assert needed(teardown_plan.plan((cable,), (BLANK,))) == []
+
+
+@pytest.mark.parametrize("action", [connect_plan.plan, teardown_plan.plan])
+@pytest.mark.parametrize("local", ["cluster1", "cluster2"])
+def test_phases_stand_in_their_order(
+    action: Callable[[tuple[Cable, ...], tuple[Facts, ...]], Plan], local: str
+) -> None:
+    order, cable = list(Phase), load("quickstart", local)
+    for facts in (BLANK, host_facts.connected(cable, BLANK, 1408)):
+        phases = [order.index(step.phase) for step in action((cable,), (facts,)).steps]
+        assert phases == sorted(phases)
+
+
+def test_the_trap_is_seen_in_the_kernel_before_the_device_exists(cable: Cable) -> None:
+    lines = needed(connect_plan.plan((cable,), (BLANK,)))
+    device = next(i for i, line in enumerate(lines) if line.startswith("ip link add"))
+    seen = [i for i, line in enumerate(lines) if line.startswith("ip xfrm policy get")]
+    routed = [i for i, line in enumerate(lines) if line.startswith("ipsec whack --route")]
+    assert len(seen) == len(routed) == 2
+    assert max(routed) < min(seen) < max(seen) < device
+
+
+def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
+    lines = needed(connect_plan.plan((cable,), (BLANK,)))
+    up = lines.index("ip link set dev vxlan-tunnel up")
+    waits = [i for i, line in enumerate(lines) if line.startswith("sh -c 'i=0; until")]
+    assert len(waits) == 2
+    assert max(waits) < up
+
+
+def test_teardown_takes_the_device_down_before_the_policies(cable: Cable, made: Facts) -> None:
+    lines = needed(teardown_plan.plan((cable,), (made,)))
+    device = lines.index("ip link delete dev vxlan-tunnel")
+    assert all(i > device for i, line in enumerate(lines) if line.startswith("ipsec whack"))
+
+
+def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
+    cable: Cable, made: Facts
+) -> None:
+    """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
+    steps = connect_plan.plan((cable,), (unrouted(made),)).needed
+    assert [step.argv[2] for step in steps][:2] == ["--route"] * 2
+    for step in steps:
+        if step.argv[2] == "--route":
+            assert [argv[2] for argv in step.undo] == ["--terminate", "--unroute"]
+    for step in connect_plan.plan((cable,), (BLANK,)).needed:
+        assert not any("--unroute" in argv for argv in step.undo)
+
+
+def test_nothing_is_flushed(cable: Cable, made: Facts) -> None:
+    for plan in (connect_plan.plan((cable,), (BLANK,)), teardown_plan.plan((cable,), (made,))):
+        for step in plan.steps:
+            for argv in (step.argv, *step.undo):
+                assert not {"flush", "deleteall", "--shutdown", "--replace"} & set(argv)
+
+
+def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
+    """What route and initiate did goes with the connection, the rest with the device."""
+    without = {
+        step.argv
+        for step in connect_plan.plan((cable,), (BLANK,)).needed
+        if not step.undo and step.phase not in (Phase.ROUTE, Phase.INITIATE, Phase.WAIT)
+    }
+    reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
+    assert cable.overlay
+    gone = {iproute.set_setting(*each) for each in iproute.settings(cable, cable.overlay)}
+    gone |= {iproute.address(cable, cable.overlay, "add")}
+    gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
+    modules = ("modprobe", "--all", "esp4_offload")
+    assert without - reads - gone == {pluto_commands.STACK_MANAGER, modules, pluto_commands.LISTEN}
+
+
+@pytest.mark.parametrize("missing", range(1, 10))
+def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) -> None:
+    """What a crash left is not made again; what it did not is."""
+    there = made.overlay
+    halves = {
+        1: (replace(made, credential=Credential.ABSENT, made_here=False), {Phase.SECRET}),
+        2: (replace(made, connections={}, policies={}), {Phase.ADD, Phase.ROUTE}),
+        3: (unrouted(made), {Phase.ROUTE}),
+        4: (replace(made, overlay=OverlayFacts()), {Phase.OVERLAY, Phase.UP}),
+        5: (replace(made, overlay=replace(there, fdb=frozenset())), {Phase.OVERLAY}),
+        6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
+        7: (replace(made, overlay=replace(there, rule=False)), {Phase.UP}),
+        8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.UP}),
+        9: (
+            replace(made, to_load=("esp4",), connections={}),
+            {Phase.OFFLOAD, Phase.ADD, Phase.ROUTE},
+        ),
+    }
+    facts, expected = halves[missing]
+    phases = {step.phase for step in connect_plan.plan((cable,), (facts,)).needed}
+    assert phases - {Phase.INITIATE, Phase.WAIT, Phase.SECRET} == expected - {Phase.SECRET}
+    assert expected <= phases
+
+
+def test_exactly_one_end_initiates_unless_both_shall() -> None:
+    def initiates(local: str, name: str) -> bool:
+        plan = connect_plan.plan((load(name, local),), (BLANK,))
+        return any(step.phase is Phase.INITIATE for step in plan.needed)
+
+    assert [initiates(end, "quickstart") for end in ("cluster1", "cluster2")] == [False, True]
+    assert [initiates(end, "proposal") for end in ("cluster1", "cluster2")] == [True, True]
+
+
+def test_not_waiting_leaves_the_waits_out(cable: Cable) -> None:
+    assert Phase.WAIT not in {
+        step.phase for step in connect_plan.plan((cable,), (BLANK,), wait=False).steps
+    }
+
+
+def test_the_mtu_follows_path_cipher_and_encapsulation(cable: Cable) -> None:
+    def size(cable: Cable, facts: Facts = BLANK) -> int:
+        assert cable.overlay
+        return connect_plan.overlay_mtu(cable, facts, cable.overlay)
+
+    assert size(cable) == 1408
+    assert size(cable, replace(BLANK, path_mtu=9000)) == 8908
+    bare = replace(cable, ipsec=replace(cable.ipsec, encapsulation=Encapsulation.NO))
+    assert size(bare) == 1416
+    asked = replace(cable, overlay=Vxlan(mtu=1300))
+    assert size(asked) == 1300
+    with pytest.raises(UsageError, match="1450 is too large by 42") as caught:
+        connect_plan.plan((replace(cable, overlay=Vxlan(mtu=1450)),), (BLANK,))
+    assert "1408" in caught.value.hint
+
+
+def test_a_new_mtu_changes_the_device_and_nothing_else(cable: Cable, made: Facts) -> None:
+    this = replace(cable, overlay=Vxlan(mtu=1300))
+    assert needed(connect_plan.plan((this,), (made,))) == ["ip link set dev vxlan-tunnel mtu 1300"]
+
+
+def test_offload_off_loads_nothing(cable: Cable) -> None:
+    off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
+    assert not any("_stackmanager" in line for line in needed(connect_plan.plan((off,), (BLANK,))))
+    newest = replace(BLANK, libreswan=Version(5, 3))
+    assert not any(
+        "_stackmanager" in line for line in needed(connect_plan.plan((cable,), (newest,)))
+    )
+
+
+def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Cable) -> None:
+    _, first, *_ = connect_plan.plan((cable,), (replace(BLANK, pluto=Pluto.STARTABLE),)).needed
+    assert first.argv == ("systemctl", "start", "ipsec")
+    assert first.undo == (("systemctl", "stop", "ipsec"),)
+
+
+def test_connections_whose_policies_somebody_flushed_are_loaded_anew(
+    cable: Cable, made: Facts
+) -> None:
+    """pluto believes them routed and up; routing them again does nothing (seen on 4.10)."""
+    plan = connect_plan.plan((cable,), (replace(made, policies={}),))
+    names = [each.name for each in cable.connections]
+    assert [step.argv for step in plan.needed][:2] == [whack.delete(name) for name in names]
+    phases = [step.phase for step in plan.needed]
+    assert phases[2:] == sorted(
+        [Phase.ADD, Phase.ROUTE, Phase.ROUTE, Phase.WAIT] * 2 + [Phase.INITIATE] * 2,
+        key=list(Phase).index,
+    )
+
+
+def test_connections_whose_ike_sa_is_gone_or_goes_are_loaded_anew(
+    cable: Cable, made: Facts
+) -> None:
+    """Seen on 4.10: their Child SAs stay, and the peer has let go of them."""
+    first, second = (each.name for each in cable.connections)
+    one, other = (made.connections[name] for name in (first, second))
+
+    def deleted(one: LoadedConnection, other: LoadedConnection) -> list[Argv]:
+        there = replace(made, connections={first: one, second: other})
+        steps = connect_plan.plan((cable,), (there,)).needed
+        return [step.argv for step in steps if step.kind is Change.REMOVE]
+
+    child = replace(other, ike_of=first)
+    assert deleted(replace(one, ike_of=first), child) == []
+    assert deleted(one, replace(other, ike_of="", up=False)) == [whack.delete(second)]
+    of_another_file = replace(one, selectors=other.selectors)
+    assert deleted(of_another_file, child) == [whack.delete(first), whack.delete(second)]
+    assert deleted(of_another_file, other) == [whack.delete(first)]
+
+
+def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
+    """Its peer may believe that the cable is up, and wait in vain."""
+    waits = load("quickstart", "cluster1")
+    assert not waits.initiates
+    for secret, initiates in ((Credential.SAME, True), (Credential.ABSENT, False)):
+        plan = connect_plan.plan(
+            (waits,),
+            (
+                replace(
+                    made,
+                    credential=secret,
+                    made_here=secret is Credential.SAME,
+                    connections={},
+                    policies={},
+                ),
+            ),
+        )
+        assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
+
+
+FOREIGN = Policy("10.0.0.0/8", "10.1.0.0/16", None, None, None, "out")
+OTHER_SA = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x100", 7)
+OTHER_LINK = Link(kind="vxlan", group="0", mac="02:ca:ac:12:00:08", mtu=1450, up=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        (replace(BLANK, pluto=Pluto.DOWN), "pluto isn't running"),
+        (
+            replace(BLANK, pluto=Pluto.STARTABLE, policies={FOREIGN: 1}),
+            "its start would flush IPsec policies that aren't ours",
+        ),
+        (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "its start would flush"),
+        (replace(BLANK, overlay=OverlayFacts(link=OTHER_LINK)), "cablectl didn't make it"),
+        (replace(BLANK, credential=Credential.OTHER), "holds another secret"),
+        (replace(BLANK, not_ready=(("no ESP", "boot"),)), "no ESP"),
+    ],
+)
+def test_refused_before_anything_is_changed(cable: Cable, facts: Facts, message: str) -> None:
+    with pytest.raises(HostNotReadyError, match=message):
+        connect_plan.plan((cable,), (facts,))
+
+
+def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> None:
+    this = replace(cable, overlay=Vxlan(vni=7))
+    with pytest.raises(HostNotReadyError, match="another cable, port, VNI or key"):
+        connect_plan.plan((this,), (made,))
+
+
+def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> None:
+    this = replace(cable, overlay=Vxlan(port=8472))
+    facts = replace(made, overlay=OverlayFacts(), credential=Credential.ABSENT, made_here=False)
+    with pytest.raises(HostNotReadyError, match="with other addresses or ports"):
+        connect_plan.plan((this,), (facts,))
+
+
+def signs(plan: Plan) -> list[str]:
+    return [f"{step.change} {shlex.join(step.argv)}" for step in plan.needed]
+
+
+class TestAChangedFile:
+    """What is not said otherwise stays as it is."""
+
+    def test_another_mtu(self, cable: Cable, made: Facts) -> None:
+        this = replace(cable, overlay=Vxlan(mtu=1300))
+        assert signs(connect_plan.plan((this,), (made,))) == [
+            "~ ip link set dev vxlan-tunnel mtu 1300"
+        ]
+
+    def test_another_subnet(self, cable: Cable, made: Facts) -> None:
+        remote = replace(cable.remote, subnets=(ip_network("10.46.0.0/16"),))
+        added, removed = signs(connect_plan.plan((replace(cable, remote=remote),), (made,)))
+        assert added.startswith("+ ip route add 10.46.0.0/16 via 241.18.0.7 dev vxlan-tunnel")
+        assert removed.startswith("- ip route delete 10.45.0.0/16 via 241.18.0.7")
+
+    def test_routes_by_another_peer_stay(self, cable: Cable, made: Facts) -> None:
+        theirs = ("10.99.0.0/16", "241.18.0.99", "")
+        there = replace(made.overlay, routes=made.overlay.routes | {theirs})
+        assert connect_plan.plan((cable,), (replace(made, overlay=there),)).needed == ()
+
+    def test_other_algorithms(self, cable: Cable, made: Facts) -> None:
+        """The facts have the new file's in pluto's words, the connections the old one's."""
+        plan = connect_plan.plan(
+            (cable,), (replace(made, algorithms=("AES_GCM_16-NONE-MODP2048",)),)
+        )
+        names = [each.name for each in cable.connections]
+        assert signs(plan)[:2] == [f"- ipsec whack --delete --name {name}" for name in names]
+        assert Phase.ADD in {step.phase for step in plan.needed[2:]}
+        assert connect_plan.plan((cable,), (replace(made, algorithms=()),)).needed == ()
+        assert connect_plan.plan((cable,), (replace(made, algorithms=None),)).needed == ()
+
+    def test_other_subnets_in_tunnel_mode(self) -> None:
+        """The first pair of subnets becomes another, the second is no more."""
+        cable = shaped("tunnel v4")
+        made = host_facts.connected(cable, BLANK, 0)
+        local = replace(cable.local, subnets=(ip_network("10.47.0.0/16"),))
+        changed = connect_plan.plan((replace(cable, local=local),), (made,))
+        name = cable.remote.cable_name
+        deleted = [f"- ipsec whack --delete --name {name}-{i}-0" for i in (0, 1)]
+        assert sorted(line for line in signs(changed) if line[0] == "-") == deleted
+        assert [line[:21] for line in signs(changed) if "--psk" in line] == [
+            "+ ipsec whack --psk -"
+        ]
+        gone = needed(teardown_plan.plan((replace(cable, local=local),), (made,)))
+        assert [line for line in gone if "--delete" in line] == [line[2:] for line in deleted]
+
+    def test_what_cablectl_did_not_make_stays(self) -> None:
+        cable = shaped("tunnel v4")
+        made = replace(
+            host_facts.connected(cable, BLANK, 0), credential=Credential.ABSENT, made_here=False
+        )
+        one = replace(cable, local=replace(cable.local, subnets=cable.local.subnets[:1]))
+        assert not any("--delete" in line for line in needed(connect_plan.plan((one,), (made,))))
+
+    def test_another_file_is_no_reason_to_say_that_the_guard_was_flushed(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        this = replace(cable, overlay=Vxlan(vni=7), guard=True)
+        facts = replace(made, overlay=OverlayFacts())
+        plan = connect_plan.plan((this,), (facts,))
+        assert plan.warnings == ()
+        assert plan.needed[0].change is Change.ALTER
+
+
+def test_a_difference_is_a_line_for_each_step(cable: Cable, made: Facts) -> None:
+    this = replace(cable, overlay=Vxlan(mtu=1300))
+    lines = plans.as_difference(connect_plan.plan((this,), (made,))).splitlines()
+    assert lines[0].startswith("# connect cluster1 to cluster2")
+    changed = lines.index("~ overlay   the device's MTU in bytes; it was 1408")
+    assert lines[changed + 1] == "    $ ip link set dev vxlan-tunnel mtu 1300"
+    assert {line[0] for line in lines[1:changed] + lines[changed + 2 :]} == {"="}
+
+
+def test_a_service_name_must_resolve() -> None:
+    this = load("proposal")
+    with pytest.raises(HostNotReadyError, match=r"doesn't call 4789/udp vxlan") as caught:
+        connect_plan.plan((this,), (replace(BLANK, service_port=None),))
+    assert caught.value.hint == "write port: 4789"
+    assert connect_plan.plan((load("quickstart"),), (replace(BLANK, service_port=None),)).needed
+
+
+def test_dpd_off_warns_where_pluto_may_abort() -> None:
+    assert "can abort" in connect_plan.plan((load("proposal"),), (BLANK,)).warnings[0]
+    assert not connect_plan.plan(
+        (load("proposal"),), (replace(BLANK, libreswan=Version(5, 2)),)
+    ).warnings
+    assert not connect_plan.plan((load("quickstart"),), (BLANK,)).warnings
+
+
+class TestTeardown:
+    def test_what_pluto_removes_is_left_to_pluto(self, cable: Cable, made: Facts) -> None:
+        assert not any(
+            line.startswith("ip xfrm") for line in needed(teardown_plan.plan((cable,), (made,)))
+        )
+
+    def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
+        facts = replace(made, overlay=OverlayFacts(rule=True))
+        lines = needed(teardown_plan.plan((cable,), (facts,)))
+        assert lines[0] == shlex.join(iproute.rule(cable, "delete"))
+        assert not any(line.startswith("ip link") for line in lines)
+
+    def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:
+        facts = replace(made, overlay=OverlayFacts(link=OTHER_LINK))
+        assert not any(
+            "dev vxlan-tunnel" in line for line in needed(teardown_plan.plan((cable,), (facts,)))
+        )
+
+    def test_a_dead_pluto_is_not_asked_and_its_remains_are_removed(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        ours = SecurityAssociation("172.18.0.7", "172.18.0.8", "esp", "0xabc", 16389)
+        facts = replace(
+            made,
+            pluto=Pluto.DOWN,
+            connections={},
+            policies={**made.policies, FOREIGN: 7},
+            sas=(ours, OTHER_SA),
+        )
+        lines = needed(teardown_plan.plan((cable,), (facts,)))
+        assert not any("whack" in line for line in lines)
+        assert sum(line.startswith("ip xfrm policy delete") for line in lines) == 4
+        assert not any("10.1.0.0" in line for line in lines)
+        states = [line for line in lines if line.startswith("ip xfrm state delete")]
+        assert states == ["ip xfrm state delete src 172.18.0.7 dst 172.18.0.8 proto esp spi 0xabc"]
+        assert any(line.startswith("rm -f /etc/ipsec.d/cablectl-") for line in lines)
+
+
+@given(
+    st.sampled_from(["quickstart", "proposal", *SHAPES]),
+    st.sampled_from(["cluster1", "cluster2"]),
+    st.sampled_from(["4.0", "4.10", "5.0", "5.2", "5.3", "5.4"]),
+    st.booleans(),
+)
+def test_every_line_of_a_script_is_its_step(
+    name: str, local: str, release: str, down: bool
+) -> None:
+    cable = shaped(name, local) if name in SHAPES else load(name, local)
+    version = dialects.parse_version(release)
+    if down:
+        before = Facts(libreswan=version)
+        plan = teardown_plan.plan((cable,), (host_facts.connected(cable, before, 1408),))
+    else:
+        plan = connect_plan.plan((cable,), (Facts(libreswan=version),))
+    lines = [line for line in plans.as_script(plan).splitlines() if line and line[0] != "#"]
+    commands = [line for line in lines if not line.startswith("set -eu")]
+    assert [tuple(shlex.split(line)) for line in commands] == [step.argv for step in plan.needed]
+
+
+@pytest.mark.parametrize(
+    "shape", ["quickstart", "proposal", "tunnel v4 nat server", "none vxlan v6"]
+)
+def test_scripts_are_good_shell(shape: str) -> None:
+    cable = shaped(shape) if shape in SHAPES else load(shape)
+    script = plans.as_script(connect_plan.plan((cable,), (BLANK,)))
+    subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
+    shellcheck = str(Path(sys.executable).parent / "shellcheck")
+    done = subprocess.run(
+        [shellcheck, "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
+    )
+    assert done.stdout == ""

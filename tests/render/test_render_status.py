@@ -1,0 +1,273 @@
+"""The state of cables as a table, a line, JSON and metrics; and what a watch shows of it."""
+
+import io
+import json
+import os
+import pty
+
+import jsonschema
+import pytest
+from msgspec.structs import replace
+from prometheus_client.parser import text_string_to_metric_families
+
+from cablectl.cli.reporting import of_result
+from cablectl.errors import CablectlError
+from cablectl.facts.host_facts import Facts
+from cablectl.model.cable import Cable
+from cablectl.render import status_table
+from cablectl.render.envelope import as_json, as_json_line
+from cablectl.render.metrics import METRICS, as_metrics
+from cablectl.render.watching import Lines, Live, view
+from cablectl.status import state
+from cablectl.status.report import CableState, StatusReport, Verdict
+from tests.conftest import ROOT, shown_on
+from tests.status.test_faults import FAULTS, OUTSIDE
+from tests.status.test_status import BLANK, NOW, alive, report, without_sa
+from tests.support.documents import SHAPES, shaped
+
+SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
+ODD = 'submariner-cable-"x\\y"'
+
+
+def every_state() -> StatusReport:
+    """Return a report with a cable of every shape and fault, and one that is hardly known."""
+    cable = shaped("transport vxlan v4")
+    faulty = [change(cable, alive(cable)) for change, _ in (FAULTS | OUTSIDE).values()]
+    states = [state.of(each, alive(each), NOW) for each in map(shaped, SHAPES)]
+    states += [state.of(cable, facts, NOW) for facts in (BLANK, *faulty)]
+    return report(*states, state.unknown(ODD, Verdict.FOREIGN, "why"))
+
+
+def test_json_is_what_its_schema_says() -> None:
+    envelope = of_result("status", every_state())
+    told = json.loads(as_json(envelope))
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(told, SCHEMA)
+    assert (told["version"], told["kind"]) == (1, "status")
+    assert told == json.loads(as_json_line(envelope))
+    assert "\n" not in as_json_line(envelope)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("version",), 2),
+        (("kind",), "plan"),
+        (("error",), {"message": "m", "hint": None, "details": [], "exit_code": 1}),
+        (("result", "cables", 0, "more"), 1),
+        (("result", "cables", 0, "verdict"), "fine"),
+        (("result", "cables", 0, "connections", 0, "child_sas", 0, "spi_in"), "7027bc00"),
+        (("result", "cables", 0, "connections", 0, "child_sas", 0, "bytes_in"), -1),
+        (("result", "cables", 0, "overlay"), {}),
+    ],
+)
+def test_the_schema_is_strict(where: tuple[str | int, ...], value: object) -> None:
+    tunnel = report(state.of(shaped("tunnel v4"), alive_tunnel(), NOW))
+    told = json.loads(as_json(of_result("status", tunnel)))
+    jsonschema.validate(told, SCHEMA)
+    place = told
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(told, SCHEMA)
+
+
+def alive_tunnel() -> Facts:
+    return alive(shaped("tunnel v4"))
+
+
+def test_every_verdict_is_documented() -> None:
+    text = (ROOT / "docs" / "json.md").read_text()
+    assert [each for each in Verdict if f"`{each}`" not in text] == []
+
+
+class TestMetrics:
+    def test_prometheus_reads_them(self) -> None:
+        text = as_metrics(every_state())
+        families = {each.name: each for each in text_string_to_metric_families(text)}
+        assert len(families) == len(METRICS)
+        for metric in METRICS:
+            family = families[metric.name.removesuffix("_total")]
+            assert (family.type, family.documentation) == (metric.kind, metric.text)
+            assert family.samples
+
+    def test_what_they_say(self, cable: Cable) -> None:
+        text = as_metrics(report(state.of(cable, without_sa(cable, alive(cable), 1), NOW)))
+        samples = {
+            (sample.name, *(sample.labels.get(key, "") for key in ("connection", "state"))): (
+                sample.value
+            )
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        first, second = (each.name for each in cable.connections)
+        assert samples["cablectl_cable_state", "", "degraded"] == 1
+        assert samples["cablectl_cable_state", "", "up"] == 0
+        assert samples["cablectl_connection_up", first, ""] == 1
+        assert samples["cablectl_connection_up", second, ""] == 0
+        assert samples["cablectl_received_bytes_total", first, ""] == 824
+        assert samples["cablectl_sent_bytes_total", first, ""] == 1236
+        assert samples["cablectl_child_sa_age_seconds", first, ""] == 3600
+        assert ("cablectl_child_sa_age_seconds", second, "") not in samples
+        assert samples["cablectl_overlay_mtu_bytes", "", ""] == 1408
+        assert samples["cablectl_guard_up", "", ""] == 1
+
+    def test_labels_are_escaped(self) -> None:
+        odd = 'submariner-cable-"x\\no\nz'
+        text = as_metrics(report(state.unknown(odd, Verdict.DOWN, "why")))
+        assert text.count("\n") == 2 * len(METRICS) + len(Verdict) + 1
+        (first, *_) = text_string_to_metric_families(text)
+        up = first.samples[0]
+        assert up.labels == {"cable": odd, "state": "up"}
+
+    def test_of_nothing_there_are_names_alone(self) -> None:
+        assert all(line.startswith("# ") for line in as_metrics(report()).splitlines())
+
+
+def table(*cables: CableState) -> list[str]:
+    stream = io.StringIO()
+    status_table.print_table(report(*cables), stream)
+    return stream.getvalue().splitlines()
+
+
+class TestTable:
+    def test_of_one_that_is_up(self, cable: Cable) -> None:
+        assert table(state.of(cable, alive(cable), NOW)) == UP.splitlines()
+
+    def test_reasons_come_first(self, cable: Cable) -> None:
+        first, second, third, *_ = table(state.of(cable, without_sa(cable, alive(cable), 1), NOW))
+        assert first == "submariner-cable-cluster2-172-18-0-7  degraded"
+        assert second == "  - connection 1 has no Child SA for what the local VTEP sends"
+        assert third.startswith("  peer ")
+
+    def test_fits_80_columns_with_nothing_behind_its_words(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        lines = table(*every_state().cables)
+        assert max(map(len, lines)) <= 80
+        assert lines == [line.rstrip() for line in lines]
+        assert "\x1b" not in "".join(lines)
+
+    def test_of_nothing_only_the_reason_is_told(self, cable: Cable) -> None:
+        down, lost = state.of(cable, BLANK, NOW), state.unknown(ODD, Verdict.DOWN, "why")
+        assert table(down, lost) == [
+            "submariner-cable-cluster2-172-18-0-7  down",
+            "  - nothing of it is here",
+            "",
+            f"{ODD}  down",
+            "  - why",
+        ]
+        assert table() == ["no cable on this host"]
+
+    def test_clear_text_is_told_as_such(self) -> None:
+        cable = shaped("none vxlan v4")
+        assert table(state.of(cable, alive(cable), NOW))[0].endswith("  up, in clear text")
+
+    def test_rates_stand_below_what_was_carried(self, cable: Cable) -> None:
+        first = report(state.of(cable, alive(cable), NOW))
+        (rated,) = state.rated(first, replace(first, time=NOW + 2)).cables
+        *_, line, rates = table(rated)
+        assert line.split()[-4:] == ["824", "bytes", "1.2", "kB"]
+        assert rates.split() == ["0", "bytes/s", "0", "bytes/s"]
+
+
+UP = """\
+submariner-cable-cluster2-172-18-0-7  up
+  peer        172.18.0.7, transport mode, IKE SA established
+  connection  0: what the local VTEP receives, routed
+              1: what the local VTEP sends, routed
+  overlay     vxlan-tunnel is up, MTU 1408 of at most 1408
+  VTEPs       241.18.0.8/8 here, 241.18.0.7 there
+  FDB         00:00:00:00:00:00, 02:ca:ac:12:00:07 to 172.18.0.7
+  routes      10.45.0.0/16
+  guard       stands, dropped 0 in, 0 out
+  offload     software
+  Child SA    SPI in      SPI out      age  rekey         in     out
+  0           0x7027bc00  0x35f13300  1h0m   7h0m  824 bytes  1.2 kB
+  1           0x7027bc01  0x35f13301  1h0m   7h0m  824 bytes  1.2 kB
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59, "59s"),
+        (60, "1m0s"),
+        (3599, "59m59s"),
+        (28_799, "7h59m"),
+        (86_400, "1d0h"),
+        (1_000_000, "11d13h"),
+    ],
+)
+def test_durations(seconds: int, text: str) -> None:
+    assert status_table.duration(seconds) == text
+
+
+class TestWatch:
+    ERROR = CablectlError("bridge failed", hint="look at it")
+
+    def reports(self, cable: Cable) -> list[StatusReport]:
+        up, down = state.of(cable, alive(cable), NOW), state.of(cable, BLANK, NOW)
+        looks = ((up,), (up,), (down,), ())
+        return [report(*each, time=NOW + 2 * i) for i, each in enumerate(looks)]
+
+    def test_a_pipe_gets_a_line_for_each_change(self, cable: Cable) -> None:
+        stream, errors = io.StringIO(), io.StringIO()
+        shown = view(stream, errors)
+        assert type(shown) is Lines
+        for each in self.reports(cable):
+            shown.show(each)
+        shown.trouble(self.ERROR)
+        shown.close()
+        name = "submariner-cable-cluster2-172-18-0-7"
+        assert stream.getvalue().splitlines() == [
+            f"2026-11-24T19:20:00Z {name} up",
+            f"2026-11-24T19:20:04Z {name} down: nothing of it is here",
+            "2026-11-24T19:20:06Z no cable on this host",
+            f"2026-11-24T19:20:06Z {name} gone",
+        ]
+        assert errors.getvalue() == "cablectl: bridge failed\n  try: look at it\n"
+
+    def on_a_terminal(self, cable: Cable) -> tuple[type, str]:
+        reader, writer = pty.openpty()
+        with os.fdopen(writer, "w") as stream:
+            shown = view(stream, stream)
+            for each in self.reports(cable)[:3]:
+                shown.show(each)
+            shown.trouble(self.ERROR)
+            shown.close()
+            kind = type(shown)
+        return kind, shown_on(reader)
+
+    def test_a_terminal_is_redrawn_and_left_as_it_was(
+        self, cable: Cable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        kind, text = self.on_a_terminal(cable)
+        assert kind is Live
+        assert text.count("\x1b[1;32mup\x1b[0m") == 2
+        assert "\x1b[2K" in text  # what was there is drawn over
+        assert text.index("\x1b[?25l") < text.index("\x1b[?25h")  # the cursor is back
+        assert "try: look at it" in text
+
+    def test_no_colour_if_that_is_asked_for(
+        self, cable: Cable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("NO_COLOR", "1")
+        _, text = self.on_a_terminal(cable)
+        assert "\x1b[1;32m" not in text
+        assert "\x1b[31m" not in text
+
+    def test_a_terminal_that_can_do_nothing_gets_lines(
+        self, cable: Cable, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TERM", "dumb")
+        kind, text = self.on_a_terminal(cable)
+        assert kind is Lines
+        assert "\x1b" not in text
+        assert len(text.splitlines()) == 4

@@ -1,0 +1,368 @@
+"""The executor, with real processes: every command on the PATH is a stand-in that keeps a log.
+
+`sh` forks by itself, so nothing less than a program can stand in for one.
+"""
+
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.facts.host_facts import Facts, connected
+from cablectl.host import daemon
+from cablectl.libreswan import pluto_commands
+from cablectl.libreswan.dialects import Version
+from cablectl.linux import guard
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Action, Phase, Plan, Step
+from cablectl.run import execute
+from tests.conftest import load
+
+BLANK = Facts(libreswan=Version(4, 10))
+MakePlan = Callable[[], Plan]
+STAND_IN = """\
+#!/bin/sh
+case "$*" in
+    *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    "whack --initiate --name"*) cat "{folder}/late" >>"{folder}/traffic"
+        cat "{folder}/told"; exit 0 ;;
+esac
+printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
+[ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ echo "it broke"; exit 7; }}
+"""
+
+# As --trafficstatus prints a Child SA.
+TRAFFIC = '006 #{}: "{}", type=ESP, add_time=1795489788, inBytes=0, outBytes=0, maxBytes=2^63B\n'
+
+
+class Commands:
+    """The stand-ins: what they ran, and which one is to fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("sh", "ip", "bridge", "ipsec", "modprobe", "nft", "pidof", "rm", "systemctl"):
+            (folder / name).write_text(STAND_IN.format(folder=folder))
+            (folder / name).chmod(0o755)
+        for name in ("log", "traffic", "told", "late"):
+            (folder / name).write_text("")
+        self.fail_at(0)
+
+    def fail_at(self, number: int) -> None:
+        (self.folder / "fail_at").write_text(str(number))
+
+    def established(self, *names: str) -> None:
+        lines = [TRAFFIC.format(i, name) for i, name in enumerate(names)]
+        (self.folder / "traffic").write_text("".join(lines))
+
+    @property
+    def log(self) -> list[str]:
+        return (self.folder / "log").read_text().splitlines()
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    stand_ins = Commands(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return stand_ins
+
+
+class Told:
+    """A progress that remembers."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int]] = []
+        self.undone: list[Argv] = []
+        self.not_undone: list[str] = []
+        self.lost: dict[str, CablectlError] = {}
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def begin(self, plan: Plan) -> None:
+        self.warnings = plan.warnings
+
+    def step(self, number: int, total: int, step: Step) -> None:
+        self.steps.append((number, total))
+
+    def waiting(self, left: Sequence[str], total: int, seconds: float) -> None:
+        assert seconds >= 0
+        assert 0 < len(left) <= total
+        assert all(name.startswith("submariner-cable-") for name in left)
+
+    def failed(self, cable: str, error: CablectlError) -> None:
+        self.lost[cable] = error
+
+    def undo(self, argv: Argv) -> None:
+        self.undone.append(argv)
+
+    def undo_failed(self, argv: Argv, error: CablectlError) -> None:
+        self.not_undone.append(error.message)
+
+
+def apply(cable: Cable, make_plan: MakePlan, told: Told) -> Plan:
+    return execute.apply(cable.bundle, make_plan, told, wait=1).plan
+
+
+def in_turn(*plans: Plan) -> MakePlan:
+    """Return what the host looks like each time it is read: the last one stays."""
+    left: Iterator[Plan] = iter(plans)
+    last: list[Plan] = []
+
+    def read() -> Plan:
+        last.append(next(left, last[-1] if last else plans[-1]))
+        return last[-1]
+
+    return read
+
+
+def made(cable: Cable) -> Facts:
+    return connected(cable, BLANK, 1408)
+
+
+def words(argv: Argv) -> str:
+    return " ".join(argv)
+
+
+def test_connect_runs_every_step_and_proves_it(cable: Cable, commands: Commands) -> None:
+    commands.established(*(each.name for each in cable.connections))
+    plan, told = connect_plan.plan((cable,), (BLANK,)), Told()
+    apply(cable, in_turn(plan, connect_plan.plan((cable,), (made(cable),))), told)
+    assert commands.log == [words(step.argv) for step in plan.needed if not step.waits_for]
+    assert told.warnings == ()
+    assert told.steps == [(i, len(plan.needed)) for i in range(1, len(plan.needed) + 1)]
+    assert told.undone == []
+
+
+def test_nothing_to_do_runs_nothing(cable: Cable, commands: Commands) -> None:
+    apply(cable, lambda: connect_plan.plan((cable,), (made(cable),)), Told())
+    assert commands.log == []
+
+
+def test_not_waiting_asks_for_no_sas(commands: Commands) -> None:
+    cable, told = load("quickstart", "cluster2"), Told()
+    loaded = connected(cable, BLANK, 1408, up=False)
+    plans = (connect_plan.plan((cable,), (facts,), wait=False) for facts in (BLANK, loaded))
+    apply(cable, in_turn(*plans), told)
+    assert told.undone == []
+    assert any("--initiate" in line for line in commands.log)
+
+
+def failing_steps() -> list[int]:
+    plan = connect_plan.plan((load("quickstart", "cluster2"),), (BLANK,))
+    return list(range(1, 1 + sum(not step.waits_for for step in plan.needed)))
+
+
+@pytest.mark.parametrize("number", failing_steps())
+def test_a_failure_at_any_step_is_undone_exactly(commands: Commands, number: int) -> None:
+    cable, told = load("quickstart", "cluster2"), Told()
+    commands.established(*(each.name for each in cable.connections))
+    commands.fail_at(number)
+    steps = [step for step in connect_plan.plan((cable,), (BLANK,)).needed if not step.waits_for]
+    with pytest.raises(CablectlError) as caught:
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
+    assert caught.value.exit_code == 1
+    assert caught.value.message.endswith("failed with exit code 7")
+    assert caught.value.details == (f"$ {shlex.join(steps[number - 1].argv)}", "it broke")
+    unwound = [argv for step in reversed(steps[: number - 1]) for argv in step.undo]
+    assert told.undone == unwound
+    assert commands.log == [words(step.argv) for step in steps[:number]] + list(map(words, unwound))
+
+
+def test_commands_that_succeed_and_do_nothing_are_found_out(
+    cable: Cable, commands: Commands
+) -> None:
+    commands.established(*(each.name for each in cable.connections))
+    told = Told()
+    with pytest.raises(CablectlError, match="still to do") as caught:
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
+    assert any("ip link add" in line for line in caught.value.details)
+    assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
+
+
+def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
+    cable: Cable, commands: Commands
+) -> None:
+    told = Told()
+    commands.established(*(each.name for each in cable.connections))
+    (commands.folder / "sh").write_text("#!/bin/sh\n")  # the secret: not in the log
+    logged = [
+        step.argv for step in connect_plan.plan((cable,), (BLANK,)).needed if step.argv[0] != "sh"
+    ]
+    link = next(i for i, argv in enumerate(logged, start=1) if argv[:3] == ("ip", "link", "add"))
+    broken = commands.folder / "ipsec"
+    broken.write_text(
+        broken.read_text().replace('case "$*" in', 'case "$*" in\n    *--delete*) exit 9 ;;')
+    )
+    commands.fail_at(link)
+    with pytest.raises(CablectlError, match="overlay: the command failed"):
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
+    assert told.not_undone == ["add: the command failed with exit code 9"] * 2
+    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
+    assert told.undone[-1] == guard.remove(cable)
+
+
+def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is_there(
+    cable: Cable, commands: Commands
+) -> None:
+    plan = teardown_plan.plan((cable,), (made(cable),))
+    commands.fail_at(1)
+    with pytest.raises(CablectlError) as caught:
+        apply(cable, in_turn(plan, teardown_plan.plan((cable,), (BLANK,))), Told())
+    assert caught.value.details[0] == f"$ {shlex.join(plan.needed[0].argv)}"
+    unlink = [words(step.argv) for step in plan.needed if step.phase is Phase.UNLINK]
+    assert len(unlink) == 3
+    assert commands.log == unlink
+
+
+def test_teardown_tells_the_first_failure_of_its_last_phase(
+    cable: Cable, commands: Commands
+) -> None:
+    plan = teardown_plan.plan((cable,), (made(cable),))
+    *forgotten, unguard = plan.needed
+    commands.fail_at(len(forgotten) - 1)
+    with pytest.raises(CablectlError, match="forget: the command failed"):
+        apply(cable, in_turn(plan, teardown_plan.plan((cable,), (BLANK,))), Told())
+    assert commands.log == [words(step.argv) for step in forgotten]
+    assert unguard.argv == guard.remove(cable)
+
+
+class TestWaiting:
+    def plan(self, cable: Cable) -> Plan:
+        return connect_plan.plan((cable,), (BLANK,), limit=1)
+
+    def test_no_answer_is_a_time_limit(self, cable: Cable, commands: Commands) -> None:
+        commands.established(cable.connections[0].name)
+        told = Told()
+        with pytest.raises(TimeLimitError, match="no answer from the peer") as caught:
+            apply(cable, lambda: self.plan(cable), told)
+        assert cable.connections[1].name in caught.value.message
+        assert caught.value.exit_code == 4
+        assert told.undone
+
+    def test_a_peer_that_answers_at_the_last_moment_is_up(
+        self, cable: Cable, commands: Commands
+    ) -> None:
+        lines = (TRAFFIC.format(1, each.name) for each in cable.connections)
+        (commands.folder / "late").write_text("".join(lines))
+        told = Told()
+        plans = (self.plan(cable), connect_plan.plan((cable,), (made(cable),)))
+        apply(cable, in_turn(*plans), told)
+        assert told.undone == []
+
+    def test_a_refusal_is_a_failure_with_its_reason(self, cable: Cable, commands: Commands) -> None:
+        line = '002 "x" #2: IKE SA authentication request rejected by peer: AUTHENTICATION_FAILED'
+        (commands.folder / "told").write_text(f"002 something else\n{line}\n")
+        with pytest.raises(CablectlError, match="authentication failed") as caught:
+            apply(cable, lambda: self.plan(cable), Told())
+        assert caught.value.exit_code == 1
+        assert caught.value.details == (line,)
+
+
+class TestRun:
+    def test_output_of_both_streams(self) -> None:
+        out = execute.run(("/bin/sh", "-c", "echo one; echo two >&2"), 5, "x")
+        assert sorted(out.split()) == ["one", "two"]
+
+    def test_no_terminal_and_no_input(self) -> None:
+        script = "[ -t 0 ] || [ -t 1 ] && exit 1; cat"
+        assert execute.run(("/bin/sh", "-c", script), 5, "x") == ""
+
+    def test_a_time_limit_shows_what_was_printed(self) -> None:
+        with pytest.raises(TimeLimitError) as caught:
+            execute.run(("/bin/sh", "-c", "echo begun; exec sleep 60"), 1, "add")
+        assert caught.value.message == "add: the command took longer than 1 s"
+        assert caught.value.details[1:] == ("begun",)
+
+    def test_a_signal_is_no_exit_code(self) -> None:
+        with pytest.raises(CablectlError, match="killed by signal 9"):
+            execute.run(("/bin/sh", "-c", "kill -9 $$"), 5, "x")
+
+    def test_long_output_is_cut_at_its_beginning(self) -> None:
+        with pytest.raises(CablectlError) as caught:
+            execute.run(("/bin/sh", "-c", "seq 1 1000; exit 1"), 5, "x")
+        assert caught.value.details[1:] == tuple(str(i) for i in range(981, 1001))
+
+    def test_a_missing_program(self) -> None:
+        with pytest.raises(HostNotReadyError, match="is not installed"):
+            execute.run(("no-such-program",), 5, "x")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_undone_like_a_failure(
+    cable: Cable, commands: Commands, number: signal.Signals
+) -> None:
+    """It comes while the Child SAs are awaited, as a person's Ctrl-C does."""
+    told = Told()
+    main = threading.main_thread().ident
+    assert main
+    kill = threading.Timer(1.5, signal.pthread_kill, (main, number))
+    before = signal.getsignal(number)
+    kill.start()
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,), limit=30), told)
+    assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
+    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
+    assert told.undone[-1] == guard.remove(cable)
+    assert signal.getsignal(number) == before
+
+
+def test_ctrl_c_does_not_stop_the_undo(cable: Cable, commands: Commands) -> None:
+    undo = ((str(commands.folder / "rm"), "one"), ("/bin/sleep", "1"), ("rm", "two"))
+    slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=undo, limit=50)
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
+    main = threading.main_thread().ident
+    assert main
+    for delay in (0.5, 1.0):
+        threading.Timer(delay, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        apply(cable, lambda: plan, Told())
+    assert commands.log == ["rm one", "rm two"]
+
+
+def test_ctrl_c_kills_the_running_command_and_undoes_it(cable: Cable, commands: Commands) -> None:
+    slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=(("rm", "it"),), limit=50)
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
+    main = threading.main_thread().ident
+    assert main
+    threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        apply(cable, lambda: plan, Told())
+    assert commands.log == ["rm it"]
+    assert time.monotonic() - began < 30
+
+
+def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Commands) -> None:
+    """Whether it was done nobody knows."""
+    slow = Step(
+        phase=Phase.ADD,
+        argv=("/bin/sleep", "60"),
+        why="",
+        undo=(("rm", "what it made"),),
+        limit=0.5,
+    )
+    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
+    began = time.monotonic()
+    with pytest.raises(TimeLimitError):
+        apply(cable, lambda: plan, Told())
+    assert commands.log == ["rm what it made"]
+    assert time.monotonic() - began < 30
+
+
+def test_established_reads_what_pluto_says(cable: Cable, commands: Commands) -> None:
+    name = cable.connections[0].name
+    assert daemon.established() == frozenset()
+    commands.established(name)
+    assert daemon.established() == {name}
+    assert words(pluto_commands.TRAFFIC_STATUS) not in commands.log
+    assert replace(cable) == cable

@@ -1,0 +1,217 @@
+"""The state of a cable from facts: one word for it, and every reason why it isn't up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Facts, Pluto
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import ChildSa, Ike, LoadedConnection
+from cablectl.linux import xfrm
+from cablectl.linux.esp_offload import Nic
+from cablectl.linux.mtu import AES_GCM
+from cablectl.linux.xfrm import Policy, SecurityAssociation
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan
+from cablectl.status import state
+from cablectl.status.report import CableState, StatusReport, Verdict
+from tests.support.documents import SHAPES, shaped
+
+NOW = 1_795_548_000.25
+BLANK = Facts(libreswan=Version(4, 10), nic=Nic("eth0"))
+
+
+def alive(cable: Cable) -> Facts:
+    """Return the facts of a host on which all of the cable is there, an hour after connect."""
+    size = connect_plan.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 1500
+    made = host_facts.connected(cable, BLANK, size)
+    connections: dict[str, LoadedConnection] = {}
+    policies: dict[Policy, int] = {}
+    sas: list[SecurityAssociation] = []
+    for number, each in enumerate(cable.connections):
+        reqid = 16389 + 4 * number
+        policies |= dict.fromkeys(xfrm.policies(each), reqid)
+        pair = (f"0x7027bc{number:02x}", f"0x35f133{number:02x}")
+        sa = ChildSa(number + 2, int(NOW) - 3600, 824, 1236, *pair, 25200)
+        ike = Ike.NONE if number else Ike.ESTABLISHED
+        connections[each.name] = replace(made.connections[each.name], child_sas=(sa,), ike=ike)
+        ends = (str(cable.remote_host), str(cable.local.address))
+        for spi, (source, target) in zip(pair, (ends, ends[::-1]), strict=True):
+            sas.append(
+                SecurityAssociation(
+                    source, target, "esp", spi, reqid, encapsulated=True, cipher=AES_GCM
+                )
+            )
+    return replace(made, connections=connections, policies=policies, sas=tuple(sas))
+
+
+def report(*cables: CableState, time: float = NOW) -> StatusReport:
+    return StatusReport(time=time, cables=cables)
+
+
+def seen(cable: Cable, facts: Facts) -> tuple[Verdict, tuple[str, ...]]:
+    told = state.of(cable, facts, NOW)
+    return told.verdict, told.reasons
+
+
+def name(cable: Cable, number: int) -> str:
+    return cable.connections[number].name
+
+
+def with_connection(
+    cable: Cable, facts: Facts, number: int, connection: LoadedConnection | None
+) -> Facts:
+    others = {each: it for each, it in facts.connections.items() if each != name(cable, number)}
+    added = {} if connection is None else {name(cable, number): connection}
+    return replace(facts, connections=others | added)
+
+
+def without_sa(cable: Cable, facts: Facts, *numbers: int, ike: Ike = Ike.NONE) -> Facts:
+    for number in numbers:
+        loaded = facts.connections[name(cable, number)]
+        idle = replace(loaded, up=False, child_sas=(), ike=ike)
+        facts = with_connection(cable, facts, number, idle)
+    return facts
+
+
+def with_link(facts: Facts, **changes: object) -> Facts:
+    assert facts.overlay.link
+    link = replace(facts.overlay.link, **changes)
+    return replace(facts, overlay=replace(facts.overlay, link=link))
+
+
+@pytest.mark.parametrize("end", ["cluster1", "cluster2"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_up_in_every_shape(shape: str, end: str) -> None:
+    cable = shaped(shape, end)
+    assert seen(cable, alive(cable)) == (Verdict.UP, ())
+    assert connect_plan.plan((cable,), (alive(cable),)).needed == ()
+
+
+def test_what_is_told_of_one_that_is_up(cable: Cable) -> None:
+    told = state.of(cable, alive(cable), NOW)
+    assert told.cable == "submariner-cable-cluster2-172-18-0-7"
+    assert (told.peer, told.mode, told.ike, told.offload) == (
+        "172.18.0.7",
+        "transport",
+        "established",
+        "software",
+    )
+    assert [each.protects for each in told.connections] == [
+        "what the local VTEP receives",
+        "what the local VTEP sends",
+    ]
+    (sa,) = told.connections[1].child_sas
+    assert (sa.spi_in, sa.spi_out) == ("0x7027bc01", "0x35f13301")
+    assert (sa.age, sa.rekey_in, sa.bytes_in, sa.bytes_out) == (3600, 25200, 824, 1236)
+    assert told.overlay
+    assert (told.overlay.mtu, told.overlay.largest_mtu) == (1408, 1408)
+    assert (told.overlay.vtep, told.overlay.peer_vtep) == ("241.18.0.8/8", "241.18.0.7")
+    assert [each.gateway for each in told.overlay.fdb] == ["172.18.0.7"] * 2
+    assert told.overlay.routes == ("10.45.0.0/16",)
+    assert told.guard
+    assert (told.guard.whole, told.guard.dropped_in, told.guard.dropped_out) == (True, 0, 0)
+
+
+@given(st.sets(st.sampled_from(range(4))), st.sampled_from(SHAPES))
+def test_up_only_with_every_child_sa(gone: set[int], shape: str) -> None:
+    cable = shaped(shape)
+    missing = gone & set(range(len(cable.connections)))
+    verdict, _ = seen(cable, without_sa(cable, alive(cable), *missing))
+    if not missing:
+        assert verdict is Verdict.UP
+    elif len(missing) < len(cable.connections):
+        assert verdict is Verdict.DEGRADED
+    else:
+        assert verdict is Verdict.DOWN
+
+
+class TestNotUp:
+    def test_connecting(self, cable: Cable) -> None:
+        """One negotiates, for both."""
+        facts = without_sa(cable, alive(cable), 0, 1)
+        facts = without_sa(cable, facts, 0, ike=Ike.NEGOTIATING)
+        verdict, reasons = seen(cable, facts)
+        assert verdict is Verdict.CONNECTING
+        assert [each.split(" for ")[0] for each in reasons] == [
+            "connection 0 has no Child SA",
+            "connection 1 has no Child SA",
+        ]
+
+    def test_an_ike_sa_alone_carries_nothing(self, cable: Cable) -> None:
+        facts = without_sa(cable, alive(cable), 0, 1, ike=Ike.ESTABLISHED)
+        assert seen(cable, facts)[0] is Verdict.DOWN
+
+    def test_nothing_is_here(self, cable: Cable) -> None:
+        assert seen(cable, BLANK) == (Verdict.DOWN, ("nothing of it is here",))
+
+    def test_a_pluto_that_forgot(self, cable: Cable) -> None:
+        """It was started anew; device and guard are still there."""
+        facts = replace(alive(cable), connections={}, policies={}, sas=())
+        assert seen(cable, facts) == (Verdict.DOWN, ("pluto has none of its connections",))
+
+    def test_what_a_killed_pluto_left_goes_on(self, cable: Cable) -> None:
+        facts = replace(alive(cable), pluto=Pluto.DOWN, connections={})
+        reason = "pluto isn't running: nobody renews SAs"
+        assert seen(cable, facts) == (Verdict.DEGRADED, (reason,))
+        stopped = replace(facts, policies={}, sas=())
+        assert seen(cable, stopped) == (Verdict.DOWN, (reason,))
+
+    def test_clear_text_without_its_device(self) -> None:
+        cable = shaped("none vxlan v4")
+        facts = with_link(alive(cable), up=False)
+        assert seen(cable, facts) == (Verdict.DOWN, ("the device vxlan-tunnel is down",))
+
+
+def test_a_clock_that_was_set_back(cable: Cable) -> None:
+    told = state.of(cable, alive(cable), NOW - 7200)
+    assert told.connections[0].child_sas[0].age == 0
+
+
+class TestRates:
+    def later(self, cable: Cable, carried: int, seconds: float) -> StatusReport:
+        facts = alive(cable)
+        for number in (0, 1):
+            loaded = facts.connections[name(cable, number)]
+            (sa,) = loaded.child_sas
+            sa = replace(sa, bytes_in=sa.bytes_in + carried, bytes_out=sa.bytes_out + 2 * carried)
+            facts = with_connection(cable, facts, number, replace(loaded, child_sas=(sa,)))
+        return report(state.of(cable, facts, NOW + seconds), time=NOW + seconds)
+
+    def rates(self, report: StatusReport) -> list[tuple[float | None, float | None]]:
+        (cable,) = report.cables
+        return [(sa.rate_in, sa.rate_out) for each in cable.connections for sa in each.child_sas]
+
+    def test_bytes_a_second(self, cable: Cable) -> None:
+        first = report(state.of(cable, alive(cable), NOW))
+        assert self.rates(first) == [(None, None)] * 2
+        second = state.rated(first, self.later(cable, 1000, 2))
+        assert self.rates(second) == [(500.0, 1000.0)] * 2
+        # What carries rates already serves as the earlier one as well.
+        assert self.rates(state.rated(second, self.later(cable, 1000, 4))) == [(0.0, 0.0)] * 2
+
+    def test_no_rate_of_an_sa_that_is_new_or_of_no_time(self, cable: Cable) -> None:
+        after = self.later(cable, 1000, 2)
+        assert self.rates(state.rated(report(), after)) == [(None, None)] * 2
+        assert self.rates(state.rated(after, after)) == [(None, None)] * 2
+
+
+def test_a_report_is_up_only_with_a_cable_and_all_of_them(cable: Cable) -> None:
+    up = state.of(cable, alive(cable), NOW)
+    down = state.of(cable, BLANK, NOW)
+    assert report(up).up
+    assert report(up, up).up
+    assert not report(up, down).up
+    assert not report().up
+
+
+def test_of_an_unknown_cable_no_more_than_the_name_is_told() -> None:
+    told = state.unknown("submariner-cable-x", Verdict.DOWN, "why")
+    assert (told.cable, told.verdict, told.reasons) == (
+        "submariner-cable-x",
+        Verdict.DOWN,
+        ("why",),
+    )
+    assert (told.peer, told.mode, told.connections, told.offload) == (None, None, (), "none")
