@@ -1,73 +1,69 @@
 """No unit test may reach the host's own network or IPsec: their commands are fakes that fail."""
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from msgspec.structs import replace
+from pytest_subprocess import FakeProcess
 
-from cablectl.config import native
+from cablectl.facts.host_facts import Facts, connected
 from cablectl.model.cable import Cable
+from cablectl.model.wishes import PskFile
 from cablectl.run import journal
+from tests.support.commands import forbid
+from tests.support.examples import load
+from tests.support.gateway import stand_in
+from tests.support.plans import BLANK
 
 # How long an example takes is the machine's business.
 settings.register_profile("cablectl", deadline=None)
 settings.load_profile("cablectl")
+NUMBERS = count()  # of the tests that have begun
 
-ROOT = Path(__file__).parent.parent
-EXAMPLES = ROOT / "examples"
-IPTABLES = [
-    f"{kind}-save" for kind in ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
-]
-CHANGERS = (
-    *("bridge", "ethtool", "ip", "ipsec", "journalctl", "modprobe", "nft", "pidof", "ss"),
-    *("systemctl", *IPTABLES),
-)
+
+@pytest.fixture(scope="session")
+def forbidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A failing stand-in for each command that reads or changes the host."""
+    folder = tmp_path_factory.mktemp("fakes")
+    forbid(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True)
 def no_real_commands(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, forbidden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put a failing stand-in before each command that reads or changes the host."""
+    """Put the stand-ins first on the PATH, and the journal into a folder of this test's own."""
     if request.node.get_closest_marker("lab") or request.node.get_closest_marker("package"):
         return
-    folder = tmp_path_factory.mktemp("fakes")
-    for name in CHANGERS:
-        fake = folder / name
-        fake.write_text(f'#!/bin/sh\necho "a unit test ran the real {name} $*" >&2\nexit 99\n')
-        fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(journal, "DIRECTORY", folder / "run")
-
-
-def load(name: str, local: str = "cluster1") -> Cable:
-    """Return the cable of an example of two endpoints, seen from one end."""
-    (cable,) = load_all(name, local)
-    return cable
-
-
-def load_all(name: str, local: str = "cluster1") -> tuple[Cable, ...]:
-    """Return the cables of an example, seen from one end."""
-    network = native.parse((EXAMPLES / f"{name}.yaml").read_text(), f"{name}.yaml")
-    return network.cables(network.named(local))
-
-
-def shown_on(terminal: int) -> str:
-    """Return all that was written to a terminal whose other end is closed."""
-    shown = b""
-    while True:
-        try:
-            shown += os.read(terminal, 1 << 16)
-        except OSError:  # how Linux tells the end
-            return shown.decode()
+    monkeypatch.setenv("PATH", f"{forbidden}:{os.environ['PATH']}")
+    monkeypatch.setattr(journal, "DIRECTORY", forbidden / f"run{next(NUMBERS)}")
 
 
 @pytest.fixture
 def cable() -> Cable:
     return load("quickstart")
+
+
+@pytest.fixture
+def made(cable: Cable) -> Facts:
+    """The facts of a host on which the cable was made."""
+    return connected(cable, BLANK, 1408)
+
+
+@pytest.fixture
+def gateway(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeProcess:
+    """A gateway with root on which the cable is up."""
+    return stand_in(fp, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def here(cable: Cable, tmp_path: Path) -> Cable:
+    """The cable with the pre-shared key that the gateway has."""
+    return replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(tmp_path / "psk"))))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT))
 from cablectl.config import json_schema  # noqa: E402 - from the checkout itself
 from cablectl.libreswan.dialects import DIALECTS, Dialect  # noqa: E402 - from the checkout itself
 from cablectl.render.envelope import KINDS  # noqa: E402 - from the checkout itself
-from tests.plan.test_golden import GOLDEN, NAMES, script_of  # noqa: E402 - from the checkout itself
+from tests.support.golden import NAMES, script_of  # noqa: E402 - from the checkout itself
+from tests.support.places import GOLDEN  # noqa: E402 - from the checkout itself
 from tools import manual, report_schemas  # noqa: E402 - from the checkout itself
 
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}

@@ -10,21 +10,11 @@ from pathlib import Path
 import pytest
 
 from cablectl import __version__
-from tests.conftest import EXAMPLES, ROOT, shown_on
+from tests.support.places import EXAMPLES, PROGRAM, ROOT
+from tests.support.program import run
+from tests.support.terminal import shown_on
 
-PROGRAM = str(Path(sys.executable).parent / "cablectl")
 DRY = ("plan", str(EXAMPLES / "quickstart.yaml"), "--dry-run", "--libreswan", "4.10")
-
-
-def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *args],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-        env={**os.environ, "COLUMNS": "80", **environment},
-    )
 
 
 def test_version_and_module() -> None:

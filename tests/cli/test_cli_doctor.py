@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import run
-from tests.conftest import EXAMPLES
+from tests.support.places import EXAMPLES
+from tests.support.program import run
 
 FILE = (str(EXAMPLES / "quickstart.yaml"), "--local", "cluster1")
 # The program, which finds what its first argument says, and for whom; the host's tools are missing.

@@ -15,10 +15,9 @@ from pytest_subprocess import FakeProcess
 from cablectl.cli import running
 from cablectl.cli import verify as command
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
-from cablectl.facts.host_facts import Credential, Facts
+from cablectl.facts.host_facts import Credential
 from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
 from cablectl.libreswan import secrets_file
-from cablectl.libreswan.dialects import Version
 from cablectl.linux import guard
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskFile
@@ -29,18 +28,16 @@ from cablectl.status import state
 from cablectl.status.report import Verdict
 from cablectl.verification.observe import observation
 from cablectl.verification.proof import Evidence
-from tests.cli.test_cli import run
-from tests.cli.test_completion import complete
-from tests.conftest import EXAMPLES, load_all
-from tests.host.test_host import LINK, ROUTES, RULES, WAYS
-from tests.status.test_status import NOW, alive, report
-from tests.verification.test_proof import evidence
+from tests.support.alive import NOW, alive, report
+from tests.support.evidence import evidence
+from tests.support.gateway import LINK, ROUTES, RULES, WAYS
+from tests.support.meshes import CABLES, SECOND, THIRD
+from tests.support.places import CAPTURES, EXAMPLES
+from tests.support.plans import BLANK
+from tests.support.program import complete, run
 
 MESH = str(EXAMPLES / "mesh.yaml")
 DRY = ("plan", MESH, "--dry-run", "--libreswan", "4.10", "--local", "cluster1")
-BLANK = Facts(libreswan=Version(4, 10))
-CABLES = load_all("mesh")
-SECOND, THIRD = (cable.id for cable in CABLES)
 
 
 class TestPeer:
@@ -214,7 +211,7 @@ def test_of_one_cable_alone_the_other_peer_is_seen(key: PskFile, fp: FakeProcess
 
 
 def test_tables_of_several_cables_are_read_at_once(fp: FakeProcess) -> None:
-    listing = json.loads((Path(__file__).parent.parent / "captures" / "nft-1.0.6.json").read_text())
+    listing = json.loads((CAPTURES / "nft-1.0.6.json").read_text())
     fp.register(["nft", "-j", "list", "ruleset", "inet"], stdout=json.dumps(listing))
     tunnels = tuple(replace(each, overlay=None) for each in CABLES)
     name = "inet cablectl_cluster2-172-18-0-7"

@@ -16,9 +16,10 @@ from msgspec import json as encoding
 from cablectl.model.cable import Cable
 from cablectl.status import state
 from cablectl.status.report import StatusReport
-from tests.cli.test_cli import run
-from tests.conftest import EXAMPLES, shown_on
-from tests.status.test_status import BLANK, NOW, alive, report
+from tests.support.alive import BLANK, NOW, alive, report
+from tests.support.places import EXAMPLES
+from tests.support.program import run
+from tests.support.terminal import shown_on
 
 # The program, whose reports are those in a file, the last one again and again; no time passes.
 PROGRAM = """

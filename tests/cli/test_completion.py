@@ -1,23 +1,21 @@
 """TAB: what the three shells show in a terminal, and that nothing else is ever said."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from cablectl.libreswan.dialects import DIALECTS, EXAMPLES, dialect
-from tests import conftest
-from tests.conftest import ROOT
+from cablectl.libreswan import dialects
+from cablectl.libreswan.dialects import DIALECTS, dialect
 from tests.support.documents import document
+from tests.support.places import BIN, EXAMPLES, ROOT
+from tests.support.program import complete
 from tests.support.terminal import Terminal
 
 PROMPT = "ready>"
-BIN = Path(sys.executable).parent
 COMPLETIONS = ROOT / "completions"
-QUICKSTART = str(conftest.EXAMPLES / "quickstart.yaml")
+QUICKSTART = str(EXAMPLES / "quickstart.yaml")
 NAMES = ["cluster1", "cluster1-worker", "cluster2", "cluster2-worker"]
 ADDRESSES = {"v4": ["172.18.0.8", "172.18.0.7"], "v6": ["2001:db8::8", "2001:db8::7"]}
 # As the shells find them when they are installed: zsh and fish load them at the first TAB.
@@ -111,21 +109,6 @@ def test_a_tab_about_no_good_file_says_nothing(terminal: Terminal, file: str) ->
     assert screen.split() == [PROMPT, *typed.split(), "fin"]
 
 
-def complete(typed: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Have the program complete what is typed, as bash asks it to."""
-    words = typed.split(" ")
-    asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
-    return subprocess.run(
-        [BIN / "cablectl"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "_CABLECTL_COMPLETE": "complete_bash", **asked, **environment},
-    )
-
-
 def test_a_callback_is_silent_whatever_the_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "binary").write_bytes(b"\xff\x00")
@@ -140,7 +123,7 @@ def test_a_callback_is_silent_whatever_the_file(tmp_path: Path) -> None:
 
 
 def test_a_callback_takes_documents_of_submariner_and_keeps_its_notes() -> None:
-    folder = conftest.EXAMPLES / "submariner"
+    folder = EXAMPLES / "submariner"
     done = complete(f"cablectl plan {folder}/configmap.yaml {folder}/endpoints.yaml --local c")
     assert done.stdout.split() == NAMES
     assert done.stderr == ""
@@ -163,4 +146,4 @@ def test_a_tab_imports_neither_rich_nor_sh() -> None:
 
 
 def test_the_releases_offered_are_one_of_each_dialect() -> None:
-    assert tuple(map(dialect, EXAMPLES)) == DIALECTS
+    assert tuple(map(dialect, dialects.EXAMPLES)) == DIALECTS

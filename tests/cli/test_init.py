@@ -4,7 +4,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from ipaddress import ip_address, ip_network
 from itertools import product
 from pathlib import Path
@@ -16,9 +15,9 @@ from hypothesis import strategies as st
 from cablectl.config import native
 from cablectl.model.wishes import Mode, OverlayKind
 from cablectl.render.draft import Given, as_draft
-from tests.conftest import shown_on
+from tests.support.places import PROGRAM
+from tests.support.terminal import shown_on
 
-PROGRAM = str(Path(sys.executable).parent / "cablectl")
 EAST = "--endpoint=east=172.18.0.8,10.44.0.0/16"
 WEST = "--endpoint=west=172.18.0.7,10.45.0.0/16,10.46.0.0/16"
 ENDS = {

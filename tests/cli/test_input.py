@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import PROGRAM, run
-from tests.conftest import EXAMPLES
+from tests.support.places import EXAMPLES, PROGRAM
+from tests.support.program import run
 
 COMMANDS = (
     ("plan", "--dry-run", "--local", "cluster1"),

@@ -27,11 +27,11 @@ from cablectl.render.envelope import KINDS, Kind, as_json, as_json_line
 from cablectl.run import execute
 from cablectl.status import state
 from cablectl.verification.observe import observation
-from tests.cli.test_cli import PROGRAM
-from tests.conftest import EXAMPLES, ROOT, load, load_all
-from tests.status.test_status import NOW, alive
-from tests.status.test_status import report as status_report
-from tests.verification.test_proof import evidence
+from tests.support.alive import NOW, alive
+from tests.support.alive import report as status_report
+from tests.support.evidence import evidence
+from tests.support.examples import load, load_all
+from tests.support.places import EXAMPLES, PROGRAM, ROOT
 
 FILE = (str(EXAMPLES / "quickstart.yaml"), "--local", "cluster1")
 MESH = (str(EXAMPLES / "mesh.yaml"), "--local", "cluster1")

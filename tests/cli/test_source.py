@@ -10,7 +10,7 @@ import pytest
 from cablectl.cli import source
 from cablectl.config.submariner.documents import has_objects
 from cablectl.errors import UsageError
-from tests.conftest import EXAMPLES
+from tests.support.places import EXAMPLES
 
 QUICKSTART = (EXAMPLES / "quickstart.yaml").read_text(encoding="utf-8")
 ENDPOINTS = EXAMPLES / "submariner" / "endpoints.yaml"

@@ -30,9 +30,9 @@ from cablectl.model.wishes import OVERLAYS, PskFile
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Plan
 from cablectl.render import draft, plans
-from tests.conftest import EXAMPLES
 from tests.support.documents import MESHES, SHAPES, document
 from tests.support.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
+from tests.support.places import EXAMPLES
 
 RELEASES = (Version(4, 10), Version(5, 2), Version(5, 3))
 # Every word of a plan that may begin with a hyphen: the options of sh, rm, ip, modprobe and whack.

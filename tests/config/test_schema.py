@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,12 +17,12 @@ from cablectl.config.field_texts import WORDS
 from cablectl.config.reader import Reader, documents
 from cablectl.config.spec import Spec
 from cablectl.errors import UsageError
-from tests.conftest import EXAMPLES, ROOT
 from tests.support.documents import SHAPES, document
+from tests.support.places import CASES, EXAMPLES, PROGRAM, ROOT
 
 FILE = ROOT / "docs" / "cablectl.schema.json"
 OURS = [each for each in EXAMPLES.rglob("*.yaml") if "\nversion: 1\n" in each.read_text()]
-CASES = sorted((ROOT / "tests" / "cases" / "file").glob("*.yaml"))
+FILES = sorted((CASES / "file").glob("*.yaml"))
 VALIDATOR = Draft202012Validator(
     json.loads(FILE.read_text()), format_checker=Draft202012Validator.FORMAT_CHECKER
 )
@@ -65,8 +64,7 @@ def test_it_is_a_schema() -> None:
 
 
 def test_the_command_prints_it() -> None:
-    program = Path(sys.executable).parent / "cablectl"
-    done = subprocess.run([program, "schema"], capture_output=True, text=True, check=True)
+    done = subprocess.run([PROGRAM, "schema"], capture_output=True, text=True, check=True)
     assert done.stdout == FILE.read_text()
     assert done.stderr == ""
 
@@ -121,7 +119,7 @@ def test_each_spelling_is_taken_by_both_or_by_neither(field: str) -> None:
         assert (taken(text),) * 2 == looked_at(text), value
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_is_wrong_by_its_shape_is_refused(path: Path) -> None:
     try:
         schema, reader = looked_at(path.read_text())
@@ -137,7 +135,7 @@ def test_what_is_wrong_by_its_shape_is_refused(path: Path) -> None:
 
 def test_most_cases_that_are_wrong_by_their_shape_are_looked_at() -> None:
     refused = 0
-    for path in CASES:
+    for path in FILES:
         with suppress(UsageError):
             refused += not looked_at(path.read_text())[0]
     assert refused >= 15

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from cablectl.config import native
 from cablectl.errors import UsageError
 from cablectl.model.wishes import Dpd, DpdAction, Encapsulation, Initiate, Offload, PskEnv, Vxlan
-from tests.conftest import EXAMPLES
+from tests.support.places import CASES, EXAMPLES
 
-CASES = Path(__file__).parent.parent / "cases" / "file"
+FILES = CASES / "file"
 QUICKSTART = (EXAMPLES / "quickstart.yaml").read_text()
 
 
@@ -22,14 +22,14 @@ def problems(text: str) -> list[str]:
     return [caught.value.message, *caught.value.details]
 
 
-@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_refused(path: Path) -> None:
     expected = path.with_suffix(".txt").read_text().splitlines()
     assert problems(path.read_text()) == expected
 
 
 def test_no_case_repeats_a_secret() -> None:
-    for path in (*CASES.glob("inline_psk*.yaml"), CASES / "no_value_after_all.yaml"):
+    for path in (*FILES.glob("inline_psk*.yaml"), FILES / "no_value_after_all.yaml"):
         assert "correct-horse" in path.read_text()
         assert "correct-horse" not in "".join(problems(path.read_text()))
 

@@ -7,7 +7,6 @@ import re
 import shlex
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,13 @@ from cablectl.model.network import Network
 from cablectl.model.wishes import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
 from cablectl.plan import connect_plan
 from cablectl.render import draft, plans
-from tests.conftest import EXAMPLES
+from tests.support.places import CASES, EXAMPLES, PROGRAM
 
 FOLDER = EXAMPLES / "submariner"
 CONFIGMAP, ENDPOINTS, RESOURCE = (
     (FOLDER / f"{name}.yaml").read_text() for name in ("configmap", "endpoints", "submariner")
 )
-CASES = Path(__file__).parent.parent / "cases" / "submariner"
+REFUSED = sorted((CASES / "submariner").glob("*.yaml"))
 
 
 def parse(*texts: str, psk_file: str = "") -> Imported:
@@ -259,7 +258,7 @@ def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
     assert "ipsec" not in found.value
 
 
-@pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
 def test_refused(path: Path) -> None:
     assert problems(path.read_text()) == path.with_suffix(".txt").read_text().splitlines()
 
@@ -273,7 +272,6 @@ def test_no_block_makes_a_traceback(block: str) -> None:
         parse(yaml.safe_dump(config), ENDPOINTS.replace("backend: libreswan", "backend: none"))
 
 
-PROGRAM = str(Path(sys.executable).parent / "cablectl")
 FILES = tuple(str(FOLDER / f"{name}.yaml") for name in ("submariner", "endpoints"))
 
 

@@ -15,15 +15,12 @@ from cablectl.config import native
 from cablectl.doctor import checks
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState
-from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, connected
-from cablectl.libreswan.dialects import Version
-from cablectl.libreswan.pluto import ChildSa
-from cablectl.linux import guard
-from cablectl.linux.esp_offload import Nic
 from cablectl.model.cable import Cable
 from tests.support.documents import document
+from tests.support.places import CASES
+from tests.support.standing import facts
 
-CASES = sorted((Path(__file__).parent.parent / "cases" / "doctor").glob("*.json"))
+DOCTOR = sorted((CASES / "doctor").glob("*.json"))
 SHAPE = "transport vxlan v4"
 
 HOST: dict[str, Any] = {
@@ -69,43 +66,6 @@ ENDS: dict[str, Any] = {
 }
 
 
-def facts(cable: Cable, standing: str) -> Facts:
-    """Return the facts of a host with all of the cable, with none of it, or with it broken."""
-    plain = Facts(libreswan=Version(4, 10), nic=Nic("eth0"), to_load=())
-    up = connected(cable, replace(plain, credential=Credential.SAME), 1408)
-    first, *_ = [*up.connections, ""]
-    match standing:
-        case "absent":
-            return plain
-        case "unincluded":
-            return replace(
-                plain, not_ready=(("/etc/ipsec.secrets doesn't include ours", "add it"),)
-            )
-        case "loaded":
-            return connected(cable, plain, 1408, up=False)
-        case "halved":
-            loaded = replace(up.connections[first], up=False)
-            return replace(
-                up,
-                connections={**up.connections, first: loaded},
-                guard=None,
-                overlay=replace(up.overlay, fdb=frozenset()),
-            )
-        case "spoken to":
-            sa = ChildSa(serial=2, added=0, bytes_in=682, bytes_out=0)
-            loaded = replace(up.connections[first], child_sas=(sa,))
-            return replace(up, connections={**up.connections, first: loaded})
-        case "attacked":
-            return replace(up, guard=replace(guard.made(cable), dropped_in=20))
-        case "foreign":
-            link = Link(kind="vxlan", group="0", mac="", mtu=1450, up=True)
-            return replace(plain, overlay=OverlayFacts(link=link))
-        case "another key":
-            return replace(up, credential=Credential.OTHER)
-    assert standing == "up"
-    return up
-
-
 def found(case: dict[str, Any]) -> tuple[Finding, ...]:
     """Return what is found in a case."""
     host = msgspec.convert({**HOST, **case.get("host", {})}, HostEvidence)
@@ -132,7 +92,7 @@ def told(findings: tuple[Finding, ...]) -> list[dict[str, str]]:
     return [msgspec.to_builtins(each) for each in findings if each.state is not FindingState.OK]
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCTOR, ids=lambda path: path.stem)
 def test_case(path: Path) -> None:
     case = json.loads(path.read_text())
     findings = found(case)

@@ -24,15 +24,17 @@ from cablectl.libreswan import secrets_file
 from cablectl.linux import guard
 from cablectl.linux.sockets import Process
 from cablectl.model.cable import Cable
-from tests.conftest import IPTABLES
-from tests.doctor.test_ike import SA, message
-from tests.host.test_host import KEY, LINK, gateway, here
-from tests.linux.test_firewall import IPTABLES as SAVED
-from tests.linux.test_firewall import LEGACY, LISTING, TEXT
-from tests.linux.test_sockets import LISTED
+from tests.support.captures import (
+    FIREWALL_LISTING,
+    FIREWALL_TEXT,
+    IPTABLES_SAVED,
+    LEGACY_SAVED,
+    SOCKETS,
+)
+from tests.support.commands import IPTABLES
 from tests.support.documents import shaped
-
-__all__ = ["gateway", "here"]  # fixtures
+from tests.support.gateway import KEY, LINK
+from tests.support.ike import SA, message
 
 NAME = "submariner-cable-cluster2-172-18-0-7"
 ETH0 = {
@@ -87,12 +89,12 @@ def up(gateway: FakeProcess, here: Cable, monkeypatch: pytest.MonkeyPatch, tmp_p
         "ip -N -d -j address": json.dumps([ETH0, LINK]),
         "ip -j route get 10.44.0.1": '[{"dev": "eth1"}]',
         "ip -s -j link show dev vxlan-tunnel": '[{"stats64": {"rx": {"packets": 7}}}]',
-        "ss -H -u -l -n -p": LISTED,
-        "nft -j list ruleset": json.dumps(LISTING),
-        "nft -a list ruleset": TEXT,
+        "ss -H -u -l -n -p": SOCKETS,
+        "nft -j list ruleset": json.dumps(FIREWALL_LISTING),
+        "nft -a list ruleset": FIREWALL_TEXT,
         **dict.fromkeys(IPTABLES, ""),
-        "iptables-save": SAVED,
-        "iptables-legacy-save": LEGACY,
+        "iptables-save": IPTABLES_SAVED,
+        "iptables-legacy-save": LEGACY_SAVED,
     }
     for command, answer in answers.items():
         tools.tell(command, answer)
@@ -130,7 +132,7 @@ class TestHost:
         ]
 
     def test_where_iptables_is_the_old_one_it_is_read_once(self, up: Tools) -> None:
-        up.tell("iptables-save", LEGACY)
+        up.tell("iptables-save", LEGACY_SAVED)
         chains = collect_host([]).firewall
         assert chains is not None
         assert [each.table for each in chains].count("iptables-legacy filter") == 4
@@ -209,7 +211,7 @@ class TestWhomIsAsked:
     def test_by_shape(
         self, monkeypatch: pytest.MonkeyPatch, shape: str, loaded: bool, asked: bool
     ) -> None:
-        from tests.doctor.test_doctor import facts
+        from tests.support.standing import facts
 
         # Seen from cluster2, which is the server.
         cable = shaped(shape, "cluster2" if "server" in shape else "cluster1")

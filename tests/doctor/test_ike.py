@@ -7,22 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cablectl.doctor import ike
+from tests.support.ike import NONCE, NOTIFY, SA, SPI, message
 
-SPI, NONCE = b"12345678", bytes(range(32))
-SA, NOTIFY = 33, 41
 # What Libreswan 4.10 answered where nothing is loaded, but for the SPI.
 REFUSED = SPI + bytes.fromhex("0000000000000000 29 20 22 20 00000000 00000024 00000008 0000000e")
-
-
-def message(*payloads: tuple[int, bytes], exchange: int = 34, flags: int = 0x20) -> bytes:
-    """Return a message with these payloads."""
-    kinds = [*(kind for kind, _ in payloads), 0]
-    bodies = b"".join(
-        struct.pack("!BBH", after, 0, 4 + len(body)) + body
-        for (_, body), after in zip(payloads, kinds[1:], strict=True)
-    )
-    head = struct.pack("!8s8sBBBBII", SPI, b"r" * 8, kinds[0], 0x20, exchange, flags, 0, 28)
-    return head[:-4] + (28 + len(bodies)).to_bytes(4) + bodies
 
 
 def notify(kind: int) -> tuple[int, bytes]:

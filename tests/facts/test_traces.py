@@ -13,7 +13,7 @@ from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import Forwarding, Geneve, Gre, Ipip, Mode, OverlayWish, Vxlan
 from cablectl.status.report import Verdict
-from tests.status.test_status import alive, seen
+from tests.support.alive import alive, seen
 from tests.support.documents import SHAPES, shaped
 
 ENCRYPTED = [shape for shape in SHAPES if not shape.startswith("none")]

@@ -12,7 +12,7 @@ import pytest
 from cablectl.errors import CablectlError
 from cablectl.host import command_log, probe
 from cablectl.run.command import Shell, batch, run
-from tests.conftest import EXAMPLES
+from tests.support.places import EXAMPLES
 
 PROGRAM = str(Path(sys.executable).parent / "cablectl")
 DRY = ("plan", str(EXAMPLES / "quickstart.yaml"), "--dry-run", "--local", "cluster1")

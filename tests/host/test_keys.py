@@ -19,7 +19,7 @@ from cablectl.host import keys
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskEnv, PskFile
-from tests.cli.test_cli import run
+from tests.support.program import run
 
 KEY = "correct horse battery staple, and more"
 Plant = Callable[[Path], None]

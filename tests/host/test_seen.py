@@ -16,11 +16,8 @@ from cablectl.linux import guard
 from cablectl.model.cable import Cable
 from cablectl.status import state
 from cablectl.status.report import CableState, ConnectionState, StatusReport, Verdict
-from tests.host.test_host import gateway, here
-from tests.status.test_status import BLANK, NOW, alive, report
+from tests.support.alive import BLANK, NOW, alive, report
 from tests.support.documents import shaped
-
-__all__ = ["gateway", "here"]  # fixtures
 
 NAME = "submariner-cable-cluster2-172-18-0-7"
 

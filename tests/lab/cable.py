@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 from .gateways import PLUTO_LOG, Gateway
@@ -43,6 +44,12 @@ def torn_down(*gateways: Gateway) -> None:
     for process in running:
         _, err = process.communicate(timeout=150)
         assert process.returncode == 0, err
+
+
+def sas(gateway: Gateway) -> set[str]:
+    """Return the SPIs of all SAs."""
+    words = gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout.split()
+    return {spi for word, spi in pairwise(words) if word == "spi"} - {"0x00000000"}
 
 
 def child_sas(gateway: Gateway) -> list[str]:

@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from .cable import FILE, connected, evidence, ping, prepare, run, torn_down
+from .cable import FILE, connected, evidence, ping, prepare, run, sas, torn_down
 from .gateways import Gateway, Lab
 from .rooms import LabError, until
-from .test_guard import sas
 
 pytestmark = pytest.mark.lab
 

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from tests.conftest import load
+from tests.support.examples import load
 
 from .cable import (
     FILE,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from cablectl.libreswan import dialects, secrets_file, whack
-from tests.conftest import load
 from tests.support.documents import document
+from tests.support.examples import load
 
 from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
 from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score

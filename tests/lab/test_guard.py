@@ -6,15 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
-from itertools import pairwise
 
 import pytest
 
 from cablectl.linux import guard
 from cablectl.model.cable import Cable
-from tests.conftest import load
+from tests.support.examples import load
 
-from .cable import FILE, VTEP, child_sas, connected, connections, ping, prepare, run, torn_down
+from .cable import FILE, VTEP, child_sas, connected, connections, ping, prepare, run, sas, torn_down
 from .gateways import Gateway, Lab
 from .inject import send, vxlan
 from .rooms import until
@@ -125,12 +124,6 @@ def test_nothing_leaves_in_clear_text_whatever_happens(pair: Lab, record_propert
     assert summary["esp-in-udp"].frames > 100
     record_property("frames of the overlay in clear text", summary["overlay"].frames)
     record_property("frames of ESP meanwhile", summary["esp-in-udp"].frames)
-
-
-def sas(gateway: Gateway) -> set[str]:
-    """Return the SPIs of all SAs."""
-    words = gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout.split()
-    return {spi for word, spi in pairwise(words) if word == "spi"} - {"0x00000000"}
 
 
 def flows(gateway: Gateway) -> None:

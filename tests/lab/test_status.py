@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import ROOT
+from tests.support.places import ROOT
 
 from .cable import FILE, connected, connections, ping, prepare, run, torn_down
 from .gateways import Gateway, Lab

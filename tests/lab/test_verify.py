@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cablectl.linux import guard
-from tests.conftest import load
 from tests.support.documents import document, shaped
+from tests.support.examples import load
 
 from .cable import FILE, PSK, PSK_FILE, connected, connections, ping, prepare, run, torn_down
 from .gateways import Gateway, Lab

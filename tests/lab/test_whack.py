@@ -14,8 +14,8 @@ from cablectl.facts.host_facts import Facts
 from cablectl.libreswan import dialects, pluto_commands
 from cablectl.model.argv import Argv
 from cablectl.plan import connect_plan
-from tests.conftest import load
 from tests.support.documents import SHAPES, shaped
+from tests.support.examples import load
 
 from .gateways import ROOTS
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
 from cablectl.libreswan.refusal import parse_refusal
-from tests.libreswan.test_pluto import NAMES, States, blocks
+from tests.support.captures import NAMES, States, blocks
 
 RELEASES = ("4.10", "5.2")
 STATUS, TRAFFIC = "ipsec whack --status", "ipsec whack --trafficstatus"

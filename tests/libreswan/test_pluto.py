@@ -1,27 +1,15 @@
 """Parsers, held against what both daemons really printed."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike, Selectors, Shunt, Side
 from cablectl.libreswan.refusal import parse_refusal
-from tests.conftest import load
-
-CAPTURES = Path(__file__).parent.parent / "captures"
-NAMES = tuple(f"submariner-cable-cluster2-172-18-0-7-{i}" for i in (0, 1))
-
-
-def blocks(release: str, command: str, capture: str = "libreswan") -> list[str]:
-    """Return what each run of a command printed, in the order of the capture."""
-    text = (CAPTURES / f"{capture}-{release}.txt").read_text()
-    found = re.findall(
-        rf"^===== \$ {re.escape(command)}\n(.*?)^# exit 0$", text, re.MULTILINE | re.DOTALL
-    )
-    assert found, command
-    return found
+from tests.support.captures import NAMES, States, blocks
+from tests.support.examples import load
+from tests.support.places import CAPTURES
 
 
 @pytest.mark.parametrize("release", ["4.10", "5.2"])
@@ -56,21 +44,6 @@ class TestCaptures:
         negotiating = blocks(release, "ipsec whack --showstates")[1]
         assert "IKE_SA_INIT" in negotiating
         assert pluto.parse_established(negotiating) == frozenset()
-
-
-class States:
-    """What both printed of SAs in several situations, by what the capture calls them."""
-
-    def __init__(self, release: str) -> None:
-        text = (CAPTURES / f"states-{release}.txt").read_text()
-        titles = re.findall(r"(?m)^##### ([^\n]+)", text)
-        status = blocks(release, "ipsec whack --status", "states")
-        traffic = blocks(release, "ipsec whack --trafficstatus", "states")
-        told = zip(titles, status, traffic, strict=True)
-        self.texts = {title: (one, other) for title, one, other in told}
-
-    def __getitem__(self, title: str) -> pluto.Status:
-        return pluto.parse(*self.texts[title])
 
 
 @pytest.fixture(params=["4.10", "5.2"])

@@ -2,19 +2,15 @@
 
 import json
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cablectl.linux.firewall import iptables, nft
 from cablectl.linux.firewall.filters import Chain, Condition, Obstacle, Rule, obstacles
+from tests.support.captures import FIREWALL_LISTING, FIREWALL_TEXT, IPTABLES_SAVED, LEGACY_SAVED
+from tests.support.places import CAPTURES
 
-CAPTURES = Path(__file__).parent.parent / "captures"
-LISTING = json.loads((CAPTURES / "firewall-nft.json").read_text())
-TEXT = (CAPTURES / "firewall-nft.txt").read_text()
-IPTABLES = (CAPTURES / "iptables-nft-save.txt").read_text()
-LEGACY = (CAPTURES / "iptables-legacy-save.txt").read_text()
 OURS = json.loads((CAPTURES / "nft-1.1.json").read_text())
 
 PEER = {"saddr": ip_network("172.18.0.7/32"), "daddr": ip_network("172.18.0.8/32")}
@@ -152,7 +148,9 @@ class TestNft:
     """tests/captures/firewall-nft.json: one rule of every kind, in the order of the text."""
 
     def chains(self) -> dict[str, Chain]:
-        return {each.name: each for each in nft.parse(LISTING, TEXT, ["ip filter"])}
+        return {
+            each.name: each for each in nft.parse(FIREWALL_LISTING, FIREWALL_TEXT, ["ip filter"])
+        }
 
     def test_the_chains(self) -> None:
         found = self.chains()
@@ -214,7 +212,7 @@ class TestNft:
 
     def test_tables_of_iptables_are_read_where_nobody_else_reads_them(self) -> None:
         (reject, several, esp) = next(
-            each for each in nft.parse(LISTING, TEXT) if each.name == "INPUT"
+            each for each in nft.parse(FIREWALL_LISTING, FIREWALL_TEXT) if each.name == "INPUT"
         ).rules
         assert reject.verdict == "reject"
         assert UNCLEAR in several.conditions
@@ -230,13 +228,13 @@ class TestNft:
 
 class TestIptables:
     def test_which_kind(self) -> None:
-        assert iptables.is_nftables(IPTABLES)
-        assert not iptables.is_nftables(LEGACY)
+        assert iptables.is_nftables(IPTABLES_SAVED)
+        assert not iptables.is_nftables(LEGACY_SAVED)
         assert not iptables.is_nftables("")
-        assert iptables.tables(LEGACY) == ("filter",)
+        assert iptables.tables(LEGACY_SAVED) == ("filter",)
 
     def test_each_rule(self) -> None:
-        chains = {each.name: each for each in iptables.parse(LEGACY, "iptables-legacy")}
+        chains = {each.name: each for each in iptables.parse(LEGACY_SAVED, "iptables-legacy")}
         assert list(chains) == ["INPUT", "FORWARD", "OUTPUT", "X"]
         assert [each.hook for each in chains.values()] == ["input", "forward", "output", ""]
         assert chains["FORWARD"].policy == "drop"
@@ -258,14 +256,14 @@ class TestIptables:
         assert chains["X"].rules[0].conditions[1] == Condition("sport", ("100-200",))
 
     def test_what_befalls_a_packet(self) -> None:
-        chains = iptables.parse(LEGACY, "iptables-legacy")
+        chains = iptables.parse(LEGACY_SAVED, "iptables-legacy")
         (found,) = obstacles(chains, ("input",), packet())
         assert found == Obstacle(
             "iptables-legacy filter, chain INPUT",
             "-A INPUT -p udp -m udp --dport 4500 -j REJECT --reject-with icmp-port-unreachable",
             sure=True,
         )
-        six = iptables.parse(LEGACY, "ip6tables-legacy")
+        six = iptables.parse(LEGACY_SAVED, "ip6tables-legacy")
         assert list(obstacles(six, ("input",), packet())) == []
 
     def test_devices_and_numbers(self) -> None:

@@ -12,18 +12,15 @@ from cablectl.linux import guard
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase
-from tests.plan.test_plan import BLANK, made
+from tests.support.captures import GUARD_LISTING
 from tests.support.documents import SHAPES, shaped
-
-__all__ = ["made"]  # a fixture
-
-CAPTURES = Path(__file__).parent.parent / "captures"
-LISTING = json.loads((CAPTURES / "nft-1.0.6.json").read_text())
+from tests.support.places import CAPTURES
+from tests.support.plans import BLANK
 
 
 def changed(**rule: Any) -> dict[str, Any]:  # noqa: ANN401
     """Return the listing with another last rule, or without one."""
-    *others, last = LISTING["nftables"]
+    *others, last = GUARD_LISTING["nftables"]
     return {"nftables": [*others, *([{"rule": last["rule"] | rule}] if rule else [])]}
 
 
@@ -35,7 +32,7 @@ def test_what_nft_prints_of_it(cable: Cable, capture: Path) -> None:
 
 
 def test_dropped_packets_are_counted_by_their_way(cable: Cable) -> None:
-    *_, last = LISTING["nftables"]
+    *_, last = GUARD_LISTING["nftables"]
     expressions = [
         {"counter": {"packets": 7, "bytes": 700}} if "counter" in each else each
         for each in last["rule"]["expr"]
@@ -50,8 +47,8 @@ def test_dropped_packets_are_counted_by_their_way(cable: Cable) -> None:
     [
         changed(),
         changed(comment="somebody's"),
-        {"nftables": [*LISTING["nftables"], LISTING["nftables"][-1]]},
-        {"nftables": [{"table": {"flags": ["dormant"]}}, *LISTING["nftables"]]},
+        {"nftables": [*GUARD_LISTING["nftables"], GUARD_LISTING["nftables"][-1]]},
+        {"nftables": [{"table": {"flags": ["dormant"]}}, *GUARD_LISTING["nftables"]]},
         {"nftables": []},
     ],
     ids=["a rule gone", "a rule replaced", "one more", "dormant", "flushed"],

@@ -16,11 +16,9 @@ from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Offload
 from cablectl.plan import connect_plan
 from cablectl.render.nic_report import nic_report
-from tests.libreswan.test_pluto import blocks
-from tests.plan.test_plan import BLANK, made
+from tests.support.captures import blocks
 from tests.support.documents import shaped
-
-__all__ = ["made"]  # a fixture
+from tests.support.plans import BLANK
 
 CAN = Nic("eth0", {"esp-hw-offload": True})
 CANNOT = Nic("eth0", {"esp-hw-offload": False})

@@ -3,20 +3,12 @@
 import pytest
 
 from cablectl.linux.sockets import Process, Socket, parse
-
-# What ss of iproute2 6.1 printed on a gateway, and of a resolver that is bound to a device.
-LISTED = """\
-UNCONN 0      0         172.18.0.8:4500 0.0.0.0:* users:(("pluto",pid=17,fd=16),("x",pid=9,fd=1))
-UNCONN 0      0            0.0.0.0:4789 0.0.0.0:*                               \x20
-UNCONN 0      0      127.0.0.53%lo:53   0.0.0.0:* users:(("systemd-resolve",pid=512,fd=13))
-UNCONN 0      0      [2001:db8::8]:500     [::]:* users:(("pluto",pid=17,fd=21))
-UNCONN 0      0                  *:500        *:*
-"""
+from tests.support.captures import SOCKETS
 
 
 def test_who_holds_what() -> None:
     pluto = Process("pluto", 17)
-    assert parse(LISTED) == (
+    assert parse(SOCKETS) == (
         Socket("172.18.0.8", 4500, pluto),
         Socket("0.0.0.0", 4789),  # noqa: S104 - as ss prints it
         Socket("127.0.0.53%lo", 53, Process("systemd-resolve", 512)),

@@ -6,8 +6,8 @@ from cablectl.linux import xfrm
 from cablectl.linux.mtu import AES_GCM, CHACHA20_POLY1305, Cipher
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
-from tests.libreswan.test_pluto import CAPTURES
 from tests.support.documents import shaped
+from tests.support.places import CAPTURES
 
 CAPTURE = (CAPTURES / "libreswan-4.10.txt").read_text()
 STATES = CAPTURE.partition("(keys removed)\n")[2].partition("=====")[0]

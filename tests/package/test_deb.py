@@ -12,10 +12,10 @@ from contextlib import closing
 import pytest
 
 from cablectl import __version__
-from tests.conftest import ROOT
 from tests.lab.gateways import TRIXIE
 from tests.lab.rooms import LabError, Room
-from tests.project.test_packaging import MAX_EXPOSURE
+from tests.support.places import ROOT
+from tests.support.sandbox import MAX_EXPOSURE
 
 pytestmark = pytest.mark.package
 

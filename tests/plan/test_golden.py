@@ -1,41 +1,14 @@
 """The commands, byte for byte, from both ends and for each dialect."""
 
-from pathlib import Path
-
 import pytest
 
-from cablectl.facts.host_facts import Facts, connected
+from cablectl.facts.host_facts import Facts
 from cablectl.libreswan.dialects import parse_version
-from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan import connect_plan
 from cablectl.render import plans
-from tests.conftest import load, load_all
-from tests.support.documents import SHAPES, meshed
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-ENDS = ("cluster1", "cluster2")
-# action, example or shape, local end, Libreswan
-NAMES = (
-    [
-        f"{action}_{example}_{end}_{version}"
-        for action, example, versions in (
-            ("connect", "proposal", ("4.10",)),
-            ("connect", "quickstart", ("4.10", "5.2", "5.3")),
-            ("teardown", "quickstart", ("4.10",)),
-            ("teardown", "tunnel-v4", ("4.10",)),
-            ("teardown", "transport-gre-v6", ("4.10",)),
-            ("connect", "tunnel-v4", ("5.2",)),
-            ("connect", "transport-gre-v6", ("5.3",)),
-        )
-        for end in ENDS
-        for version in versions
-    ]
-    + [
-        f"{action}_mesh_{end}_{version}"
-        for action, version in (("connect", "4.10"), ("connect", "5.2"), ("teardown", "4.10"))
-        for end in (*ENDS, "cluster3")
-    ]
-    + [f"connect_{shape.replace(' ', '-')}_{end}_4.10" for shape in SHAPES for end in ENDS]
-)
+from tests.support.examples import load
+from tests.support.golden import NAMES, script_of
+from tests.support.places import GOLDEN
 
 # The proposal's own lines, written out here and not taken from a file that could be made anew.
 PROPOSAL = """\
@@ -75,15 +48,3 @@ def test_the_proposal(local: str, expected: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_scripts(name: str) -> None:
     assert (GOLDEN / f"{name}.sh").read_text() == script_of(name)
-
-
-def script_of(name: str) -> str:
-    """Return the script that a golden file's name asks for."""
-    action, example, local, version = name.split("_")
-    shape = example.replace("-", " ")
-    cables = meshed(shape, local) if shape in SHAPES else load_all(example, local)
-    facts = Facts(libreswan=parse_version(version))
-    if action == "teardown":
-        made = tuple(connected(cable, facts, 1408) for cable in cables)
-        return plans.as_script(teardown_plan.plan(cables, made))
-    return plans.as_script(connect_plan.plan(cables, (facts,) * len(cables)))

@@ -9,75 +9,24 @@ from msgspec.structs import replace
 from cablectl.config import native
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts import partition
-from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto, connected
-from cablectl.libreswan.dialects import Version
-from cablectl.linux import guard
+from cablectl.facts.host_facts import Credential, OverlayFacts, Pluto, connected
 from cablectl.linux.iproute import ANY_MAC
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Forwarding, Vxlan
 from cablectl.plan import connect_plan, teardown_plan
-from cablectl.plan.steps import Outcome, Phase, Plan
+from cablectl.plan.steps import Outcome, Phase
 from cablectl.render import plans
 from cablectl.render.plan_report import plan_report
-from tests.conftest import EXAMPLES, load, load_all
-from tests.plan.test_plan import needed
 from tests.support.documents import MESHES, document, meshed
+from tests.support.examples import load
+from tests.support.meshes import CABLES, SECOND, THIRD, alone, of_steps, there, whole
+from tests.support.places import EXAMPLES
+from tests.support.plans import BLANK, needed
 
-BLANK = Facts(libreswan=Version(4, 10))
 MESH = (EXAMPLES / "mesh.yaml").read_text()
-CABLES = load_all("mesh")
-SECOND, THIRD = (cable.id for cable in CABLES)
 # What a mesh's cables share: the same for 2 and for 2,000.
 SHARED = ("nft", "systemctl", "pidof", "modprobe")
-
-
-def alone(cable: Cable) -> Facts:
-    """Return the facts of a host that has this cable and no other."""
-    size = connect_plan.overlay_mtu(cable, BLANK, cable.overlay) if cable.overlay else 0
-    return connected(cable, BLANK, size)
-
-
-def whole(cables: tuple[Cable, ...]) -> Facts:
-    """Return the facts of a host that has all of these cables, not yet shared out."""
-    each_ones = [alone(cable) for cable in cables]
-    first = each_ones[0]
-    return replace(
-        first,
-        connections={name: one for its in each_ones for name, one in its.connections.items()},
-        policies={
-            policy: 16389 + 4 * number
-            for number, its in enumerate(each_ones)
-            for policy in its.policies
-        },
-        overlay=replace(
-            first.overlay,
-            fdb=frozenset().union(*(its.overlay.fdb for its in each_ones)),
-            neighbours=frozenset().union(*(its.overlay.neighbours for its in each_ones)),
-            routes=frozenset().union(*(its.overlay.routes for its in each_ones)),
-        ),
-    )
-
-
-def there(
-    cables: tuple[Cable, ...], has: tuple[Cable, ...], secrets: frozenset[str] | None = None
-) -> tuple[Facts, ...]:
-    """Return the facts of each of the cables on a host that has some."""
-    ids = {each.id for each in has}
-    found = partition.of_each(cables, whole(has), frozenset(ids) if secrets is None else secrets)
-    return tuple(
-        replace(
-            its,
-            credential=alone(cable).credential if cable.id in ids else Credential.ABSENT,
-            guard=guard.made(cable) if has and cable.guarded else None,
-        )
-        for cable, its in zip(cables, found, strict=True)
-    )
-
-
-def of_steps(plan: Plan) -> set[str]:
-    return {step.cable for step in plan.needed}
 
 
 @pytest.mark.parametrize("shape", MESHES)

@@ -2,10 +2,8 @@
 
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from ipaddress import ip_network
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -26,25 +24,16 @@ from cablectl.model.wishes import Encapsulation, Offload, Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Change, Phase, Plan
 from cablectl.render import plans
-from tests.conftest import load
 from tests.support.documents import SHAPES, shaped
-
-BLANK = Facts(libreswan=Version(4, 10))
-
-
-@pytest.fixture
-def made(cable: Cable) -> Facts:
-    return host_facts.connected(cable, BLANK, 1408)
+from tests.support.examples import load
+from tests.support.places import SHELLCHECK
+from tests.support.plans import BLANK, needed
 
 
 def unrouted(made: Facts) -> Facts:
     """Return the facts of a host whose connections are loaded, and no more."""
     loaded = {name: replace(c, routed=False, up=False) for name, c in made.connections.items()}
     return replace(made, connections=loaded, policies={})
-
-
-def needed(plan: Plan) -> list[str]:
-    return [shlex.join(step.argv) for step in plan.needed]
 
 
 def test_connect_again_has_nothing_to_do(cable: Cable, made: Facts) -> None:
@@ -462,8 +451,7 @@ def test_scripts_are_good_shell(shape: str) -> None:
     cable = shaped(shape) if shape in SHAPES else load(shape)
     script = plans.as_script(connect_plan.plan((cable,), (BLANK,)))
     subprocess.run(["/bin/sh", "-n"], input=script, text=True, check=True)
-    shellcheck = str(Path(sys.executable).parent / "shellcheck")
     done = subprocess.run(
-        [shellcheck, "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
+        [SHELLCHECK, "--shell=sh", "-"], input=script, text=True, capture_output=True, check=False
     )
     assert done.stdout == ""

@@ -18,12 +18,9 @@ from cablectl.model.wishes import Geneve, Mode, OverlayKind
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase
 from cablectl.render import plans
-from tests.conftest import load_all
-from tests.plan.test_plan import BLANK, made, needed
 from tests.support.documents import MESHES, SHAPES, meshed, shaped
-
-__all__ = ["made"]  # a fixture
-
+from tests.support.examples import load_all
+from tests.support.plans import BLANK, needed
 
 PAIRS = (("cluster1", "cluster2"), ("cluster2", "cluster3"), ("cluster3", "cluster1"))
 

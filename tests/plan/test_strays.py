@@ -10,9 +10,9 @@ from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase
 from cablectl.render import plans
-from tests.plan.test_mesh import BLANK, CABLES, SECOND, THIRD, of_steps, there, whole
-from tests.plan.test_plan import needed
 from tests.support.documents import meshed
+from tests.support.meshes import CABLES, SECOND, THIRD, of_steps, there, whole
+from tests.support.plans import BLANK, needed
 
 
 class TestOneThatIsGone:

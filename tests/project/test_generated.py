@@ -1,12 +1,11 @@
 """What is checked in and derived is what tools/generate.py makes."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.places import ROOT, SHELLCHECK
 from tools.generate import derived
 
 
@@ -28,7 +27,7 @@ def test_shellcheck_finds_nothing_in_the_completion_but_what_is_typers() -> None
     # with * in it would be a pattern, and no cluster, hostname, address or option has one.
     subprocess.run(
         [
-            *(Path(sys.executable).parent / "shellcheck", "--shell", "bash"),
+            *(SHELLCHECK, "--shell", "bash"),
             *("--exclude", "SC2086,SC2207", ROOT / "completions" / "cablectl.bash"),
         ],
         check=True,

@@ -10,7 +10,7 @@ import typer
 from docutils.utils import SystemMessage
 
 from cablectl.config import json_schema
-from tests.conftest import ROOT
+from tests.support.places import ROOT
 from tools import manual
 
 PAGES = sorted(manual.FOLDER.glob("*.[58]"))

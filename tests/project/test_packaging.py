@@ -11,10 +11,10 @@ from zipfile import ZipFile
 import pytest
 
 from cablectl import __version__
-from tests.conftest import ROOT
+from tests.support.places import ROOT
+from tests.support.sandbox import MAX_EXPOSURE
 
 UNIT = ROOT / "systemd" / "cablectl@.service"
-MAX_EXPOSURE = 2.5  # of 10, what `systemd-analyze security` says
 PLACES = {
     "completions/cablectl.bash": "share/bash-completion/completions/cablectl",
     "completions/_cablectl": "share/zsh/site-functions/_cablectl",

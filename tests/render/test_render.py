@@ -15,7 +15,7 @@ from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Outcome, Plan
 from cablectl.render import plans, text
 from cablectl.render.progress import LineProgress, LiveProgress, progress_on
-from tests.conftest import shown_on
+from tests.support.terminal import shown_on
 
 BLANK = Facts(libreswan=Version(4, 10))
 

@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.render import findings_table
 from cablectl.render.doctor_report import doctor_report
-from tests.conftest import shown_on
+from tests.support.terminal import shown_on
 
 LONG = "172.18.0.7 UDP 4500 is silent, [and] this goes on for more than one line of eighty columns"
 FINDINGS: tuple[Finding, ...] = (

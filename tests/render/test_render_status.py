@@ -20,10 +20,11 @@ from cablectl.render.metrics import METRICS, as_metrics
 from cablectl.render.watching import Lines, Live, view
 from cablectl.status import state
 from cablectl.status.report import CableState, StatusReport, Verdict
-from tests.conftest import ROOT, shown_on
-from tests.status.test_faults import FAULTS, OUTSIDE
-from tests.status.test_status import BLANK, NOW, alive, report, without_sa
+from tests.support.alive import BLANK, NOW, alive, report, without_sa
 from tests.support.documents import SHAPES, shaped
+from tests.support.faults import FAULTS, OUTSIDE
+from tests.support.places import ROOT
+from tests.support.terminal import shown_on
 
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
 ODD = 'submariner-cable-"x\\y"'

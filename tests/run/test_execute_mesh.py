@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts.host_facts import Facts, OverlayFacts, connected
 from cablectl.libreswan import secrets_file
-from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto_commands import REREAD_SECRETS
 from cablectl.linux import guard, xfrm
 from cablectl.model.cable import Cable
@@ -22,11 +21,11 @@ from cablectl.plan.calls import Kind, calls
 from cablectl.plan.steps import Outcome, Phase, Plan, Step
 from cablectl.run import command, execute
 from cablectl.run.command import SHELL, Shell, batch
-from tests.conftest import load
-from tests.run.test_execute import TRAFFIC, MakePlan, Told, in_turn, words
 from tests.support.documents import meshed
+from tests.support.examples import load
+from tests.support.executor import TRAFFIC, MakePlan, Told, in_turn, words
+from tests.support.plans import BLANK
 
-BLANK = Facts(libreswan=Version(4, 10))
 STAND_IN = """\
 #!/bin/sh
 name=${{0##*/}}

@@ -15,10 +15,8 @@ from cablectl.model.cable import Cable
 from cablectl.plan.steps import Action, Phase, Plan, Step
 from cablectl.run import journal
 from cablectl.run.journal import Entry, held
-from tests.plan.test_plan import BLANK
-from tests.run.test_execute import Commands, Told, apply, commands
-
-__all__ = ["commands"]  # a fixture
+from tests.support.executor import Commands, Told, apply
+from tests.support.plans import BLANK
 
 ENTRY = Entry("connect", 7, 24, "add", ("ipsec", "whack", "--psk"), (("ipsec", "whack"),))
 # Another cablectl in miniature: it has begun a step, which says so and lasts two seconds.

@@ -44,3 +44,13 @@ class Terminal:
             check=True,
             env=self._environment,
         ).stdout
+
+
+def shown_on(terminal: int) -> str:
+    """Return all that was written to a terminal whose other end is closed."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 1 << 16)
+        except OSError:  # how Linux tells the end
+            return shown.decode()

@@ -11,42 +11,15 @@ from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto, connected
 from cablectl.linux.esp_offload import Nic
 from cablectl.linux.mtu import AES_GCM
-from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.verification import proof
 from cablectl.verification.frames import Tally
 from cablectl.verification.proof import Answers, Claim, ClaimState, Evidence, Flow, Sizes
-from tests.plan.test_plan import BLANK
 from tests.support.documents import SHAPES, shaped
+from tests.support.evidence import EACH, evidence, sa
+from tests.support.plans import BLANK
 
 OK, FAILED, NOT_MADE = ClaimState.OK, ClaimState.FAILED, ClaimState.NOT_MADE
-EACH = 114  # bytes of a ping of 84 with UDP, VXLAN and Ethernet
-
-
-def sa(way: str, carried: int = 0, spi: str = "0x1") -> SecurityAssociation:
-    """Return an SA that carried so many pings, 1000 bytes and 10 packets more."""
-    here, there = "172.18.0.8", "172.18.0.7"
-    ends = (here, there) if way == "out" else (there, here)
-    return SecurityAssociation(
-        *ends, "esp", spi, 1, bytes=1000 + carried * EACH, packets=10 + carried
-    )
-
-
-def evidence(**changed: object) -> Evidence:
-    """Return what is seen of a healthy cable, but for what is changed."""
-    healthy = Evidence(
-        cable=shaped("transport vxlan v4"),
-        flow=Flow("241.18.0.8", "241.18.0.7", "eth0"),
-        asked=20,
-        answers=Answers(sent=20, answered=20),
-        before=(sa("out"), sa("in")),
-        after=(sa("out", 20), sa("in", 20)),
-        seen=Tally(all=40, esp_out=20, esp_in=20),
-        lost=0,
-        kept_in=0,
-        sizes=Sizes(found=1408, computed=1408, device=1408),
-    )
-    return replace(healthy, **changed)
 
 
 def states(seen: Evidence) -> dict[str, ClaimState]:

@@ -23,9 +23,9 @@ from cablectl.verification.observe import observation
 from cablectl.verification.observe.capture import Capture
 from cablectl.verification.observe.echo import Echo
 from cablectl.verification.proof import Answers, Evidence
-from tests.conftest import shown_on
-from tests.plan.test_plan import BLANK
-from tests.verification.test_proof import evidence, sa
+from tests.support.evidence import evidence, sa
+from tests.support.plans import BLANK
+from tests.support.terminal import shown_on
 
 CLEAR = evidence(before=(), after=(), seen=Tally(all=40, clear_out=20, clear_in=20), sizes=None)
 SILENT = evidence(

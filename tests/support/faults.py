@@ -1,0 +1,160 @@
+"""Every reason why a cable that was up isn't, by name."""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from cablectl.facts import host_facts
+from cablectl.facts.host_facts import Credential, Facts
+from cablectl.libreswan.pluto import Ike, Shunt
+from cablectl.linux import xfrm
+from cablectl.linux.guard import Guard
+from cablectl.model.cable import Cable
+from tests.support.alive import (
+    alive,
+    name,
+    with_connection,
+    with_link,
+    without_sa,
+)
+from tests.support.examples import load
+
+Change = Callable[[Cable, Facts], Facts]
+
+
+PEERS = "submariner-cable-cluster1-172-18-0-8-0"
+
+
+def less(part: str) -> Change:
+    """Return a change that takes one entry of the overlay's away."""
+
+    def change(_: Cable, facts: Facts) -> Facts:
+        entries = sorted(getattr(facts.overlay, part))
+        return replace(facts, overlay=replace(facts.overlay, **{part: frozenset(entries[1:])}))
+
+    return change
+
+
+# What is wrong, and the beginning of the one reason that is told.
+FAULTS: dict[str, tuple[Change, str]] = {
+    "one Child SA of two": (
+        lambda cable, facts: without_sa(cable, facts, 1),
+        "connection 1 has no Child SA for what the local VTEP sends",
+    ),
+    "the other one": (
+        lambda cable, facts: without_sa(cable, facts, 0, ike=Ike.NEGOTIATING),
+        "connection 0 has no Child SA for what the local VTEP receives; pluto negotiates",
+    ),
+    "a connection that isn't loaded": (
+        lambda cable, facts: with_connection(cable, facts, 0, None),
+        "connection 0 isn't loaded",
+    ),
+    "SAs that were flushed": (
+        lambda cable, facts: with_connection(
+            cable,
+            facts,
+            0,
+            replace(facts.connections[name(cable, 0)], up=False, child_sas=(), lost=True),
+        ),
+        "connection 0 has no SA in the kernel, though pluto believes so",
+    ),
+    "an IKE SA that is gone": (
+        lambda cable, facts: with_connection(
+            cable, facts, 0, replace(facts.connections[name(cable, 0)], up=False, ike_of="")
+        ),
+        "connection 0 has a Child SA whose IKE SA is gone: the peer has let go of it",
+    ),
+    "a policy that was flushed": (
+        lambda cable, facts: replace(
+            facts,
+            policies={
+                each: reqid
+                for each, reqid in facts.policies.items()
+                if each != xfrm.policies(cable.connections[1])[0]
+            },
+        ),
+        "connection 1 has no policy in the kernel, though pluto believes so",
+    ),
+    "a connection of an earlier file": (
+        lambda cable, facts: with_connection(
+            cable, facts, 0, alive(load("quickstart", "cluster2")).connections[PEERS]
+        ),
+        "connection 0 is of an earlier file",
+    ),
+    "a connection that only an earlier file had": (
+        lambda cable, facts: replace(
+            facts,
+            connections=facts.connections
+            | {f"{cable.remote.cable_name}-2": facts.connections[name(cable, 0)]},
+        ),
+        "connection 2 is of an earlier file",
+    ),
+    "the secret": (
+        lambda _, facts: replace(facts, credential=Credential.ABSENT, made_here=False),
+        "the secret /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets is missing",
+    ),
+    "no guard": (
+        lambda _, facts: replace(facts, guard=None),
+        "the guard is gone: table inet cablectl_vxlan-tunnel",
+    ),
+    "half a guard": (
+        lambda _, facts: replace(facts, guard=Guard(comments=("cablectl",))),
+        "the guard isn't whole",
+    ),
+    "no device": (
+        lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),
+        "the device vxlan-tunnel is missing",
+    ),
+    "device down": (
+        lambda _, facts: with_link(facts, up=False),
+        "the device vxlan-tunnel is down",
+    ),
+    "no address": (
+        lambda _, facts: with_link(facts, addresses=frozenset({"fe80::1/64"})),
+        "vxlan-tunnel has no address 241.18.0.8/8",
+    ),
+    "an FDB entry": (
+        less("fdb"),
+        "the FDB of vxlan-tunnel sends nothing for 00:00:00:00:00:00 to 172.18.0.7",
+    ),
+    "the neighbour": (less("neighbours"), "vxlan-tunnel has no neighbour 241.18.0.7"),
+    "the route": (less("routes"), "there is no route to 10.45.0.0/16 over vxlan-tunnel"),
+    "a route from elsewhere": (
+        lambda _, facts: replace(facts, source="10.44.0.1"),
+        "the route to 10.45.0.0/16 speaks from another address than 10.44.0.1",
+    ),
+    "the rule": (
+        lambda _, facts: replace(facts, overlay=replace(facts.overlay, rule=False)),
+        "no rule has table 100 looked up",
+    ),
+    "a setting": (less("settings"), "/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding isn't 1"),
+    "too large an MTU": (
+        lambda _, facts: with_link(facts, mtu=1409),
+        "the MTU 1409 is larger than the 1408 that path and SAs carry",
+    ),
+    "a path that became narrower": (
+        lambda _, facts: replace(facts, path_mtu=1400),
+        "the MTU 1408 is larger than the 1308 that path and SAs carry",
+    ),
+}
+
+
+# What connect doesn't mend, since pluto has to.
+OUTSIDE: dict[str, tuple[Change, str]] = {
+    "a shunt": (
+        lambda _, facts: replace(
+            facts,
+            shunts=(
+                Shunt("172.18.0.8/32", "172.18.0.7/32", "hold"),
+                Shunt("172.18.0.8/32", "172.18.0.9/32", "pass"),
+                Shunt("2001:db8::8/128", "2001:db8::7/128", "pass"),
+                Shunt("172.18.0.8/32", "172.18.0.7/32", "pass"),
+            ),
+        ),
+        "pluto lets 172.18.0.8/32 to 172.18.0.7/32 pass in clear text",
+    ),
+    "no way to the peer": (
+        lambda _, facts: replace(facts, nic=None),
+        "there is no route to the peer",
+    ),
+}

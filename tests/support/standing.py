@@ -1,0 +1,47 @@
+"""Facts of a host, by what stands of a cable there."""
+
+from msgspec.structs import replace
+
+from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, connected
+from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.pluto import ChildSa
+from cablectl.linux import guard
+from cablectl.linux.esp_offload import Nic
+from cablectl.model.cable import Cable
+
+
+def facts(cable: Cable, standing: str) -> Facts:
+    """Return the facts of a host with all of the cable, with none of it, or with it broken."""
+    plain = Facts(libreswan=Version(4, 10), nic=Nic("eth0"), to_load=())
+    up = connected(cable, replace(plain, credential=Credential.SAME), 1408)
+    first, *_ = [*up.connections, ""]
+    match standing:
+        case "absent":
+            return plain
+        case "unincluded":
+            return replace(
+                plain, not_ready=(("/etc/ipsec.secrets doesn't include ours", "add it"),)
+            )
+        case "loaded":
+            return connected(cable, plain, 1408, up=False)
+        case "halved":
+            loaded = replace(up.connections[first], up=False)
+            return replace(
+                up,
+                connections={**up.connections, first: loaded},
+                guard=None,
+                overlay=replace(up.overlay, fdb=frozenset()),
+            )
+        case "spoken to":
+            sa = ChildSa(serial=2, added=0, bytes_in=682, bytes_out=0)
+            loaded = replace(up.connections[first], child_sas=(sa,))
+            return replace(up, connections={**up.connections, first: loaded})
+        case "attacked":
+            return replace(up, guard=replace(guard.made(cable), dropped_in=20))
+        case "foreign":
+            link = Link(kind="vxlan", group="0", mac="", mtu=1450, up=True)
+            return replace(plain, overlay=OverlayFacts(link=link))
+        case "another key":
+            return replace(up, credential=Credential.OTHER)
+    assert standing == "up"
+    return up
