@@ -1,7 +1,7 @@
 """A first file: the given values, and comments that name further settings."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec import Struct, structs
 
@@ -90,6 +90,8 @@ def _modes(mode: Mode, overlay: OverlayKind) -> Iterator[str]:
             yield "mode: none  # no IPsec"
             yield "allow_cleartext: true  # anybody on the path can read and change the traffic"
             yield f"overlay: {overlay}"
+        case _:
+            assert_never(mode)
 
 
 def _hostname(cluster: str, clusters: Sequence[str]) -> str:
