@@ -119,7 +119,7 @@ class Shell:
         self._process: sh.RunningCommand | None = None
 
     def run(self, argv: Argv, limit: float, phase: str, shown: Argv = ()) -> str:
-        """Run one command for at most `limit` seconds; an error shows `shown` in its place."""
+        """Run one command for at most `limit` seconds; an error names `shown` instead."""
         watch = CommandTimer(argv)
         if not shutil.which(argv[0]):
             watch.ended("not installed")
@@ -157,9 +157,9 @@ class Shell:
                 return output, None
             output += chunk
         code = int(end[1])
-        return output[
-            : end.start()
-        ], code if code <= 128 else 128 - code  # above 128: the number of a signal
+        if code > 128:  # a shell's way to report a signal
+            code = 128 - code
+        return output[: end.start()], code
 
     def _start(self) -> None:
         shell_in, self._in = os.pipe()

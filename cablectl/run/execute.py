@@ -33,8 +33,7 @@ def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Ou
     """
     with handled(leave), held(lock, wait, progress.note) as journal:
         if journal.left:
-            earlier = journal.left.cut_off
-            progress.note(f"an earlier {earlier}; continuing from the present state of this host")
+            progress.note(f"an earlier {journal.left.cut_off}; continuing from the host's state")
         plan = make_plan()
         progress.begin(plan)
         failed = dict(plan.refused)
@@ -56,7 +55,10 @@ def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Ou
 
 
 class _Connect:
-    """Runs connect: a cable succeeds or is rolled back; shared steps are too, if no cable succeeds."""
+    """Runs connect: a cable succeeds or is rolled back.
+
+    Steps that all cables share are rolled back if no cable succeeds.
+    """
 
     def __init__(self, plan: Plan, runner: Runner, failed: Failed, progress: Progress) -> None:
         self._plan, self._runner, self._failed, self._progress = plan, runner, failed, progress
@@ -123,7 +125,10 @@ class _Connect:
 
 
 class _Teardown:
-    """Runs teardown: a phase begins if the phase before succeeded, a shared phase if all cables' did."""
+    """Runs teardown: a phase begins if the phase before succeeded.
+
+    A phase that all cables share begins if the phases before succeeded for all of them.
+    """
 
     def __init__(self, plan: Plan, runner: Runner, failed: Failed) -> None:
         self._plan, self._runner, self._failed = plan, runner, failed

@@ -63,7 +63,7 @@ class Journal:
 
 
 class Left(NamedTuple):
-    """A run that works on a cable or was killed: its PID, whether it holds the lock, its last entry."""
+    """A run that works on a cable or was killed: PID, whether it holds the lock, last entry."""
 
     cable: str
     pid: int | None
