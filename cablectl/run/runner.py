@@ -71,7 +71,7 @@ class Runner:
         self._shell.close()
 
     def begin(self, steps: Iterable[Step]) -> None:
-        """Write the steps into the journal and show them; HostNotReadyError if the journal fails."""
+        """Write the steps into the journal and show them; HostNotReadyError if that fails."""
         for step in steps:
             self._begun += 1
             number, total = self._begun, self._total
@@ -132,11 +132,9 @@ class Runner:
         """Find the policies in one listing; the step's own command reports a missing policy."""
         listed = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
         installed = set(map(xfrm.get_policy, listed))
-        failures: Failures = {}
-        for place, step in enumerate(steps):
-            if step.argv not in installed:
-                failures |= {place: error for error in self._one_by_one([step]).values()}
-        return failures
+        missing = [place for place, step in enumerate(steps) if step.argv not in installed]
+        failures = self._one_by_one(steps[place] for place in missing)
+        return {missing[i]: error for i, error in failures.items()}
 
     def _wait(self, steps: Sequence[Step]) -> Failures:
         self._waiting_since = self._waiting_since or time.monotonic()
@@ -211,7 +209,7 @@ class Runner:
         return True
 
     def _tear_down_rest(self, only: Cable | None) -> bool:
-        """Tear down what is left of cables that weren't loaded before; return whether all is gone."""
+        """Tear down what is left of cables that weren't loaded before; return if that succeeded."""
         cables = (only,) if only else self._plan.cables
         before = zip(self._plan.cables, self._plan.facts, strict=True)
         if any(facts.loaded(cable) for cable, facts in before if only in (None, cable)):

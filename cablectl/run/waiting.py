@@ -58,7 +58,7 @@ def _errors(left: list[Step], log: PlutoLog, peers: dict[str, str]) -> dict[str,
 
 
 def _no_child_sa(step: Step, logged: str) -> CablectlError:
-    """Return the cause: from a negotiation in the foreground, or from pluto's log since the start."""
+    """Return the cause: from a negotiation in the foreground, or from pluto's log."""
     message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
     output = _negotiate_again(step.waits_for) if step.can_ask else ""
     refusal = parse_refusal(output) or parse_refusal(logged)

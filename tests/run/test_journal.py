@@ -139,7 +139,7 @@ def test_what_was_cut_off_is_told_and_then_forgotten(cable: Cable, commands: Com
     told = Told()
     apply(cable, lambda: plans.pop(0), told)
     assert told.notes == [
-        "an earlier connect was cut off at step 7 of 24 (add); continuing from the present state of this host"
+        "an earlier connect was cut off at step 7 of 24 (add); continuing from the host's state"
     ]
     assert not journal.DIRECTORY.exists()
 
