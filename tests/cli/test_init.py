@@ -117,7 +117,7 @@ def test_it_is_never_written_over_another(kind: str, tmp_path: Path) -> None:
         file.write_text("mine")
     done = run(str(file), EAST, WEST)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"cablectl: {file}: there is one already")
+    assert done.stderr.startswith(f"cablectl: {file} exists already")
     assert not (tmp_path / "nowhere").exists()
     assert kind != "file" or file.read_text() == "mine"
 

@@ -311,14 +311,14 @@ class TestCommand:
         psk = ("--psk-file", str(tmp_path / "psk"))
         done = run("import", *FILES, *psk, "-o", str(tmp_path / "cable.yaml"))
         assert done.returncode == 2
-        assert "there is one already" in done.stderr
+        assert "exists already" in done.stderr
         assert not (tmp_path / "psk").exists()
 
     def test_two_files_of_ours_are_one_too_many(self) -> None:
         name = str(EXAMPLES / "quickstart.yaml")
         done = run("plan", name, str(EXAMPLES / "proposal.yaml"), "--dry-run")
         assert done.returncode == 2
-        assert "none is a document of Submariner" in done.stderr
+        assert "none of them is a document of Submariner" in done.stderr
 
     def test_our_own_file_is_nothing_to_import(self) -> None:
         done = run("import", str(EXAMPLES / "quickstart.yaml"))
