@@ -32,8 +32,8 @@ def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Ou
     the cables for longer than `wait` seconds.
     """
     with handled(leave), held(lock, wait, progress.note) as journal:
-        if journal.left:
-            progress.note(f"an earlier {journal.left.cut_off}; continuing from the host's state")
+        if earlier := journal.unfinished:
+            progress.note(f"an earlier {earlier.cut_off}; continuing from the host's state")
         plan = make_plan()
         progress.begin(plan)
         failed = dict(plan.refused)

@@ -44,7 +44,7 @@ class Journal:
     def __init__(self, path: Path, lock: int) -> None:
         self.lock = lock
         self._path = path
-        self.left = _last(path)
+        self.unfinished = _last(path)
 
     def write(self, entry: Entry) -> None:
         """Write down a command that is about to run; HostNotReadyError if that fails."""
@@ -62,7 +62,7 @@ class Journal:
         self._path.unlink(missing_ok=True)
 
 
-class Left(NamedTuple):
+class RunTrace(NamedTuple):
     """A run that works on a cable or was killed: PID, whether it holds the lock, last entry."""
 
     cable: str
@@ -71,7 +71,7 @@ class Left(NamedTuple):
     entry: Entry | None
 
 
-def found() -> Iterator[Left]:
+def runs() -> Iterator[RunTrace]:
     """Yield the runs that left files behind, and those that still work; this never waits.
 
     To see whether a lock is held, it is shared for an instant; a run that fails to take the lock
@@ -82,7 +82,7 @@ def found() -> Iterator[Left]:
         for name in names:
             lock = DIRECTORY / f"{name}.lock"
             entry = _last(DIRECTORY / f"{name}.journal")
-            yield Left(name, *_holder(lock), entry)
+            yield RunTrace(name, *_holder(lock), entry)
 
 
 def _holder(path: Path) -> tuple[int | None, bool]:

@@ -52,7 +52,7 @@ def collect_host(modules: Iterable[str]) -> Host:
                 at_work=each.held,
                 cut_off=each.entry.cut_off if each.entry else "",
             )
-            for each in journal.found()
+            for each in journal.runs()
         ),
         firewall=_firewall() if root else None,
     )
