@@ -184,7 +184,7 @@ def main() -> None:
         peers.ip(*(f"address add {address(i)}/16 dev eth0" for i in range(CABLES)))
         for gateway in (hub, peers):
             gateway.start_pluto()
-        back = (network.cables(end, [HUB]) for end in network.endpoints[1:])
+        back = (network.cables(end, [network.endpoints[0]]) for end in network.endpoints[1:])
         load_peers(peers, tuple(cable for each in back for cable in each))
         hub.write(FILE, document(CABLES))
         hub.write(PSK_FILE, f"{PSK}\n")

@@ -10,6 +10,7 @@ from cablectl.errors import UsageError
 from cablectl.host import devices, files, keys
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
+from cablectl.model.wishes import Endpoint
 
 
 class Chosen(NamedTuple):
@@ -29,11 +30,36 @@ def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chos
     network = described(names)
     if forces_encapsulation():
         network = network.encapsulated()
-    end = network.named(local) if local else network.held_by(devices.addresses())
-    all_cables, named = network.cables(end), network.cables(end, peers or ())
-    ids = {cable.id for cable in named}
-    others = tuple(cable for cable in all_cables if cable.id not in ids)
-    return Chosen(named, others, narrowed=bool(peers))
+    end = _named(network, "--local", local) if local else _this_host(network)
+    named = [_named(network, "--peer", peer) for peer in peers or ()]
+    if end in named:
+        raise UsageError(
+            f"--peer {(peers or [])[named.index(end)]!r} is the local end, {end}",
+            hint="name another endpoint, or name the local end with --local",
+        )
+    cables = network.cables(end, named)
+    ids = {cable.id for cable in cables}
+    others = tuple(cable for cable in network.cables(end) if cable.id not in ids)
+    return Chosen(cables, others, narrowed=bool(named))
+
+
+def _named(network: Network, option: str, name: str) -> Endpoint:
+    """Return the endpoint that an option names; the UsageError for an unknown name says which."""
+    try:
+        return network.named(name)
+    except UsageError as error:
+        raise UsageError(f"{option} {error.message}", hint=error.hint) from None
+
+
+def _this_host(network: Network) -> Endpoint:
+    """Return the endpoint whose address this host has; UsageError if there isn't exactly one."""
+    ends = network.held_by(devices.addresses())
+    if len(ends) == 1:
+        return ends[0]
+    raise UsageError(
+        f"this host has the address of {'more than one' if ends else 'no'} endpoint",
+        hint=f"name the local end with --local: {network.listed}",
+    )
 
 
 def described(names: list[str]) -> Network:

@@ -1,1 +1,1 @@
-"""Evidence becomes findings: one function for each check; only collect reads the host."""
+"""Diagnoses a host: turns evidence into findings, one function a check; only collect reads it."""

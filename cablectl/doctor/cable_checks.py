@@ -1,9 +1,9 @@
-"""Checks of the cable itself: its key, what the peer said, what of it stands, and what passes."""
+"""Checks of the cable itself: its key, its negotiation, its state and its traffic."""
 
 import re
 from collections.abc import Iterator
 
-from cablectl.doctor.evidence import Ends
+from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
 from cablectl.facts.host_facts import Credential, Facts
@@ -11,168 +11,183 @@ from cablectl.libreswan import secrets_file
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
 from cablectl.linux.esp_offload import OffloadReport
+from cablectl.linux.sockets import PLUTO
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
 from cablectl.plan import connect_plan
 from cablectl.status.report import CableState, GuardState, Verdict
 
-_BEGINNING = "added IKEv2 connection|established Child SA"  # of another attempt, in pluto's log
+_ATTEMPT_BEGINS = "added IKEv2 connection|established Child SA"  # in pluto's log
 
 
-def key(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether the pre-shared key can be read by those who need it, and by nobody else."""
-    if ends.key is None:
+def check_key(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that those who need the pre-shared key can read it, and nobody else."""
+    key = evidence.key
+    if key is None:
         return
-    for problem, remedy in ends.key.problems:
+    for problem, remedy in key.problems:
         yield fail("key", problem, remedy)
-    for warning in ends.key.warnings:
-        what, _, remedy = warning.rpartition(": ")
-        yield warn("key", what, remedy)
-    if ends.facts and ends.facts.credential is Credential.OTHER:
-        yield fail(
-            "key", f"{secrets_file.path(cable)} holds another key than that", connect_plan.AGAIN
-        )
-    elif not (ends.key.problems or ends.key.warnings):
-        yield ok("key", ends.key.place)
+    for warning in key.warnings:
+        problem, _, remedy = warning.rpartition(": ")
+        yield warn("key", problem, remedy)
+    if evidence.facts and evidence.facts.credential is Credential.OTHER:
+        path = secrets_file.path(cable)
+        yield fail("key", f"{path} doesn't hold the key of ipsec.psk", connect_plan.AGAIN)
+    elif not (key.problems or key.warnings):
+        yield ok("key", key.place)
 
 
-def service(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether the name that the file has for the overlay's port is one: only if it has a name."""
+def check_service(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that /etc/services has the port's name, if the file gives the port by name."""
     wanted = cable.overlay
     if wanted is None or not isinstance(wanted.port, str):
         return
     port = wanted.port_number
-    if ends.service_port == port:
+    if evidence.service_port == port:
         yield ok("service", f"{wanted.port} is UDP {port}")
     else:
         yield fail(
             "service",
-            f"/etc/services doesn't call UDP {port} {wanted.port}, and whack refuses the name",
-            f"write port: {port}",
+            f"/etc/services doesn't name UDP {port} {wanted.port}, so whack refuses the name",
+            f"write port: {port} in the file",
         )
 
 
-def negotiation(ends: Ends) -> Iterator[Finding]:
-    """Whether pluto logged a refusal in the last attempt of a connection that isn't up.
-
-    Of one that isn't loaded any more the cause may be mended since.
-    """
-    found: dict[str, Finding] = {}
-    for name, logged in ends.logged.items():
-        refusal = parse_refusal(_last_attempt(logged))
-        connections = ends.facts.connections if ends.facts else {}
+def check_negotiation(host: HostEvidence, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check whether pluto logged a refusal in the last attempt of a connection that isn't up."""
+    connections = evidence.facts.connections if evidence.facts else {}
+    findings: dict[str, Finding] = {}
+    for name, log in evidence.log.items():
+        refusal = parse_refusal(_last_attempt(log))
         if refusal and not (name in connections and connections[name].up):
+            # If the connection isn't loaded any more, the cause may be corrected already.
             state = FindingState.FAIL if name in connections else FindingState.WARN
-            told = f"{refusal.reason}: {refusal.line}"
-            found.setdefault(refusal.reason, Finding("negotiation", state, told, refusal.remedy))
-    yield from found.values()
-    if ends.logged and not found:
-        yield ok("negotiation", "pluto's log has no refusal in the last attempt")
+            text = f"{refusal.reason}: {refusal.line}"
+            findings.setdefault(refusal.reason, Finding("negotiation", state, text, refusal.remedy))
+    yield from findings.values()
+    if evidence.log and not findings:
+        running = any(daemon.name == PLUTO for daemon in host.daemons)
+        text = "pluto's log has no refusal in the last attempt"
+        yield ok("negotiation", text if running else "skipped: pluto isn't running")
 
 
-def _last_attempt(logged: str) -> str:
-    """Return what pluto said of a connection since it was loaded, or came up, the last time."""
-    lines = logged.splitlines()
-    begins = [i for i, line in enumerate(lines) if re.search(_BEGINNING, line)]
+def _last_attempt(log: str) -> str:
+    """Return the log lines since the connection was last loaded or came up."""
+    lines = log.splitlines()
+    begins = [i for i, line in enumerate(lines) if re.search(_ATTEMPT_BEGINS, line)]
     return "\n".join(lines[begins[-1] :] if begins else lines)
 
 
-def state(cable: Cable, ends: Ends, seen: CableState | None) -> Iterator[Finding]:
-    """Whether all of the cable is there, or what of it is missing."""
-    mend = f"sudo cablectl connect {ends.files}"
-    if seen is None:
-        yield warn("cable", f"it can't be seen: {ends.unread}", "mend that first")
-    elif seen.verdict is Verdict.UP:
-        yield ok("cable", f"all of it is there: {len(cable.connections)} connections up")
-    elif ends.facts and not present(cable, ends.facts):
-        yield warn("cable", "nothing of it is here, as after a connect that failed", mend)
+def check_state(
+    cable: Cable, evidence: CableEvidence, state: CableState | None
+) -> Iterator[Finding]:
+    """Check that the cable is complete, and report the missing parts."""
+    connect = f"sudo cablectl connect {evidence.files}"
+    if state is None:
+        fix = "correct that first, then run doctor again"
+        yield warn("cable", f"its state is unknown: {evidence.facts_error}", fix)
+    elif state.verdict is Verdict.UP:
+        yield ok("cable", f"complete: {len(cable.connections)} connections up")
+    elif evidence.facts and not is_present(cable, evidence.facts):
+        yield warn(
+            "cable",
+            "not connected: no part of it is on this host, as after a failed connect",
+            connect,
+        )
     else:
-        for reason in seen.reasons:
-            yield fail(
-                "cable", reason, connect_plan.AGAIN if seen.verdict is Verdict.FOREIGN else mend
-            )
+        fix = connect_plan.AGAIN if state.verdict is Verdict.FOREIGN else connect
+        for reason in state.reasons:
+            yield fail("cable", reason, fix)
 
 
-def present(cable: Cable, facts: Facts) -> bool:
-    """Tell whether anything of the cable is there."""
+def is_present(cable: Cable, facts: Facts) -> bool:
+    """Return whether any part of the cable is on this host."""
     return bool(facts.loaded(cable) or facts.overlay.link or facts.guard)
 
 
-def guard(ends: Ends, seen: CableState | None) -> Iterator[Finding]:
-    """Whether the guard dropped packets: each one had no IPsec."""
-    there = seen.guard if seen else None
-    if there is None or not (ends.facts and ends.facts.guard):
+def check_guard(evidence: CableEvidence, state: CableState | None) -> Iterator[Finding]:
+    """Check whether the guard dropped packets, which were in clear text."""
+    guard = state.guard if state else None
+    if guard is None or not (evidence.facts and evidence.facts.guard):
         return
-    if there.dropped_in or there.dropped_out:
-        yield warn("guard", _dropped(there), "see who sends it: tcpdump on the overlay's port")
+    if guard.dropped_in or guard.dropped_out:
+        fix = "find the sender: run tcpdump on the overlay's port"
+        yield warn("guard", _dropped(guard), fix)
     else:
-        yield ok("guard", f"{there.table} has dropped nothing")
+        yield ok("guard", f"{guard.table} has dropped no packet")
 
 
-def _dropped(there: GuardState) -> str:
-    into = f"{there.dropped_in} packets that came in clear text"
-    out = f"{there.dropped_out} that would have left in it"
-    return f"{there.table} has dropped {into}, and {out}"
+def _dropped(guard: GuardState) -> str:
+    counts = f"{guard.dropped_in} incoming and {guard.dropped_out} outgoing"
+    return f"{guard.table} has dropped {counts} packets in clear text"
 
 
-def offload(report: OffloadReport | None) -> Iterator[Finding]:
-    """Whether the NIC does ESP, and as the file asks."""
+def check_offload(report: OffloadReport | None) -> Iterator[Finding]:
+    """Check that the NIC offloads ESP as the file asks."""
     if report is None:
         return
-    why = f": {'; '.join(report.reasons)}" if report.reasons else ""
     if report.asked in esp_offload.NEEDED and report.verdict not in ("crypto", "packet", "none"):
-        fix = "see `cablectl offload`; offload: auto does without"
-        yield fail("offload", f"the file has {report.asked}, the SAs are in software", fix)
+        text = f"the file asks for offload: {report.asked}, but the SAs are in software"
+        yield fail(
+            "offload",
+            text,
+            "`sudo cablectl offload` lists the reasons; or write offload: auto in the file",
+        )
     else:
         where = "no SA yet" if report.verdict == "none" else f"SAs are in {report.verdict}"
-        yield ok("offload", f"{where}{why}")
+        reasons = f": {'; '.join(report.reasons)}" if report.reasons else ""
+        yield ok("offload", f"{where}{reasons}")
 
 
-def traffic(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether the peer's VTEP answers, and if not, how far packets came."""
-    pings, wanted, peer = ends.pings, cable.overlay, cable.remote.hostname
+def check_traffic(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check whether the peer's VTEP answers pings, and if not, where packets are lost."""
+    pings, wanted, peer = evidence.pings, cable.overlay, cable.remote.hostname
     if pings is None or wanted is None:
         return
     vtep = cable.remote_vtep.ip
     if pings.answered:
-        yield ok("traffic", f"{vtep} answers {pings.answered} pings of {pings.sent}")
+        yield ok("traffic", f"{vtep} answered {pings.answered} of {pings.sent} pings")
         return
     silent = f"{vtep} answers no ping" + (f" ({pings.error})" if pings.error else "")
     if cable.mode is Mode.NONE:
-        fix = f"is the overlay up on {peer}, with the same VNI, and its UDP port let through?"
+        fix = (
+            f"check that the overlay is up on {peer} with the same VNI, and that no firewall drops"
+            " its UDP port"
+        )
         yield fail("traffic", silent, fix)
     elif not pings.bytes_out:
-        see = f"see `ip route get {vtep}` and the FDB and neighbours of {wanted.device}"
-        yield fail("traffic", f"{silent}, and the SAs carried nothing out meanwhile", see)
-    elif pings.bytes_in or (ends.received == 0 and came_in(cable, ends)):
+        fix = f"check `ip route get {vtep}`, and the FDB and the neighbours of {wanted.device}"
+        yield fail("traffic", f"{silent}, and the SAs sent nothing meanwhile", fix)
+    elif pings.bytes_in or (evidence.received == 0 and received_bytes(cable, evidence)):
         yield fail(
             "traffic",
-            f"{silent}; packets come in by the SAs, and {wanted.device} has received"
-            f" {ends.received}",
-            f"has {peer} the same VNI, or key, in its file? Does a firewall here drop it?",
+            f"{silent}; the SAs receive packets, but {wanted.device} has received"
+            f" {evidence.received}",
+            "use the same VNI or key in the file of both ends, and check that no firewall on this"
+            " host drops the packets",
         )
     else:
         yield fail(
             "traffic",
-            f"{silent}; the SAs carried {pings.bytes_out} bytes out, and nothing came back",
-            f"is ESP dropped on the way? Is the overlay up on {peer}, with the same VNI or key,"
-            " and does it answer pings?",
+            f"{silent}; the SAs sent {pings.bytes_out} bytes, and nothing came back",
+            f"check that no firewall drops ESP, and that the overlay on {peer} is up, has the same"
+            " VNI or key, and answers pings",
         )
 
 
-def came_in(cable: Cable, ends: Ends) -> int:
-    """Return how many bytes the cable's SAs brought in."""
-    loaded = ends.facts.loaded(cable).values() if ends.facts else ()
-    return sum(sa.bytes_in for each in loaded for sa in each.child_sas)
+def received_bytes(cable: Cable, evidence: CableEvidence) -> int:
+    """Return how many bytes the cable's SAs have received."""
+    loaded = evidence.facts.loaded(cable).values() if evidence.facts else ()
+    return sum(sa.bytes_in for connection in loaded for sa in connection.child_sas)
 
 
-def rest(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether connect would refuse, for a cause that has no check of its own."""
-    if ends.facts is None:
+def check_connect(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check whether connect would refuse for a reason that no other check covers."""
+    if evidence.facts is None:
         return
     try:
-        connect_plan.plan((cable,), (ends.facts,), narrowed=True)
+        connect_plan.plan((cable,), (evidence.facts,), narrowed=True)
     except CablectlError as error:
-        yield fail("connect", f"it would refuse: {error.message}", error.hint)
+        yield fail("connect", f"connect would refuse: {error.message}", error.hint)
     else:
-        yield ok("connect", "it would refuse nothing here")
+        yield ok("connect", "connect finds no obstacle on this host")

@@ -1,71 +1,71 @@
-"""All checks, in the order in which one cause hides the next: the first failure comes first."""
+"""Runs all checks, causes before their consequences: the first failure is the one to fix."""
 
 from collections.abc import Iterator
 
 from cablectl.doctor import cable_checks, host_checks, network_checks, packet_checks
-from cablectl.doctor.evidence import Ends, Host
+from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState
 from cablectl.model.cable import Cable
 from cablectl.status import state
 from cablectl.status.report import CableState
 
 
-def of_host(seen: Host) -> tuple[Finding, ...]:
-    """Return what there is to find without a file."""
+def check_host(host: HostEvidence) -> tuple[Finding, ...]:
+    """Return the findings of the checks that need no file."""
     return (
-        *_of_ipsec(seen, None),
-        *network_checks.ports(seen, None),
-        *packet_checks.firewall(seen, None, None),
-        *_of_surroundings(seen, None),
+        *_check_ipsec(host, None),
+        *network_checks.check_ports(host, None),
+        *packet_checks.check_firewall(host, None, None),
+        *_check_surroundings(host, None),
     )
 
 
-def of_cable(seen: Host, cable: Cable, ends: Ends) -> tuple[Finding, ...]:
-    """Return what there is to find of a file's cable."""
-    found = tuple(_of_cable(seen, cable, ends))
-    # What connect refuses mostly has a check of its own, which says more.
-    if not any(each.state is FindingState.FAIL for each in found):
-        found = (*found, *cable_checks.rest(cable, ends))
-    return found
+def check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> tuple[Finding, ...]:
+    """Return the findings of all checks, for one cable of a file."""
+    findings = tuple(_check_cable(host, cable, evidence))
+    # Another check usually explains better why connect would refuse.
+    if not any(finding.state is FindingState.FAIL for finding in findings):
+        findings = (*findings, *cable_checks.check_connect(cable, evidence))
+    return findings
 
 
-def _of_cable(seen: Host, cable: Cable, ends: Ends) -> Iterator[Finding]:
-    there = _state(cable, ends, seen.time)
-    yield from _of_ipsec(seen, cable)
-    yield from network_checks.address(cable, ends)
-    yield from network_checks.route(cable, ends)
-    yield from network_checks.ports(seen, cable)
-    yield from network_checks.clear_text(seen, cable)
-    yield from packet_checks.firewall(seen, cable, ends)
-    yield from network_checks.peer(cable, ends)
-    yield from cable_checks.key(cable, ends)
-    yield from cable_checks.service(cable, ends)
-    yield from cable_checks.negotiation(ends)
-    yield from cable_checks.state(cable, ends, there)
-    yield from cable_checks.guard(ends, there)
-    yield from network_checks.mtu(cable, ends)
-    yield from network_checks.filters(cable, ends)
-    yield from cable_checks.traffic(cable, ends)
-    yield from network_checks.forwarding(cable, ends)
-    yield from cable_checks.offload(ends.offload)
-    yield from _of_surroundings(seen, cable)
+def _check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    cable_state = _state(cable, evidence, host.time)
+    yield from _check_ipsec(host, cable)
+    yield from network_checks.check_address(cable, evidence)
+    yield from network_checks.check_route(cable, evidence)
+    yield from network_checks.check_ports(host, cable)
+    yield from network_checks.check_clear_text(host, cable)
+    yield from packet_checks.check_firewall(host, cable, evidence)
+    yield from network_checks.check_peer(cable, evidence)
+    yield from cable_checks.check_key(cable, evidence)
+    yield from cable_checks.check_service(cable, evidence)
+    yield from cable_checks.check_negotiation(host, evidence)
+    yield from cable_checks.check_state(cable, evidence, cable_state)
+    yield from cable_checks.check_guard(evidence, cable_state)
+    yield from network_checks.check_mtu(cable, evidence)
+    yield from network_checks.check_rp_filter(cable, evidence)
+    yield from cable_checks.check_traffic(cable, evidence)
+    yield from network_checks.check_forwarding(cable, evidence)
+    yield from cable_checks.check_offload(evidence.offload)
+    yield from _check_surroundings(host, cable)
 
 
-def _of_ipsec(seen: Host, cable: Cable | None) -> Iterator[Finding]:
-    yield from host_checks.root(seen)
+def _check_ipsec(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
+    yield from host_checks.check_root(host)
     if cable is None or cable.connections:
-        yield from host_checks.libreswan(seen)
-        yield from host_checks.pluto(seen)
-        yield from host_checks.listening(seen, cable)
-    yield from host_checks.kernel(seen, cable)
+        yield from host_checks.check_libreswan(host)
+        yield from host_checks.check_pluto(host)
+        yield from host_checks.check_listening(host, cable)
+    yield from host_checks.check_kernel(host, cable)
 
 
-def _of_surroundings(seen: Host, cable: Cable | None) -> Iterator[Finding]:
-    yield from host_checks.others(seen)
-    yield from host_checks.runs(seen)
-    yield from host_checks.fips(seen, cable)
-    yield from host_checks.clock(seen)
+def _check_surroundings(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
+    yield from host_checks.check_others(host)
+    yield from host_checks.check_runs(host)
+    yield from host_checks.check_fips(host, cable)
+    yield from host_checks.check_clock(host)
 
 
-def _state(cable: Cable, ends: Ends, now: float) -> CableState | None:
-    return state.of(cable, ends.facts, now) if ends.facts else None
+def _state(cable: Cable, evidence: CableEvidence, now: float) -> CableState | None:
+    return state.of(cable, evidence.facts, now) if evidence.facts else None

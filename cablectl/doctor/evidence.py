@@ -1,4 +1,4 @@
-"""What doctor looks at: the state of a host, read once, and what the peer answered."""
+"""The evidence that doctor judges: the state of a host, read once, and the peer's replies."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ from cablectl.linux.sockets import Process, Socket
 
 
 class Presence(StrEnum):
-    """Whether the kernel has a module: loaded or built in, to be loaded, or not at all."""
+    """Whether the kernel has a module: loaded or built in, loadable, or missing."""
 
     LOADED = "loaded"
     LOADABLE = "loadable"
@@ -19,107 +19,84 @@ class Presence(StrEnum):
 
 
 class Run(Struct, frozen=True):
-    """What a connect or teardown left, or has, in /run/cablectl: its lock, and where it was cut."""
+    """A connect or teardown that left a lock or a journal in /run/cablectl."""
 
     cable: str
-    pid: int | None = None
-    at_work: bool = False
-    cut_off: str = ""
+    pid: int | None = None  # None if unknown
+    at_work: bool = False  # it still holds the lock
+    cut_off: str = ""  # which command was interrupted at which step; empty if none was
 
 
-class Host(Struct, frozen=True, kw_only=True):
-    """What of a host concerns every cable.
-
-    `time` is in seconds since 1970; `synchronised` is None where the kernel doesn't say;
-    `libreswan` is what `ipsec --version` prints, nothing if it isn't installed; `daemons` speak
-    IKE; `deaf` says why pluto doesn't answer, `listening` at which ADDRESS:PORT it does; `cables`
-    are those that pluto has, `made` the ids of those that cablectl did; `firewall` is None where
-    it can't be read.
-    """
+class HostEvidence(Struct, frozen=True, kw_only=True):
+    """The state of a host that concerns every cable."""
 
     root: bool
-    kernel: str
-    time: float
-    synchronised: bool | None
-    libreswan: str
-    daemons: tuple[Process, ...]
-    deaf: str
-    listening: tuple[str, ...]
-    cables: tuple[str, ...]
-    made: frozenset[str]
-    sockets: tuple[Socket, ...]
+    kernel: str  # its release, as `uname -r` prints it
+    time: float  # seconds since 1970
+    synchronised: bool | None  # whether NTP has set the clock; None if the kernel doesn't say
+    libreswan: str  # the output of `ipsec --version`; empty if Libreswan isn't installed
+    daemons: tuple[Process, ...]  # running daemons that speak IKE
+    pluto_error: str  # why pluto doesn't answer; empty if it does
+    listening: tuple[str, ...]  # pluto's sockets, as ADDRESS:PORT
+    cables: tuple[str, ...]  # the names of the cables that pluto has loaded
+    own_cables: frozenset[str]  # the ids of the cables that cablectl created
+    sockets: tuple[Socket, ...]  # UDP
     modules: dict[str, Presence]
     links: dict[str, Link]
     fips: bool
     runs: tuple[Run, ...]
-    firewall: tuple[Chain, ...] | None
+    firewall: tuple[Chain, ...] | None  # None if it can't be read
 
 
 class Route(Struct, frozen=True):
-    """The way to the peer: its device and MTU in bytes, or why there is none."""
+    """The route to the peer, or the error that `ip route get` prints."""
 
     device: str = ""
-    mtu: int = 0
+    mtu: int = 0  # bytes
     error: str = ""
 
 
 class Reply(Struct, frozen=True):
-    """What came of an IKE_SA_INIT: an answer (`ike.answer`), a refusal, or the error of sending.
+    """The result of an IKE_SA_INIT to one port; all fields are empty if nothing came back."""
 
-    Nothing of these is silence.
-    """
-
-    answer: str = ""
+    answer: str = ""  # as `ike.answer` returns it
     refused: bool = False
-    error: str = ""
+    error: str = ""  # of sending
 
 
-class Key(Struct, frozen=True):
-    """What is to be said of the pre-shared key: where it is, why it can't be used, what to know.
-
-    A problem comes with what to do about it, and a warning ends in that.
-    """
+class KeyEvidence(Struct, frozen=True):
+    """The pre-shared key: its place, and what is wrong with it."""
 
     place: str
-    problems: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()  # a problem and its fix
+    warnings: tuple[str, ...] = ()  # each ends in ": " and its fix
 
 
 class Pings(Struct, frozen=True):
-    """Pings of the peer's VTEP, and how many bytes the cable's SAs carried meanwhile.
-
-    `error` is what the kernel said against sending them.
-    """
+    """Pings of the peer's VTEP, and how many bytes the cable's SAs carried meanwhile."""
 
     sent: int
     answered: int
     bytes_out: int
     bytes_in: int
-    error: str = ""
+    error: str = ""  # of sending
 
 
-class Ends(Struct, frozen=True, kw_only=True):
-    """What of a host, and of the way to the peer, concerns the cable of a file.
+class CableEvidence(Struct, frozen=True, kw_only=True):
+    """The state of a host, and of the path to the peer, that concerns one cable of a file."""
 
-    `files` is how the file was named; `held_by` is the device that has the local address, if one
-    does; `inner` are the devices that lead to the local subnets; `filters` (rp_filter, as it is in
-    force) and `forwards` are those of the devices that matter; `replies` is what came from each of
-    the peer's ports; `logged` is what pluto said of each connection; `facts` is None where they
-    can't be read, for the reason `unread`; `received` is how many packets the overlay's device got.
-    """
-
-    files: str
-    held_by: str
+    files: str  # the names of the files as the user gave them
+    local_device: str  # the device that has the local address; empty if none has it
     route: Route
-    inner: dict[str, str]
-    filters: dict[str, int]
-    forwards: dict[str, bool]
-    service_port: int | None
-    replies: dict[int, Reply]
-    key: Key | None
-    logged: dict[str, str]
+    subnet_devices: dict[str, str]  # the device that leads to each local subnet
+    rp_filters: dict[str, int]  # the effective rp_filter of each device that matters
+    forwarding: dict[str, bool]  # whether each device that matters forwards
+    service_port: int | None  # the port that /etc/services gives for vxlan
+    replies: dict[int, Reply]  # by the peer's port
+    key: KeyEvidence | None
+    log: dict[str, str]  # pluto's log lines about each connection
     facts: Facts | None
-    unread: str
+    facts_error: str  # why `facts` is None
     offload: OffloadReport | None
-    received: int | None
+    received: int | None  # packets that the overlay's device has received
     pings: Pings | None

@@ -1,8 +1,4 @@
-"""What keeps a cable from coming up, by checks: each a function from evidence to findings.
-
-A finding says what was seen in one line, and if it isn't fine, what to do about it in another.
-Nothing here reads the host: `gather` does.
-"""
+"""The result of a check: one line of evidence and, unless all is well, one line that fixes it."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -11,7 +7,7 @@ from msgspec import Struct
 
 
 class FindingState(StrEnum):
-    """Fine; something to know, or that may be a cause; something that is one."""
+    """ok: all is well; warn: worth knowing, or a possible cause; fail: a cause."""
 
     OK = "ok"
     WARN = "warn"
@@ -19,7 +15,7 @@ class FindingState(StrEnum):
 
 
 class Finding(Struct, frozen=True):
-    """What a check found: what was seen, and what to do about it, unless it is fine."""
+    """The result of one check; `fix` is empty if the state is ok."""
 
     check: str
     state: FindingState
@@ -28,7 +24,7 @@ class Finding(Struct, frozen=True):
 
 
 def ok(check: str, evidence: str) -> Finding:
-    """Return a finding that all is fine."""
+    """Return a finding of the state ok."""
     return Finding(check, FindingState.OK, evidence)
 
 
@@ -43,8 +39,8 @@ def fail(check: str, evidence: str, fix: str) -> Finding:
 
 
 def counts(findings: Iterable[Finding]) -> dict[FindingState, int]:
-    """Return how many findings there are of each state, the worst first."""
-    states = [each.state for each in findings]
+    """Return the number of findings by state, the worst state first."""
+    states = [finding.state for finding in findings]
     return {
         state: states.count(state)
         for state in (FindingState.FAIL, FindingState.WARN, FindingState.OK)

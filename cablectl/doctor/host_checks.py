@@ -1,9 +1,9 @@
-"""Checks of the host alone: who may look, Libreswan, kernel, clock, and who else is at work."""
+"""Checks of the host alone: privileges, Libreswan, kernel, clock, and competing programs."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from cablectl.doctor.evidence import Host, Presence
+from cablectl.doctor.evidence import HostEvidence, Presence
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
 from cablectl.libreswan import dialects
@@ -12,31 +12,31 @@ from cablectl.linux.sockets import PLUTO
 from cablectl.model.cable import Cable, cable_id
 from cablectl.model.wishes import Mode
 
-# Each with what makes a kernel have it; Debian's own kernels have them all.
+# The kernel option of each module; Debian's kernels have them all.
 OPTIONS = {
     "esp4": "CONFIG_INET_ESP",
     "esp6": "CONFIG_INET6_ESP",
     "nf_tables": "CONFIG_NF_TABLES",
     **{module.name: module.option for kind in kinds() for module in kind.modules.values()},
 }
-FIRST_YEAR = 2025  # before that this program didn't exist
-_FIPS_CIPHERS = ("aes", "null_auth_aes_gmac")  # SP 800-38A to -38D; what begins so
+FIRST_YEAR = 2025  # cablectl didn't exist before
+_FIPS_CIPHERS = ("aes", "null_auth_aes_gmac")  # the beginnings of names; SP 800-38A to -38D
 _FIPS_GROUPS = ("modp2048", "modp3072", "modp4096", "modp6144", "modp8192", "dh19", "dh20", "dh21")
-_SUBMARINERS = ("vxlan-tunnel", "vx-submariner")  # what its own drivers call their devices
+_SUBMARINER_DEVICES = ("vxlan-tunnel", "vx-submariner")  # as its own drivers name them
 
 
-def root(host: Host) -> Iterator[Finding]:
-    """Whether root looks: nobody else sees pluto, policies, the firewall and the secrets."""
+def check_root(host: HostEvidence) -> Iterator[Finding]:
+    """Check that root runs doctor: only root can read pluto, policies, firewall and secrets."""
     if host.root:
         yield ok("root", "yes")
     else:
-        missing = "pluto, the kernel's policies, the firewall and the secret can't be seen"
-        yield fail("root", f"not root: {missing}", "the same with sudo")
+        unread = "pluto, the kernel's policies, the firewall and the secret can't be read"
+        yield fail("root", f"not root, so {unread}", "run the same command with sudo")
 
 
-def libreswan(host: Host) -> Iterator[Finding]:
-    """Whether there is a Libreswan, and which whack is talked to."""
-    install = "on Debian: apt install libreswan"
+def check_libreswan(host: HostEvidence) -> Iterator[Finding]:
+    """Check that Libreswan is installed, and report the release of its options."""
+    install = "on Debian: sudo apt install libreswan"
     if not host.libreswan:
         yield fail("libreswan", "ipsec is not installed", install)
         return
@@ -46,64 +46,70 @@ def libreswan(host: Host) -> Iterator[Finding]:
         yield fail("libreswan", error.message, install)
         return
     since = dialects.dialect(version).since
-    yield ok("libreswan", f"{version}, whack takes the flags of {since} and later")
+    yield ok("libreswan", f"{version}, whack takes the options of {since} and later")
 
 
-def pluto(host: Host) -> Iterator[Finding]:
-    """Whether the daemon runs and answers."""
-    running = [each for each in host.daemons if each.name == PLUTO]
+def check_pluto(host: HostEvidence) -> Iterator[Finding]:
+    """Check that pluto runs and answers."""
+    running = [daemon for daemon in host.daemons if daemon.name == PLUTO]
     if not running:
-        yield fail(PLUTO, "pluto isn't running", "systemctl start ipsec")
-    elif host.deaf:
+        yield fail(PLUTO, "pluto isn't running", "sudo systemctl start ipsec")
+    elif host.pluto_error:
         yield fail(
             PLUTO,
-            f"{running[0]} doesn't answer: {host.deaf}",
-            "see its log, and whether it is stopped or busy; systemctl restart ipsec",
+            f"{running[0]} doesn't answer: {host.pluto_error}",
+            "read its log and check whether it is stopped or busy; else: sudo systemctl restart"
+            " ipsec",
         )
     elif len(running) > 1:
         yield warn(
             PLUTO,
-            f"there is more than one: {', '.join(map(str, running))}",
-            "one is enough, unless the others run in containers",
+            f"more than one pluto is running: {', '.join(map(str, running))}",
+            "stop all but one, unless the others run in containers",
         )
     else:
-        yield ok(PLUTO, f"{running[0]} {'answers' if host.root else 'runs'}")
+        yield ok(PLUTO, f"{running[0]} {'answers' if host.root else 'is running'}")
 
 
-def listening(host: Host, cable: Cable | None) -> Iterator[Finding]:
-    """Whether pluto hears IKE: at the addresses that the host had when it was last told to."""
+def check_listening(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
+    """Check that pluto listens on the local address.
+
+    Pluto binds only the addresses that the host had at the last `whack --listen`.
+    """
+    listen = "sudo ipsec whack --listen"
     if not host.listening:
-        if host.root and not host.deaf and any(each.name == PLUTO for each in host.daemons):
-            yield fail("listening", "pluto listens on no address", "ipsec whack --listen")
+        answers = host.root and not host.pluto_error
+        if answers and any(daemon.name == PLUTO for daemon in host.daemons):
+            yield fail("listening", "pluto listens on no address", listen)
         return
-    addresses = dict.fromkeys(each.rpartition(":")[0].strip("[]") for each in host.listening)
+    addresses = dict.fromkeys(socket.rpartition(":")[0].strip("[]") for socket in host.listening)
     if cable is None or str(cable.local.address) in addresses:
         yield ok("listening", f"pluto listens on {', '.join(addresses)}")
     else:
         yield fail(
             "listening",
             f"pluto listens on {', '.join(addresses)}, not on {cable.local.address}",
-            "ipsec whack --listen, when the host has that address",
+            f"check that this host has the address, then: {listen}",
         )
 
 
-def kernel(host: Host, cable: Cable | None) -> Iterator[Finding]:
-    """Whether the kernel has what the cable takes."""
+def check_kernel(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
+    """Check that the kernel has the modules that the cable needs."""
     for name in needed_modules(cable):
         presence = host.modules.get(name, Presence.MISSING)
         if presence is Presence.MISSING:
             yield fail(
                 "kernel",
-                f"the kernel {host.kernel} has no {name}, loaded, built in or to be loaded",
-                f"boot one that has {OPTIONS[name]}; on Debian: apt install linux-image-amd64, or"
-                " that of your architecture",
+                f"kernel {host.kernel} has no {name}: not loaded, not built in and not loadable",
+                f"boot a kernel with {OPTIONS[name]}; on Debian: sudo apt install"
+                " linux-image-amd64, or the package of your architecture",
             )
         else:
             yield ok("kernel", f"{name} is {presence}")
 
 
 def needed_modules(cable: Cable | None) -> tuple[str, ...]:
-    """Return the kernel's modules without which the cable can't be; without one, the usual."""
+    """Return the kernel modules that the cable needs; without a cable, the usual ones."""
     if cable is None:
         return ("esp4", "vxlan", "nf_tables")
     version = cable.local.address.version
@@ -113,83 +119,86 @@ def needed_modules(cable: Cable | None) -> tuple[str, ...]:
     return (*names, *(("nf_tables",) if cable.guarded else ()))
 
 
-def fips(host: Host, cable: Cable | None) -> Iterator[Finding]:
-    """Whether the kernel restricts itself, and pluto with it, to what FIPS 140 allows."""
+def check_fips(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
+    """Check that the file asks only for algorithms that FIPS 140 allows, if FIPS mode is on."""
     if not host.fips:
         yield ok("fips", "off")
         return
-    asked = cable.ipsec.esp if cable else ()
-    refused = [each for each in asked if not each.startswith(_FIPS_CIPHERS)]
+    algorithms = cable.ipsec.esp if cable else ()
+    refused = [name for name in algorithms if not name.startswith(_FIPS_CIPHERS)]
     group = cable.ipsec.pfs_group if cable else None
     refused += [group] if group and group not in _FIPS_GROUPS else []
     if refused:
         yield fail(
             "fips",
-            f"on, and the file asks for {', '.join(refused)}",
-            "take ipsec.esp: [aes_gcm-null] and pfs_group: modp2048, or leave them out",
+            f"FIPS mode is on and forbids {', '.join(refused)}, which the file asks for",
+            "write esp: [aes_gcm-null] and pfs_group: modp2048 below ipsec, or remove both",
         )
     else:
-        yield ok("fips", "on; the file asks for nothing that it forbids")
+        yield ok("fips", "on; the file asks for nothing that FIPS mode forbids")
 
 
-def clock(host: Host) -> Iterator[Finding]:
-    """Whether the clock can be believed: a pre-shared key needs none, two hosts' logs do."""
+def check_clock(host: HostEvidence) -> Iterator[Finding]:
+    """Check the clock: a pre-shared key doesn't need it, but comparing two hosts' logs does."""
     year = datetime.fromtimestamp(host.time, UTC).year
-    fix = "timedatectl set-ntp true, or see your NTP daemon"
+    fix = "sudo timedatectl set-ntp true, or check your NTP daemon"
     if year < FIRST_YEAR:
-        yield warn("clock", f"it says that this is {year}", fix)
+        yield warn("clock", f"the clock says that the year is {year}", fix)
     elif host.synchronised is False:
-        yield warn("clock", "not synchronised: the two hosts' logs may not agree in time", fix)
+        yield warn("clock", "not synchronised: the times in two hosts' logs may differ", fix)
     else:
-        yield ok("clock", "synchronised" if host.synchronised else "its year is sane")
+        yield ok("clock", "synchronised" if host.synchronised else "the year is plausible")
 
 
-def others(host: Host) -> Iterator[Finding]:
-    """Whether anybody else speaks IKE here, or makes cables."""
-    daemons = [str(each) for each in host.daemons if each.name != PLUTO]
+def check_others(host: HostEvidence) -> Iterator[Finding]:
+    """Check whether other programs speak IKE on this host or create cables."""
+    daemons = [str(daemon) for daemon in host.daemons if daemon.name != PLUTO]
     if daemons:
         yield warn(
             "others",
-            f"{', '.join(daemons)} speaks IKE as well",
-            "stop it, unless it runs in a container: one daemon has the ports 500 and 4500",
+            f"another IKE daemon is running: {', '.join(daemons)}",
+            "stop it, unless it runs in a container: only one daemon can bind UDP 500 and 4500",
         )
-    devices = [name for name, link in host.links.items() if name in _SUBMARINERS and not link.ours]
-    foreign = [name for name in host.cables if cable_id(name) not in host.made]
-    seen = [*(f"the device {each}" for each in devices), *(f"pluto's {each}" for each in foreign)]
-    if seen:
+    devices = [
+        name for name, link in host.links.items() if name in _SUBMARINER_DEVICES and not link.ours
+    ]
+    foreign = [name for name in host.cables if cable_id(name) not in host.own_cables]
+    traces = [f"the device {name}" for name in devices] + [f"pluto's {name}" for name in foreign]
+    if traces:
         yield warn(
             "others",
-            f"Submariner may be at work here: {', '.join(seen)}; cablectl made none of them",
-            "see `subctl show all`; a cable needs another device than Submariner's",
+            f"Submariner may be active on this host: {', '.join(traces)}; cablectl created none of"
+            " them",
+            "check `subctl show all`, and give the cable a device that Submariner doesn't use",
         )
-    if not daemons and not seen:
-        yield ok("others", "nobody else speaks IKE, and there is nothing of Submariner")
+    if not daemons and not traces:
+        yield ok("others", "no other IKE daemon, and no trace of Submariner")
 
 
-def runs(host: Host) -> Iterator[Finding]:
-    """Whether another run is at work on a cable, or was killed."""
-    if not host.root:  # whose directory it is
+def check_runs(host: HostEvidence) -> Iterator[Finding]:
+    """Check whether another cablectl is running, or was interrupted."""
+    if not host.root:  # only root can read /run/cablectl
         return
-    for each in host.runs:
-        who = f"PID {each.pid}" if each.pid else "its PID isn't known"
-        if each.at_work:
+    for run in host.runs:
+        pid = f"PID {run.pid}" if run.pid else "PID unknown"
+        if run.at_work:
             yield warn(
                 "runs",
-                f"another cablectl ({who}) is at work on {each.cable}",
-                "wait for its end, or stop it",
+                f"another cablectl ({pid}) is working on {run.cable}",
+                "wait until it ends, or stop it",
             )
-        elif each.cut_off:
-            stale = f", and its lock is stale ({who})" if each.pid else ""
+        elif run.cut_off:
+            stale = f", and its lock is stale ({pid})" if run.pid else ""
             yield warn(
                 "runs",
-                f"{each.cable}: an earlier {each.cut_off}{stale}",
-                "connect finishes it, teardown takes it away",
+                f"{run.cable}: an earlier {run.cut_off}{stale}",
+                "run connect, which completes it, or teardown, which removes it",
             )
         else:
             yield warn(
                 "runs",
-                f"{each.cable}: the lock of a cablectl that is gone is stale ({who})",
-                "nothing has to be done: the next connect or teardown takes it",
+                f"{run.cable}: the lock of a cablectl that has ended is stale ({pid})",
+                "run connect or teardown: it takes over the lock",
             )
     if not host.runs:
-        yield ok("runs", "no cablectl is at work, and none was cut off")
+        yield ok("runs", "no cablectl is running, and none was interrupted")

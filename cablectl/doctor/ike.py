@@ -1,24 +1,24 @@
-"""An IKE_SA_INIT request (RFC 7296, section 1.2), and what the answer to it says.
+"""Builds an IKE_SA_INIT request (RFC 7296, section 1.2) and reads the answer.
 
-It shows that somebody speaks IKE at a port, and asks for nothing more: its public value is a power
-of two, and whoever answers holds a half-open IKE SA, which ends by itself.
+An answer shows that a port speaks IKE; the negotiation doesn't continue. The public value is no
+secret, and the half-open IKE SA at the responder expires by itself.
 """
 
 import struct
 from collections.abc import Iterator, Sequence
 
 SPI_SIZE, NONCE_SIZE = 8, 32  # bytes
-IKE_PORT = 500  # at any other a marker tells IKE from ESP (RFC 3948, section 2.2)
+IKE_PORT = 500  # on other ports a marker distinguishes IKE from ESP (RFC 3948, section 2.2)
 _NON_ESP_MARKER = bytes(4)
 
 _HEADER = struct.Struct("!8s8sBBBBII")  # section 3.1
-_PAYLOAD = struct.Struct("!BBH")  # what each payload begins with, section 3.2
+_PAYLOAD = struct.Struct("!BBH")  # the generic payload header, section 3.2
 _VERSION, _IKE_SA_INIT, _INITIATOR, _RESPONSE = 0x20, 34, 0x08, 0x20
 _SA, _KE, _NONCE, _NOTIFY = 33, 34, 40, 41
 
 _ENCR, _PRF, _INTEG, _DH = 1, 2, 3, 4
 _MODP2048, _MODP2048_SIZE = 14, 256  # bytes; RFC 3526, section 3
-# An element of the group: its generator, 2, to a power that is no secret.
+# An element of the group: the generator, 2, to a power that isn't secret.
 _PUBLIC_VALUE = (1 << 2040).to_bytes(_MODP2048_SIZE)
 _KEY_LENGTH = 0x800E  # section 3.3.5
 Transform = tuple[int, int, int]  # type, ID (section 3.3.2), length of the key in bits or 0
@@ -34,7 +34,7 @@ _PROPOSALS: tuple[tuple[Transform, ...], ...] = (
 )
 
 SA = "SA"
-# Section 3.10.1: the errors, and what asks for another request than this.
+# Section 3.10.1: errors, and notifications that ask for a different request.
 _NOTIFICATIONS = {
     1: "UNSUPPORTED_CRITICAL_PAYLOAD",
     4: "INVALID_IKE_SPI",
@@ -46,11 +46,11 @@ _NOTIFICATIONS = {
     16390: "COOKIE",
     16407: "REDIRECT",  # RFC 5685, section 10
 }
-_STATUS = 16384  # the first type that is no error
+_STATUS = 16384  # smaller types are errors
 
 
 def request(port: int, spi: bytes, nonce: bytes) -> bytes:
-    """Return the datagram that asks at `port`; `spi` and `nonce` are random."""
+    """Return the request datagram to `port`; `spi` and `nonce` have to be random."""
     chain = (
         (_SA, _proposals()),
         (_KE, struct.pack("!HH", _MODP2048, 0) + _PUBLIC_VALUE),
@@ -58,8 +58,8 @@ def request(port: int, spi: bytes, nonce: bytes) -> bytes:
     )
     following = [kind for kind, _ in chain[1:]] + [0]
     payloads = b"".join(
-        _PAYLOAD.pack(after, 0, _PAYLOAD.size + len(body)) + body
-        for (_, body), after in zip(chain, following, strict=True)
+        _PAYLOAD.pack(next_kind, 0, _PAYLOAD.size + len(body)) + body
+        for (_, body), next_kind in zip(chain, following, strict=True)
     )
     length = _HEADER.size + len(payloads)
     header = _HEADER.pack(spi, bytes(8), _SA, _VERSION, _IKE_SA_INIT, _INITIATOR, 0, length)
@@ -67,9 +67,10 @@ def request(port: int, spi: bytes, nonce: bytes) -> bytes:
 
 
 def answer(datagram: bytes, port: int, spi: bytes) -> str | None:
-    """Return what a datagram from `port` answers to the request with that SPI.
+    """Return the answer in a datagram from `port` to the request with that SPI.
 
-    SA if it would go on, else the notification's name; None if it is no answer to that.
+    "SA" if the peer would continue, else the name of its notification; None if the datagram isn't
+    an answer to the request.
     """
     marker = _marker(port)
     message = datagram.removeprefix(marker)
@@ -79,8 +80,8 @@ def answer(datagram: bytes, port: int, spi: bytes) -> str | None:
     if initiator != spi or exchange != _IKE_SA_INIT or not flags & _RESPONSE:
         return None
     payloads = dict(_payloads(first, message[_HEADER.size : length]))
-    told = payloads.get(_NOTIFY, b"")
-    kind = int.from_bytes(told[2:4]) if len(told) >= 4 else 0
+    notify = payloads.get(_NOTIFY, b"")
+    kind = int.from_bytes(notify[2:4]) if len(notify) >= 4 else 0
     if _SA in payloads:
         return SA
     return _NOTIFICATIONS.get(kind, f"notification {kind}" if kind else "something else")
@@ -91,7 +92,7 @@ def _marker(port: int) -> bytes:
 
 
 def _payloads(kind: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each payload's type and body; of notifications no more than the errors and requests."""
+    """Yield the type and body of each payload, without notifications that are only a status."""
     while kind and len(data) >= _PAYLOAD.size:
         following, _, length = _PAYLOAD.unpack_from(data)
         if length < _PAYLOAD.size:
@@ -109,8 +110,8 @@ def _matters(notification: int) -> bool:
 def _proposals() -> bytes:
     bodies = []
     for number, transforms in enumerate(_PROPOSALS, start=1):
-        body = _sequence([_transform(each) for each in transforms], more=3)
-        # Protocol 1 is IKE, which has no SPI here (section 3.3.1).
+        body = _sequence([_transform(transform) for transform in transforms], more=3)
+        # Protocol 1 is IKE; its proposal has no SPI here (section 3.3.1).
         bodies.append(struct.pack("!BBBB", number, 1, 0, len(transforms)) + body)
     return _sequence(bodies, more=2)
 
@@ -122,9 +123,9 @@ def _transform(transform: Transform) -> bytes:
 
 
 def _sequence(bodies: Sequence[bytes], more: int) -> bytes:
-    """Return substructures with their headers: `more` says that another one follows, 0 none."""
-    marks = [more] * (len(bodies) - 1) + [0]
+    """Return substructures with their headers, whose first byte is `more`, or 0 for the last."""
+    first_bytes = [more] * (len(bodies) - 1) + [0]
     return b"".join(
-        _PAYLOAD.pack(mark, 0, _PAYLOAD.size + len(body)) + body
-        for mark, body in zip(marks, bodies, strict=True)
+        _PAYLOAD.pack(first_byte, 0, _PAYLOAD.size + len(body)) + body
+        for first_byte, body in zip(first_bytes, bodies, strict=True)
     )

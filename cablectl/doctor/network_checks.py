@@ -1,8 +1,8 @@
-"""Checks of the way between the ends: address, route, MTU, filters, ports, and who answers."""
+"""Checks of the path between the ends: address, route, MTU, filters, ports, and the peer."""
 
 from collections.abc import Iterator
 
-from cablectl.doctor.evidence import Ends, Host, Reply
+from cablectl.doctor.evidence import CableEvidence, HostEvidence, Reply
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
 from cablectl.facts.host_facts import Facts
@@ -15,38 +15,38 @@ from cablectl.plan.connect_plan import overlay_mtu
 
 STRICT = 1  # rp_filter, RFC 3704
 LEAST_MTU = {4: 576, 6: 1280}  # bytes that have to pass: RFC 791, RFC 8200 (section 5)
-_WORDS = {"id": "VNI", "ikey": "key in", "okey": "key out"}  # what `ip -d -j link` calls them
+_LABELS = {"id": "VNI", "ikey": "key in", "okey": "key out"}  # by the names of `ip -d -j link`
 
 
-def address(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether this host holds the local end's address."""
+def check_address(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that this host has the local end's address."""
     local = cable.local
-    if ends.held_by:
-        yield ok("address", f"{local.address} is on {ends.held_by}")
+    if evidence.local_device:
+        yield ok("address", f"{local.address} is on {evidence.local_device}")
     else:
         yield fail(
             "address",
-            f"this host doesn't hold {local.address}, the address of {local.cluster}",
-            "give it that address, correct the file, or say which end this is with --local",
+            f"this host doesn't have {local.address}, the address of {local.cluster}",
+            "add the address, correct the file, or name this host's endpoint with --local",
         )
 
 
-def route(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether there is a way to the peer."""
-    there = ends.route
-    if there.device:
-        yield ok("route", f"{cable.remote_host} is reached by {there.device}")
+def check_route(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that this host has a route to the peer."""
+    route = evidence.route
+    if route.device:
+        yield ok("route", f"{cable.remote_host} is reached through {route.device}")
     else:
         yield fail(
             "route",
-            f"no route from {cable.local.address} to {cable.remote_host}: {there.error}",
-            "see `ip route`; add one to the peer, or a default route",
+            f"no route from {cable.local.address} to {cable.remote_host}: {route.error}",
+            "add a route to the peer, or a default route; `ip route` lists the present routes",
         )
 
 
-def mtu(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether the overlay's MTU fits the path, as far as route and NIC tell it."""
-    wanted, size = cable.overlay, ends.route.mtu
+def check_mtu(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that the overlay's MTU fits the path, as far as the route and the NIC show it."""
+    wanted, size = cable.overlay, evidence.route.mtu
     if not (wanted and size):
         return
     try:
@@ -58,78 +58,86 @@ def mtu(cable: Cable, ends: Ends) -> Iterator[Finding]:
     if largest < least:
         yield fail(
             "mtu",
-            f"a path of {size} bytes leaves {largest} for {wanted.device}",
-            f"see the MTU of {ends.route.device} and of the route: {least} are needed inside",
+            f"a path MTU of {size} bytes leaves {largest} for {wanted.device}",
+            f"raise the MTU of {evidence.route.device} or of the route: {wanted.device} needs"
+            f" {least}",
         )
     else:
-        yield ok("mtu", f"a path of {size} bytes carries {largest} on {wanted.device}")
+        yield ok("mtu", f"a path MTU of {size} bytes leaves {largest} for {wanted.device}")
 
 
-def filters(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether packets are dropped since the way back to their source is another (RFC 3704)."""
-    strict = {device for device, value in ends.filters.items() if value == STRICT}
-    inward, outward = ends.held_by, ends.route.device
-    found = False
-    if inward in strict and outward not in ("", inward):
-        found = True
+def check_rp_filter(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check whether the kernel drops packets because of the route to their source (RFC 3704)."""
+    strict = {device for device, value in evidence.rp_filters.items() if value == STRICT}
+    local, outgoing = evidence.local_device, evidence.route.device
+    affected = False
+    if local in strict and outgoing not in ("", local):
+        affected = True
         yield fail(
             "rp_filter",
-            f"{inward} filters strictly, and the route back to {cable.remote_host} leaves by"
-            f" {outward}: what the peer sends is dropped",
-            f"echo 2 >/proc/sys/net/ipv4/conf/{inward}/rp_filter, or correct the route",
+            f"rp_filter is strict on {local}, but the route to {cable.remote_host} leaves through"
+            f" {outgoing}: the kernel drops the peer's packets",
+            f"{_loosen(local)}, or correct the route",
         )
     if cable.overlay and cable.overlay.device in strict:
-        found = True
+        affected = True
+        device = cable.overlay.device
         yield warn(
             "rp_filter",
-            f"{cable.overlay.device} filters strictly: what comes from {cable.remote.cluster}"
-            " and isn't routed back there may be dropped",
-            f"echo 2 >/proc/sys/net/ipv4/conf/{cable.overlay.device}/rp_filter",
+            f"rp_filter is strict on {device}: the kernel may drop packets from"
+            f" {cable.remote.cluster} whose source isn't routed through {device}",
+            _loosen(device),
         )
-    if ends.filters and not found:
-        told = ", ".join(f"{device} {value}" for device, value in ends.filters.items())
-        yield ok("rp_filter", f"the larger of all and its own: {told}")
+    if evidence.rp_filters and not affected:
+        values = ", ".join(f"{device}: {value}" for device, value in evidence.rp_filters.items())
+        yield ok("rp_filter", f"effective rp_filter on {values}")
 
 
-def forwarding(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether hosts behind this gateway are let through: the gateway's own packets need nothing."""
-    deaf = [device for device, forwards in ends.forwards.items() if not forwards]
-    if deaf:
-        behind = ", ".join(subnet for subnet, device in ends.inner.items() if device in deaf)
-        what = f"hosts of {behind} can't use the cable" if behind else "nothing passes through"
+def _loosen(device: str) -> str:
+    return f"sudo sysctl -w net/ipv4/conf/{device}/rp_filter=2"  # slashes: a name may have a dot
+
+
+def check_forwarding(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that packets of hosts behind this gateway are forwarded."""
+    off = [device for device, forwards in evidence.forwarding.items() if not forwards]
+    if off:
+        subnets = (subnet for subnet, device in evidence.subnet_devices.items() if device in off)
+        behind = ", ".join(subnets)
+        hosts = f"hosts of {behind}" if behind else "hosts behind this gateway"
         name = "ipv4.ip_forward" if cable.local.address.version == 4 else "ipv6.conf.all.forwarding"
         yield warn(
             "forwarding",
-            f"{', '.join(deaf)} doesn't forward: {what}",
-            f"sysctl -w net.{name}=1, if there are hosts behind this one",
+            f"forwarding is off on {', '.join(off)}: {hosts} can't use the cable",
+            f"sudo sysctl -w net.{name}=1, if there are hosts behind this gateway",
         )
-    elif ends.forwards:
-        yield ok("forwarding", f"{', '.join(ends.forwards)} forwards")
+    elif evidence.forwarding:
+        yield ok("forwarding", f"on: {', '.join(evidence.forwarding)}")
 
 
-def ports(host: Host, cable: Cable | None) -> Iterator[Finding]:
-    """Whether somebody else has a port that pluto or the overlay needs."""
+def check_ports(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
+    """Check whether another program has bound a port that pluto or the overlay needs."""
     conflicts = [*_ike_conflicts(host, cable), *(_overlay_conflicts(host, cable) if cable else ())]
     yield from conflicts
     if not conflicts:
-        yield ok("ports", "nobody else has a port that pluto or the overlay needs")
+        yield ok("ports", "no other program has bound a port that pluto or the overlay needs")
 
 
-def _ike_conflicts(host: Host, cable: Cable | None) -> Iterator[Finding]:
+def _ike_conflicts(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
     local = str(cable.local.address) if cable else ""
     for port in sorted({*PLUTO_PORTS, *((cable.ike_port(cable.local),) if cable else ())}):
         for socket in host.sockets:
             taken = socket.port == port and (not local or socket.covers(local))
             hidden = socket.holder is None and not host.root
             if taken and not hidden and not (socket.holder and socket.holder.name == PLUTO):
+                free = "stop that process" if socket.holder else "free that port"
                 yield fail(
                     "ports",
                     f"UDP {port} of {socket.address} is held by {_holder(host, socket)}",
-                    "stop that, then: ipsec whack --listen",
+                    f"{free}, then: sudo ipsec whack --listen",
                 )
 
 
-def _overlay_conflicts(host: Host, cable: Cable) -> Iterator[Finding]:
+def _overlay_conflicts(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
     wanted = cable.overlay
     if wanted is None:
         return
@@ -137,95 +145,100 @@ def _overlay_conflicts(host: Host, cable: Cable) -> Iterator[Finding]:
         if wanted.port and socket.port == wanted.port_number and socket.holder:
             yield fail(
                 "ports",
-                f"UDP {socket.port}, the overlay's, is held by {socket.holder}",
-                f"stop it, or take another {wanted.kind}.port in both files",
+                f"UDP {socket.port}, the overlay's port, is held by {socket.holder}",
+                f"stop that process, or choose another {wanted.kind}.port in the file of both ends",
             )
 
 
-def clear_text(host: Host, cable: Cable) -> Iterator[Finding]:
-    """Whether another device speaks the overlay's own protocol, which no IPsec need protect."""
+def check_clear_text(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
+    """Check whether another device has the overlay's identity, and may send without IPsec."""
     wanted = cable.overlay
     if wanted is None or cable.mode is Mode.NONE:
         return
     overlay = overlay_of(wanted)
     kind, info = overlay.link_info(cable)
-    which = overlay.identity or tuple(info)
-    called = ", ".join(f"{_WORDS.get(key, key)} {info[key]}" for key in which)
-    found = [
+    keys = overlay.identity or tuple(info)
+    identity = ", ".join(f"{_LABELS.get(key, key)} {info[key]}" for key in keys)
+    rivals = [
         name
         for name, link in host.links.items()
         if link.kind == kind
-        and all(link.info.get(key) == info[key] for key in which)
+        and all(link.info.get(key) == info[key] for key in keys)
         and not (link.ours and name == wanted.device)
     ]
-    for name in found:
+    for name in rivals:
         yield fail(
             "clear text",
-            f"{name} is a {kind} with the cable's own {called}, and cablectl didn't make it for"
-            " this cable: the kernel takes no second one, and that one may send in clear text",
-            f"take another VNI, or key, in both files; or remove {name}, if nobody needs it",
+            f"{name} is a {kind} device with this cable's {identity}, but cablectl didn't create it"
+            f" for this cable: the kernel allows no second one, and {name} may send in clear text",
+            "choose another VNI or key in the file of both ends, or remove"
+            f" {name} if nobody needs it",
         )
-    if not found:
-        yield ok("clear text", f"no other {kind} has {called}")
+    if not rivals:
+        yield ok("clear text", f"no other {kind} device has {identity}")
 
 
-def _holder(host: Host, socket: Socket) -> str:
+def _holder(host: HostEvidence, socket: Socket) -> str:
     if socket.holder:
         return str(socket.holder)
     devices = [name for name, link in host.links.items() if link.info.get("port") == socket.port]
     return f"the kernel, for the device {' or '.join(devices)}" if devices else "the kernel"
 
 
-def peer(cable: Cable, ends: Ends) -> Iterator[Finding]:
-    """Whether the peer answers IKE at the file's port; 500 shows whether it is there at all."""
+def check_peer(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that the peer answers IKE on the cable's port; UDP 500 shows whether it is up."""
     if cable.mode is Mode.NONE:
         return
-    if not ends.replies:
-        yield ok("peer", _not_asked(cable, ends))
+    if not evidence.replies:
+        yield ok("peer", _skipped(cable, evidence))
         return
     wanted = cable.ike_port(cable.remote)
-    for port, reply in ends.replies.items():
-        where = f"{cable.remote_host} UDP {port}"
+    for port, reply in evidence.replies.items():
+        result = f"{cable.remote_host} UDP {port} {_result(reply)}"
         if port != wanted:
-            yield ok("peer", f"{where} {_says(reply)}; the file has {wanted}")
+            yield ok("peer", f"{result}; the cable doesn't use it")
         elif not reply.answer:
-            silent = reply == Reply()
-            but = "".join(f", and UDP {each} is not" for each in _heard(ends) if silent)
-            yield fail("peer", f"{where} {_says(reply)}{but}", _remedy(cable, reply, ends))
+            if reply == Reply():
+                result += "".join(f", but UDP {other} does" for other in _responding(evidence))
+            yield fail("peer", result, _remedy(cable, reply, evidence))
         elif reply.answer == "NO_PROPOSAL_CHOSEN":
-            what = f"it has no connection for {cable.local.address} yet"
-            remedy = f"connect on {cable.remote.hostname}, with the same file"
-            yield warn("peer", f"{where} {_says(reply)}: {what}", remedy)
+            reason = f"the peer has no connection for {cable.local.address} yet"
+            remedy = f"run connect on {cable.remote.hostname} with the same file"
+            yield warn("peer", f"{result}: {reason}", remedy)
         else:
-            yield ok("peer", f"{where} {_says(reply)}")
+            yield ok("peer", result)
 
 
-def _not_asked(cable: Cable, ends: Ends) -> str:
-    if not (ends.held_by and ends.route.device):
-        return "not asked: there is no way there"
-    if any(each.remote.host is None for each in cable.connections):
-        return "not asked: the client may be anywhere"
-    return "not asked: all that this host sends there is the cable's own"
+def _skipped(cable: Cable, evidence: CableEvidence) -> str:
+    if not (evidence.local_device and evidence.route.device):
+        return "skipped: this host has no path to the peer"
+    if any(connection.remote.host is None for connection in cable.connections):
+        return "skipped: the client's address isn't known"
+    return "skipped: the cable takes up all traffic to the peer"
 
 
-def _heard(ends: Ends) -> list[int]:
-    """Return the ports from which anything came back."""
-    return [port for port, each in ends.replies.items() if each.answer or each.refused]
+def _responding(evidence: CableEvidence) -> list[int]:
+    """Return the peer's ports that answered or refused."""
+    return [port for port, reply in evidence.replies.items() if reply.answer or reply.refused]
 
 
-def _says(reply: Reply) -> str:
+def _result(reply: Reply) -> str:
     if reply.answer:
         return f"answers IKE_SA_INIT with {reply.answer}"
     if reply.refused:
-        return "refuses: nobody has that port"
-    return f"can't be asked: {reply.error}" if reply.error else "is silent"
+        return "is closed"
+    return f"can't be reached: {reply.error}" if reply.error else "doesn't respond"
 
 
-def _remedy(cable: Cable, reply: Reply, ends: Ends) -> str:
+def _remedy(cable: Cable, reply: Reply, evidence: CableEvidence) -> str:
+    hostname = cable.remote.hostname
     if reply.refused:
-        return f"start pluto on {cable.remote.hostname}, and see that it listens there"
+        return f"start pluto on {hostname}, and check that it listens on that address and port"
     if reply.error:
-        return f"is {cable.remote.hostname} up? See this host's firewall and routes as well"
-    if _heard(ends):
-        return "the peer is there: a firewall here, there or on the way drops this port"
-    return f"is {cable.remote.hostname} up? Does a firewall here, there or on the way drop it?"
+        return f"check that {hostname} is up, and check this host's firewall and routes"
+    if _responding(evidence):
+        return f"allow this port in the firewalls of this host, of {hostname} and in between"
+    return (
+        f"check that {hostname} is up, and that no firewall on this host, on {hostname} or in"
+        " between drops the port"
+    )

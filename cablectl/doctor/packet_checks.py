@@ -1,14 +1,14 @@
-"""Checks of the packet filters: which rule, not cablectl's own, may drop what the cable sends.
+"""Checks of the packet filters: which rules of other programs may drop the cable's packets.
 
-The packets are those that the cable takes: IKE and ESP between the gateways, the overlay's own on
-their way through IPsec, those between the subnets.
+The cable's packets are: IKE and ESP between the gateways, the overlay's packets before and after
+IPsec, and the packets between the subnets.
 """
 
 from collections.abc import Iterator
 
 from msgspec import Struct
 
-from cablectl.doctor.evidence import Ends, Host
+from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, ok
 from cablectl.linux.firewall.filters import Chain, Obstacle, Packet, obstacles
 from cablectl.linux.overlay.registry import overlay_of
@@ -21,50 +21,49 @@ THROUGH = ("prerouting", "forward", "postrouting")
 
 
 class Sample(Struct, frozen=True):
-    """A packet as a filter sees it, the hooks that it passes, and what a person calls it.
+    """A packet as a filter sees it."""
 
-    `answers` says whether it may as well be the answer to one that went the other way.
-    """
-
-    name: str
-    hooks: tuple[str, ...]
+    name: str  # for a person
+    hooks: tuple[str, ...]  # the hooks that the packet passes
     packet: Packet
-    answers: bool = True
+    answers: bool = True  # the packet may also be the answer to one in the other direction
 
 
-def firewall(host: Host, cable: Cable | None, ends: Ends | None) -> Iterator[Finding]:
-    """Whether a rule or a policy of nftables or iptables may drop any of them."""
+def check_firewall(
+    host: HostEvidence, cable: Cable | None, evidence: CableEvidence | None
+) -> Iterator[Finding]:
+    """Check whether a rule or a policy of nftables or iptables may drop the cable's packets."""
     if host.firewall is None:
         return
-    samples = list(_of(cable, ends)) if cable and ends else list(_of_any())
-    found: dict[Obstacle, list[str]] = {}
+    samples = list(_samples(cable, evidence)) if cable and evidence else list(_any_cable())
+    affected: dict[Obstacle, list[str]] = {}
     for sample in samples:
-        for obstacle in _in_the_way(host.firewall, sample):
-            found.setdefault(obstacle, []).append(sample.name)
-    for obstacle, names in found.items():
+        for obstacle in _obstacles(host.firewall, sample):
+            affected.setdefault(obstacle, []).append(sample.name)
+    for obstacle, names in affected.items():
         state = FindingState.FAIL if obstacle.sure else FindingState.WARN
         yield Finding(
             "firewall",
             state,
             f"may drop {', '.join(dict.fromkeys(names))}: {obstacle.chain}: {obstacle.rule}",
-            "accept that before, in the same chain",
+            "add a rule that accepts these packets, earlier in the same chain",
         )
-    if not found:
-        filters = sum(1 for each in host.firewall if each.hook)
-        told = f"{filters} chains of others, and none drops what a cable takes"
-        yield ok("firewall", told if filters else "there is none of others")
+    if not affected:
+        count = sum(1 for chain in host.firewall if chain.hook)
+        text = f"{count} chains of other programs, and none drops packets of a cable"
+        yield ok("firewall", text if count else "no packet filter besides cablectl's")
 
 
-def _in_the_way(chains: tuple[Chain, ...], sample: Sample) -> Iterator[Obstacle]:
-    """Yield what may drop the packet that comes first; it isn't sure if it lets an answer pass."""
-    later = set(obstacles(chains, sample.hooks, {**sample.packet, "state": "established"}))
-    for each in obstacles(chains, sample.hooks, {**sample.packet, "state": "new"}):
-        sure = each.sure and (each in later or not sample.answers)
-        yield Obstacle(each.chain, each.rule, sure)
+def _obstacles(chains: tuple[Chain, ...], sample: Sample) -> Iterator[Obstacle]:
+    """Yield the rules that may drop the first packet; not surely, if they let an answer pass."""
+    for_answers = set(obstacles(chains, sample.hooks, {**sample.packet, "state": "established"}))
+    for obstacle in obstacles(chains, sample.hooks, {**sample.packet, "state": "new"}):
+        sure = obstacle.sure and (obstacle in for_answers or not sample.answers)
+        yield Obstacle(obstacle.chain, obstacle.rule, sure)
 
 
-def _of_any() -> Iterator[Sample]:
-    """Yield what every cable takes, to and from anybody."""
+def _any_cable() -> Iterator[Sample]:
+    """Yield the packets that every cable needs, to and from any address."""
     for port in PLUTO_PORTS:
         udp = {"protocol": "udp", "dport": port}
         yield Sample(f"UDP {port} in", INWARD, udp)
@@ -73,62 +72,63 @@ def _of_any() -> Iterator[Sample]:
     yield Sample("ESP out", OUTWARD, {"protocol": "esp"})
 
 
-def _of(cable: Cable, ends: Ends) -> Iterator[Sample]:
+def _samples(cable: Cable, evidence: CableEvidence) -> Iterator[Sample]:
     if cable.mode is not Mode.NONE:
         for port in _ike_ports(cable):
-            yield from _both_ways(cable, ends, f"UDP {port}", "udp", port)
+            yield from _both_directions(cable, evidence, f"UDP {port}", "udp", port)
         if cable.encapsulation is not Encapsulation.YES:
-            yield from _both_ways(cable, ends, "ESP", "esp")
+            yield from _both_directions(cable, evidence, "ESP", "esp")
     if cable.overlay:
-        yield from _inside(cable, ends, cable.overlay)
-    yield from _between_subnets(cable, ends)
+        yield from _inside(cable, evidence, cable.overlay)
+    yield from _between_subnets(cable, evidence)
 
 
 def _ike_ports(cable: Cable) -> tuple[int, ...]:
-    """Return the peers' ports: IKE that begins at 500 goes on at 4500 where ESP is in UDP."""
+    """Return the IKE ports: with ESP in UDP, a negotiation on port 500 moves to 4500."""
     port = cable.ike_port(cable.local)
-    floats = port == PLUTO_PORTS[0] and cable.encapsulation is Encapsulation.YES
-    return PLUTO_PORTS if floats else (port,)
+    moves = port == PLUTO_PORTS[0] and cable.encapsulation is Encapsulation.YES
+    return PLUTO_PORTS if moves else (port,)
 
 
-def _inside(cable: Cable, ends: Ends, overlay: OverlayWish) -> Iterator[Sample]:
-    """Yield the overlay's own packets, before they enter IPsec and when they have left it.
+def _inside(cable: Cable, evidence: CableEvidence, overlay: OverlayWish) -> Iterator[Sample]:
+    """Yield the overlay's packets, before they enter IPsec and after they have left it.
 
-    A VTEP sends from any port to the overlay's, so that none is the answer to another.
+    A VTEP sends from any port to the overlay's port, so no packet is the answer to another.
     """
     kind, _ = overlay_of(overlay).link_info(cable)
     port, protocol = overlay.port_number, overlay.protocol(cable.local.address.version)
     name = f"the overlay's UDP {port}" if port else f"the overlay's {kind.upper()}"
-    for each in _both_ways(cable, ends, name, protocol, port):
-        hooks = tuple(hook for hook in each.hooks if hook != "ingress")  # ESP is seen there
-        packet = {**each.packet, "ipsec": cable.mode is not Mode.NONE}
-        yield Sample(each.name, hooks, packet, answers=port is None)
+    for sample in _both_directions(cable, evidence, name, protocol, port):
+        # The ingress hook sees the packet while it is still ESP.
+        hooks = tuple(hook for hook in sample.hooks if hook != "ingress")
+        packet = {**sample.packet, "ipsec": cable.mode is not Mode.NONE}
+        yield Sample(sample.name, hooks, packet, answers=port is None)
 
 
-def _both_ways(
-    cable: Cable, ends: Ends, name: str, protocol: str, port: int | None = None
+def _both_directions(
+    cable: Cable, evidence: CableEvidence, name: str, protocol: str, port: int | None = None
 ) -> Iterator[Sample]:
-    ours, theirs = host_network(cable.local.address), host_network(cable.remote_host)
-    base = {"family": f"ipv{ours.version}", "protocol": protocol, "ipsec": False}
+    local, remote = host_network(cable.local.address), host_network(cable.remote_host)
+    base = {"family": f"ipv{local.version}", "protocol": protocol, "ipsec": False}
     base |= {"dport": port} if port else {}
-    device = ends.route.device
-    into = {**base, "saddr": theirs, "daddr": ours, **({"iif": device} if device else {})}
-    out = {**base, "saddr": ours, "daddr": theirs, **({"oif": device} if device else {})}
-    yield Sample(f"{name} from {cable.remote_host}", INWARD, into)
-    yield Sample(f"{name} to {cable.remote_host}", OUTWARD, out)
+    device = evidence.route.device
+    incoming = {**base, "saddr": remote, "daddr": local, **({"iif": device} if device else {})}
+    outgoing = {**base, "saddr": local, "daddr": remote, **({"oif": device} if device else {})}
+    yield Sample(f"{name} from {cable.remote_host}", INWARD, incoming)
+    yield Sample(f"{name} to {cable.remote_host}", OUTWARD, outgoing)
 
 
-def _between_subnets(cable: Cable, ends: Ends) -> Iterator[Sample]:
-    through = cable.overlay.device if cable.overlay else ends.route.device
+def _between_subnets(cable: Cable, evidence: CableEvidence) -> Iterator[Sample]:
+    cable_device = cable.overlay.device if cable.overlay else evidence.route.device
     if cable.overlay is None and cable.mode is not Mode.TUNNEL:
         return
     family = {"family": f"ipv{cable.local.address.version}"}
-    for ours in cable.local.networks:
-        inside = ends.inner.get(str(ours))
-        for theirs in cable.remote.networks:
-            into = {"saddr": theirs, "daddr": ours, "iif": through}
-            out = {"saddr": ours, "daddr": theirs, "oif": through}
-            if inside:
-                into["oif"] = out["iif"] = inside
-            yield Sample(f"{theirs} to {ours}", THROUGH, {**family, **into})
-            yield Sample(f"{ours} to {theirs}", THROUGH, {**family, **out})
+    for local in cable.local.networks:
+        subnet_device = evidence.subnet_devices.get(str(local))
+        for remote in cable.remote.networks:
+            incoming = {"saddr": remote, "daddr": local, "iif": cable_device}
+            outgoing = {"saddr": local, "daddr": remote, "oif": cable_device}
+            if subnet_device:
+                incoming["oif"] = outgoing["iif"] = subnet_device
+            yield Sample(f"{remote} to {local}", THROUGH, {**family, **incoming})
+            yield Sample(f"{local} to {remote}", THROUGH, {**family, **outgoing})

@@ -28,9 +28,9 @@ _REFUSALS = (
     (
         r"cannot identify ourselves",
         "pluto has neither of the connection's addresses",
-        "check that `ip address` lists the local address, then run: sudo ipsec whack --listen",
+        "check that `ip address` lists the local address, then: sudo ipsec whack --listen",
     ),
-    (r"need --listen", "pluto isn't listening", "run: sudo ipsec whack --listen"),
+    (r"need --listen", "pluto isn't listening", "sudo ipsec whack --listen"),
     (
         r"Function not implemented|netlink response for Add SA",
         "the kernel refused the SA",

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from cablectl.config import native
 from cablectl.doctor import checks
-from cablectl.doctor.evidence import Ends, Host
+from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState
 from cablectl.model.cable import Cable
 from tests.support.documents import document
@@ -30,10 +30,10 @@ HOST: dict[str, Any] = {
     "synchronised": True,
     "libreswan": "Libreswan 4.10",
     "daemons": [{"name": "pluto", "pid": 17}],
-    "deaf": "",
+    "pluto_error": "",
     "listening": ["127.0.0.1:4500", "172.18.0.8:4500", "172.18.0.8:500", "[2001:db8::8]:4500"],
     "cables": ["submariner-cable-cluster2-172-18-0-7"],
-    "made": ["cluster2-172-18-0-7"],
+    "own_cables": ["cluster2-172-18-0-7"],
     "sockets": [
         {"address": "172.18.0.8", "port": 4500, "holder": {"name": "pluto", "pid": 17}},
         {"address": "172.18.0.8", "port": 500, "holder": {"name": "pluto", "pid": 17}},
@@ -49,17 +49,17 @@ HOST: dict[str, Any] = {
 }
 ENDS: dict[str, Any] = {
     "files": "cable.yaml",
-    "held_by": "eth0",
+    "local_device": "eth0",
     "route": {"device": "eth0", "mtu": 1500},
-    "inner": {"10.44.0.0/16": "eth1"},
-    "filters": {"eth0": 0, "vxlan-tunnel": 2},
-    "forwards": {"vxlan-tunnel": True, "eth1": True},
+    "subnet_devices": {"10.44.0.0/16": "eth1"},
+    "rp_filters": {"eth0": 0, "vxlan-tunnel": 2},
+    "forwarding": {"vxlan-tunnel": True, "eth1": True},
     "service_port": None,
     "replies": {4500: {"answer": "SA"}, 500: {"answer": "SA"}},
     "key": {"place": "/etc/cablectl/psk, mode 0600, of user 0"},
-    "logged": {},
+    "log": {},
     "facts": None,
-    "unread": "",
+    "facts_error": "",
     "offload": None,
     "received": 7,
     "pings": {"sent": 2, "answered": 2, "bytes_out": 228, "bytes_in": 228},
@@ -68,15 +68,15 @@ ENDS: dict[str, Any] = {
 
 def found(case: dict[str, Any]) -> tuple[Finding, ...]:
     """Return what is found in a case."""
-    host = msgspec.convert({**HOST, **case.get("host", {})}, Host)
+    host = msgspec.convert({**HOST, **case.get("host", {})}, HostEvidence)
     shape = case.get("of", SHAPE)
     if shape is None:
-        return checks.of_host(host)
+        return checks.check_host(host)
     cable = described(shape)
-    ends = msgspec.convert({**ENDS, **case.get("ends", {})}, Ends, strict=False)
+    ends = msgspec.convert({**ENDS, **case.get("ends", {})}, CableEvidence, strict=False)
     if standing := case.get("facts", "up"):
         ends = replace(ends, facts=facts(cable, standing))
-    return checks.of_cable(host, cable, ends)
+    return checks.check_cable(host, cable, ends)
 
 
 def described(of: str) -> Cable:
@@ -101,3 +101,29 @@ def test_case(path: Path) -> None:
     assert not any(each.fix for each in findings if each.state is FindingState.OK)
     lines = [line for each in findings for line in (each.evidence, each.fix)]
     assert not any("\n" in line for line in lines)
+
+
+ANSWERED = {"answer": "SA"}
+
+
+@pytest.mark.parametrize(
+    ("case", "check", "evidence"),
+    [
+        ({"ends": {"log": {"x": ""}}}, "negotiation", "pluto's log has no refusal in the last"),
+        (
+            {"host": {"daemons": []}, "ends": {"log": {"x": ""}}},
+            "negotiation",
+            "skipped: pluto isn't running",
+        ),
+        (
+            {"ends": {"replies": {4500: ANSWERED, 500: {"refused": True}}}},
+            "peer",
+            "172.18.0.7 UDP 500 is closed; the cable doesn't use it",
+        ),
+        ({}, "rp_filter", "effective rp_filter on eth0: 0, vxlan-tunnel: 2"),
+        ({}, "firewall", "no packet filter besides cablectl's"),
+    ],
+)
+def test_what_is_fine(case: dict[str, Any], check: str, evidence: str) -> None:
+    fine = [each for each in found(case) if each.state is FindingState.OK and each.check == check]
+    assert fine[-1].evidence.startswith(evidence)

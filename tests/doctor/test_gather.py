@@ -108,9 +108,9 @@ class TestHost:
         assert seen.root
         assert seen.libreswan == "Libreswan 4.10\n"
         assert "172.18.0.8:4500" in seen.listening
-        assert seen.deaf == ""
+        assert seen.pluto_error == ""
         assert seen.cables == (NAME,)
-        assert seen.made == frozenset({"cluster2-172-18-0-7"})
+        assert seen.own_cables == frozenset({"cluster2-172-18-0-7"})
         assert seen.sockets[0].holder == Process("pluto", 17)
         assert seen.modules == {
             "esp4": Presence.LOADED,
@@ -140,12 +140,12 @@ class TestHost:
     def test_a_pluto_that_says_no(self, up: Tools) -> None:
         up.tell("ipsec whack --status", stderr="whack: is running?\nx", code=1)
         seen = collect_host([])
-        assert (seen.deaf, seen.listening, seen.cables) == ("whack: is running?", (), ())
+        assert (seen.pluto_error, seen.listening, seen.cables) == ("whack: is running?", (), ())
 
     def test_who_isnt_root_sees_less(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         seen = collect_host([])
-        assert (seen.root, seen.firewall, seen.deaf, seen.listening) == (False, None, "", ())
+        assert (seen.root, seen.firewall, seen.pluto_error, seen.listening) == (False, None, "", ())
         assert seen.sockets
 
 
@@ -153,20 +153,20 @@ class TestHost:
 class TestEnds:
     def test_what_concerns_the_cable(self, here: Cable, tmp_path: Path) -> None:
         seen = collect_ends(here, "cable.yaml", collect_host([]).links)
-        assert (seen.held_by, seen.route.device, seen.route.mtu) == ("eth0", "eth0", 1500)
-        assert seen.inner == {"10.44.0.0/16": "eth1"}
-        assert seen.filters == {"eth0": 1, "vxlan-tunnel": 2}  # the larger of all and its own
-        assert seen.forwards == {"vxlan-tunnel": True, "eth1": False}
+        assert (seen.local_device, seen.route.device, seen.route.mtu) == ("eth0", "eth0", 1500)
+        assert seen.subnet_devices == {"10.44.0.0/16": "eth1"}
+        assert seen.rp_filters == {"eth0": 1, "vxlan-tunnel": 2}  # the larger of all and its own
+        assert seen.forwarding == {"vxlan-tunnel": True, "eth1": False}
         assert seen.replies == {4500: Reply(answer="SA")}
         assert seen.received == 7
         assert seen.facts == reading.facts(here)
         assert seen.key
         owner = f"user {os.getuid()}" if os.getuid() else "root"
-        assert seen.key.place == f"{tmp_path}/psk, mode 0600, of {owner}"
+        assert seen.key.place == f"{tmp_path}/psk, mode 0600, owned by {owner}"
         assert (seen.key.problems, seen.key.warnings) == ((), ())
 
     def test_the_log_without_what_may_be_a_key(self, here: Cable) -> None:
-        logged = collect_ends(here, "", {}).logged
+        logged = collect_ends(here, "", {}).log
         assert logged == {f"{NAME}-0": f'"{NAME}-0" #1: 0x*** PSK ***', f"{NAME}-1": ""}
 
     def test_no_route(self, here: Cable, up: Tools) -> None:
@@ -181,7 +181,7 @@ class TestEnds:
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         seen = collect_ends(here, "", collect_host([]).links)
-        assert (seen.facts, seen.unread) == (None, "only root can read and change a cable")
+        assert (seen.facts, seen.facts_error) == (None, "only root can read and change a cable")
         assert (seen.key, seen.offload) == (None, None)
         assert seen.replies
 

@@ -114,7 +114,7 @@ WHILE_UP = {
         by(f"echo 1 >{VXLAN}", f"echo 2 >{VXLAN}"),
         "warn",
         "rp_filter",
-        ("vxlan-tunnel filters strictly", "echo 2"),
+        ("rp_filter is strict on vxlan-tunnel", "rp_filter=2"),
     ),
     "UDP 4500 dropped here": Cause(
         firewall("udp dport 4500 drop"),
@@ -126,13 +126,13 @@ WHILE_UP = {
         firewall("udp dport 4500 drop", gateway=1),
         "fail",
         "peer",
-        ("172.18.0.7 UDP 4500 is silent, and UDP 500 is not", "drops this port"),
+        ("172.18.0.7 UDP 4500 doesn't respond, but UDP 500 does", "allow this port"),
     ),
     "ESP dropped": Cause(
         firewall(ESP, gateway=1),
         "fail",
         "traffic",
-        ("241.18.0.7 answers no ping", "nothing came back", "is ESP dropped on the way?"),
+        ("241.18.0.7 answers no ping", "nothing came back", "no firewall drops ESP"),
     ),
     "one Child SA of two": Cause(
         one_of_two,
@@ -145,12 +145,12 @@ WHILE_UP = {
         "fail",
         "traffic",
         (
-            "packets come in by the SAs, and vxlan-tunnel has received 0",
-            "has cluster2-worker the same VNI",
+            "the SAs receive packets, but vxlan-tunnel has received 0",
+            "use the same VNI or key",
         ),
     ),
     "clear text from others": Cause(
-        attacked, "warn", "guard", ("has dropped 3 packets that came in clear text",)
+        attacked, "warn", "guard", ("has dropped 3 incoming and 0 outgoing packets in clear text",)
     ),
 }
 

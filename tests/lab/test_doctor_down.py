@@ -130,7 +130,7 @@ WHILE_DOWN = {
         by(NO_MODULES, "umount /sys/module /lib/modules /proc/kallsyms"),
         "fail",
         "kernel",
-        (" has no esp4, loaded, built in or to be loaded", "CONFIG_INET_ESP", "apt install"),
+        (" has no esp4: not loaded, not built in", "CONFIG_INET_ESP", "apt install"),
     ),
     "wrong PSK": Cause(
         refused(another_key),
@@ -150,13 +150,13 @@ WHILE_DOWN = {
         by("ip link set eth0 down", BACK, gateway=1),
         "fail",
         "peer",
-        ("172.18.0.7 UDP 4500", "is cluster2-worker up?"),
+        ("172.18.0.7 UDP 4500", "check that cluster2-worker is up"),
     ),
     "peer's pluto dead": Cause(
         refusing,
         "fail",
         "peer",
-        ("172.18.0.7 UDP 4500 refuses", "start pluto on cluster2-worker"),
+        ("172.18.0.7 UDP 4500 is closed", "start pluto on cluster2-worker"),
     ),
     "pluto dead": Cause(dead, "fail", "pluto", ("pluto isn't running", "systemctl start ipsec")),
     "no default route": Cause(
@@ -169,22 +169,29 @@ WHILE_DOWN = {
         ("no route from 172.18.0.8 to 172.18.0.7: RTNETLINK answers: Network is unreachable",),
     ),
     "VXLAN port taken": Cause(
-        taken, "fail", "ports", ("UDP 4789, the overlay's, is held by python", "PID", "stop it")
+        taken,
+        "fail",
+        "ports",
+        ("UDP 4789, the overlay's port, is held by python", "PID", "stop that process"),
     ),
     "clear-text overlay of someone else": Cause(
         by(f"ip link add {OTHER}", "ip link delete vxlan0"),
         "fail",
         "clear text",
-        ("vxlan0 is a vxlan with the cable's own VNI 1000, port 4789", "take another VNI"),
+        ("vxlan0 is a vxlan device with this cable's VNI 1000, port 4789", "choose another VNI"),
     ),
     "service name missing": Cause(
-        named_port, "fail", "service", ("doesn't call UDP 4789 vxlan", "write port: 4789")
+        named_port, "fail", "service", ("doesn't name UDP 4789 vxlan", "write port: 4789")
     ),
     "stale lock": Cause(
         cut_off,
         "warn",
         "runs",
-        ("an earlier connect was cut off at step", "its lock is stale (PID", "connect finishes it"),
+        (
+            "an earlier connect was cut off at step",
+            "its lock is stale (PID",
+            "run connect, which completes it",
+        ),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""strongSwan at the other end, configured by nothing but what the README shows of it."""
+"""strongSwan at the other end, configured by nothing but what docs/strongswan.md shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.lab
 EXAMPLE = EXAMPLES / "strongswan"
 CONF = "/etc/swanctl/conf.d/cluster1.conf"
 CHILDREN = ("vxlan-in", "vxlan-out")
-SERVER = "    preferred_server: true   # strongSwan waits, cablectl asks\n"
+SERVER = "    preferred_server: true   # strongSwan waits, cablectl initiates\n"
 CHARON_LOG = "/run/charon.log"
 LOGGED = f"charon-systemd {{\nfilelog {{\nlab {{\npath = {CHARON_LOG}\n}}\n}}\n}}\n"
 
@@ -50,8 +50,8 @@ def start_charon(gateway: Gateway) -> None:
 
 
 def key_command() -> list[str]:
-    """Return the README's command that writes the key in strongSwan's form; root needs no sudo."""
-    lines = (CHECKOUT / "README.md").read_text().splitlines()
+    """Return the command of docs/strongswan.md that writes the key; root needs no sudo."""
+    lines = (CHECKOUT / "docs" / "strongswan.md").read_text().splitlines()
     (line,) = (line for line in lines if line.endswith("cluster1.secret'"))
     sudo, *argv = shlex.split(line)
     assert sudo == "sudo"

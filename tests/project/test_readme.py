@@ -1,4 +1,4 @@
-"""What the README shows is what the lab runs."""
+"""What docs/strongswan.md shows is what the lab runs."""
 
 import pytest
 
@@ -6,6 +6,6 @@ from tests.support.places import EXAMPLES, ROOT
 
 
 @pytest.mark.parametrize("name", ["swanctl.conf", "overlay.sh"])
-def test_the_readme_shows_the_strongswan_end_word_for_word(name: str) -> None:
+def test_the_page_shows_the_strongswan_end_word_for_word(name: str) -> None:
     text = (EXAMPLES / "strongswan" / name).read_text()
-    assert f"\n{text}```\n" in (ROOT / "README.md").read_text()
+    assert f"\n{text}```\n" in (ROOT / "docs" / "strongswan.md").read_text()

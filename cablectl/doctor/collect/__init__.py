@@ -1,1 +1,1 @@
-"""Collects evidence from this host and from the peer's ports; changes nothing."""
+"""Evidence collectors: read this host and ask the peer's ports; they change nothing."""

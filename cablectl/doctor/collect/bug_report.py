@@ -1,4 +1,4 @@
-"""What a bug report takes of this host, as texts by name: no key is among them."""
+"""The texts of a bug report, by file name, without any key."""
 
 import os
 import platform
@@ -45,17 +45,17 @@ _COMMANDS: dict[str, tuple[Argv, ...]] = {
 
 
 def texts() -> dict[str, str]:
-    """Return what this host's commands print and what pluto logged."""
-    found = {name: "\n".join(map(_shown, argvs)) for name, argvs in _COMMANDS.items()}
+    """Return the output of this host's commands, and pluto's log."""
+    outputs = {name: "\n".join(map(_run, argvs)) for name, argvs in _COMMANDS.items()}
     return {
         "versions.txt": "\n".join(_versions()),
-        **found,
+        **outputs,
         "pluto.log": secrets_file.masked_log(PlutoLog(whole=True).read()),
     }
 
 
 def without_keys(members: dict[str, str], cable: Cable | None) -> dict[str, str]:
-    """Return the same with the cable's key masked, should it be anywhere among them."""
+    """Return the texts with the cable's key masked, wherever it may appear."""
     key = keys.read(cable.ipsec.psk).raw if cable else b""
     return {name: secrets_file.masked(text, key) for name, text in members.items()}
 
@@ -63,14 +63,14 @@ def without_keys(members: dict[str, str], cable: Cable | None) -> dict[str, str]
 def _versions() -> Iterator[str]:
     yield f"cablectl {__version__}, Python {platform.python_version()}"
     yield " ".join(os.uname())
-    yield from map(_shown, _VERSIONS)
+    yield from map(_run, _VERSIONS)
 
 
-def _shown(argv: Argv) -> str:
-    """Return a command and what it printed, whatever became of it."""
+def _run(argv: Argv) -> str:
+    """Return a command and its output, or its error."""
     try:
-        told = probe.run(*argv)
+        done = probe.run(*argv)
     except CablectlError as error:
         return f"$ {shlex.join(argv)}\n{error.message}\n"
-    code = f"exit code {told.returncode}\n" if told.returncode else ""
-    return f"$ {shlex.join(argv)}\n{told.stdout}{told.stderr}{code}"
+    code = f"exit code {done.returncode}\n" if done.returncode else ""
+    return f"$ {shlex.join(argv)}\n{done.stdout}{done.stderr}{code}"

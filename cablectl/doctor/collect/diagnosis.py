@@ -1,7 +1,7 @@
-"""Evidence from this host and from the peer's ports: read-only, and whatever can't be read is left.
+"""Collects all evidence and runs the checks.
 
-Three things are sent: an IKE_SA_INIT to two ports of the peer, and pings of its VTEP once both SAs
-are up.
+Collecting is read-only and leaves out what can't be read. It sends an IKE_SA_INIT to two ports of
+the peer, and pings the peer's VTEP if all SAs are up.
 """
 
 from cablectl.doctor import checks
@@ -13,8 +13,8 @@ from cablectl.model.cable import Cable
 
 
 def findings(cable: Cable | None, files: str) -> tuple[Finding, ...]:
-    """Return what there is to find of this host, and of a cable whose files are called so."""
-    seen = collect_host(needed_modules(cable))
+    """Return the findings about this host, and about a cable; `files` names the cable's files."""
+    host = collect_host(needed_modules(cable))
     if cable is None:
-        return checks.of_host(seen)
-    return checks.of_cable(seen, cable, collect_ends(cable, files, seen.links))
+        return checks.check_host(host)
+    return checks.check_cable(host, cable, collect_ends(cable, files, host.links))

@@ -1,11 +1,11 @@
-"""What of this host concerns the cable of a file, and how the peer answers, as evidence."""
+"""Collects the evidence that concerns one cable: from this host, and from the peer."""
 
 import os
 import stat
 from pathlib import Path
 
 from cablectl.doctor.collect import peer
-from cablectl.doctor.evidence import Ends, Key, Pings, Reply, Route
+from cablectl.doctor.evidence import CableEvidence, KeyEvidence, Pings, Reply, Route
 from cablectl.doctor.ike import IKE_PORT
 from cablectl.errors import CablectlError
 from cablectl.facts.host_facts import Facts, Link
@@ -23,79 +23,81 @@ from cablectl.verification.proof import PAYLOAD
 PINGS = 2
 
 
-def collect_ends(cable: Cable, files: str, links: dict[str, Link]) -> Ends:
-    """Return it; whatever can't be read is left out."""
-    held_by, route = _held_by(cable, links), _route(cable)
+def collect_ends(cable: Cable, files: str, links: dict[str, Link]) -> CableEvidence:
+    """Return the evidence about a cable; evidence that can't be read is empty or None."""
+    local_device, route = _local_device(cable, links), _route(cable)
     overlay = [cable.overlay.device] if cable.overlay and cable.overlay.device in links else []
-    inner = {str(each): _leads_to(each) for each in _subnets(cable)}
-    facts, unread = _facts(cable)
+    subnet_devices = {str(subnet): _device_to(subnet) for subnet in _subnets(cable)}
+    facts, facts_error = _facts(cable)
     pings = _pings(cable, facts) if overlay else None
     log = PlutoLog(whole=True)
-    return Ends(
+    return CableEvidence(
         files=files,
-        held_by=held_by,
+        local_device=local_device,
         route=route,
-        inner=inner,
-        filters=_filters(cable, [*([held_by] if held_by else ()), *overlay]),
-        forwards=_forwards(cable, [*overlay, *inner.values()]),
+        subnet_devices=subnet_devices,
+        rp_filters=_rp_filters(cable, [*([local_device] if local_device else ()), *overlay]),
+        forwarding=_forwarding(cable, [*overlay, *subnet_devices.values()]),
         service_port=daemon.service_port(),
-        replies=_replies(cable, facts) if held_by and route.device else {},
+        replies=_replies(cable, facts) if local_device and route.device else {},
         key=_key(cable),
-        logged={
-            each.name: secrets_file.masked_log(log.about(each.name)) for each in cable.connections
+        log={
+            connection.name: secrets_file.masked_log(log.about(connection.name))
+            for connection in cable.connections
         },
         facts=facts,
-        unread=unread,
+        facts_error=facts_error,
         offload=offloading.offload_of((cable,))[0] if facts and cable.connections else None,
         received=_received(overlay[0]) if overlay else None,
         pings=pings,
     )
 
 
-def _held_by(cable: Cable, links: dict[str, Link]) -> str:
-    local = f"{cable.local.address}/"
-    held = (
-        name for name, link in links.items() if any(a.startswith(local) for a in link.addresses)
-    )
-    return next(held, "")
+def _local_device(cable: Cable, links: dict[str, Link]) -> str:
+    prefix = f"{cable.local.address}/"
+    for name, link in links.items():
+        if any(address.startswith(prefix) for address in link.addresses):
+            return name
+    return ""
 
 
 def _route(cable: Cable) -> Route:
-    way = ways(cable.local.address, (cable.remote_host,)).get(cable.remote_host)
-    if way:
-        return Route(way.device, way.mtu)
-    told = probe.run("ip", "route", "get", str(cable.remote_host), "from", str(cable.local.address))
-    return Route(error=told.stderr.partition("\n")[0])
+    local, remote = cable.local.address, cable.remote_host
+    path = ways(local, (remote,)).get(remote)
+    if path:
+        return Route(path.device, path.mtu)
+    done = probe.run("ip", "route", "get", str(remote), "from", str(local))
+    return Route(error=done.stderr.partition("\n")[0])
 
 
 def _subnets(cable: Cable) -> tuple[AnyNetwork, ...]:
-    """Return the local subnets, whose hosts this gateway forwards for."""
+    """Return the local subnets for whose hosts this gateway forwards."""
     return cable.local.networks if cable.overlay or cable.mode is Mode.TUNNEL else ()
 
 
-def _leads_to(subnet: AnyNetwork) -> str:
-    """Return the device that leads to a subnet; nothing if there is no route."""
-    host_of_it = subnet[min(1, subnet.num_addresses - 1)]
-    routes = probe.decoded(probe.if_any("ip", "-j", "route", "get", str(host_of_it)))
+def _device_to(subnet: AnyNetwork) -> str:
+    """Return the device that leads to a subnet; empty without a route."""
+    host = subnet[min(1, subnet.num_addresses - 1)]
+    routes = probe.decoded(probe.if_any("ip", "-j", "route", "get", str(host)))
     return str(routes[0]["dev"]) if routes else ""
 
 
-def _filters(cable: Cable, devices: list[str]) -> dict[str, int]:
-    """Return rp_filter as it is in force: the larger of that of all devices and its own."""
-    if cable.local.address.version == 6:  # which has none
+def _rp_filters(cable: Cable, devices: list[str]) -> dict[str, int]:
+    """Return the effective rp_filter of each device: the larger of `all` and the device's own."""
+    if cable.local.address.version == 6:  # rp_filter exists for IPv4 only
         return {}
-    told = {each: _setting(f"ipv4/conf/{each}/rp_filter") for each in ("all", *devices)}
-    return {each: max(told["all"], told[each]) for each in devices}
+    for_all = _setting("ipv4/conf/all/rp_filter")
+    return {device: max(for_all, _setting(f"ipv4/conf/{device}/rp_filter")) for device in devices}
 
 
-def _forwards(cable: Cable, devices: list[str]) -> dict[str, bool]:
-    """Return which of the devices forward; with IPv6 the host does as a whole, or not."""
+def _forwarding(cable: Cable, devices: list[str]) -> dict[str, bool]:
+    """Return whether each device forwards; for IPv6 one setting covers the whole host."""
     if not _subnets(cable):
         return {}
     if cable.local.address.version == 6:
         return {"this host": _setting("ipv6/conf/all/forwarding") > 0}
-    names = dict.fromkeys(each for each in devices if each not in ("", "lo"))
-    return {each: _setting(f"ipv4/conf/{each}/forwarding") > 0 for each in names}
+    names = dict.fromkeys(device for device in devices if device not in ("", "lo"))
+    return {device: _setting(f"ipv4/conf/{device}/forwarding") > 0 for device in names}
 
 
 def _setting(path: str) -> int:
@@ -106,19 +108,19 @@ def _setting(path: str) -> int:
 
 
 def _replies(cable: Cable, facts: Facts | None) -> dict[int, Reply]:
-    """Ask the peer, unless it may be anywhere, or what is sent there is the cable's own traffic."""
-    remote = next((each.remote for each in cable.connections), None)
+    """Ask the peer's ports, unless its address is unknown or the cable takes up the request."""
+    remote = next((connection.remote for connection in cable.connections), None)
     if remote is None or remote.host is None:
         return {}
-    selected = cable.overlay is None and cable.mode is Mode.TRANSPORT
-    caught = facts is None or facts.policies.keys() & xfrm.policies_of(cable.connections)
-    if selected and caught:
+    between_hosts = cable.overlay is None and cable.mode is Mode.TRANSPORT
+    installed = facts is None or facts.policies.keys() & xfrm.policies_of(cable.connections)
+    if between_hosts and installed:
         return {}
     port = remote.ike_port or IKE_PORT
     return peer.ask(cable.local.address, remote.host, dict.fromkeys((port, IKE_PORT)))
 
 
-def _key(cable: Cable) -> Key | None:
+def _key(cable: Cable) -> KeyEvidence | None:
     psk = cable.ipsec.psk
     if not cable.connections or os.geteuid() != 0:
         return None
@@ -128,10 +130,10 @@ def _key(cable: Cable) -> Key | None:
     elif found.problems:
         place = psk.path
     else:
-        there = Path(psk.path).stat()
-        owner = f"user {there.st_uid}" if there.st_uid else "root"
-        place = f"{psk.path}, mode {stat.S_IMODE(there.st_mode):04o}, of {owner}"
-    return Key(place, found.problems, found.warnings)
+        status = Path(psk.path).stat()
+        owner = f"user {status.st_uid}" if status.st_uid else "root"
+        place = f"{psk.path}, mode {stat.S_IMODE(status.st_mode):04o}, owned by {owner}"
+    return KeyEvidence(place, found.problems, found.warnings)
 
 
 def _facts(cable: Cable) -> tuple[Facts | None, str]:
@@ -142,30 +144,35 @@ def _facts(cable: Cable) -> tuple[Facts | None, str]:
 
 
 def _received(device: str) -> int | None:
-    """Return how many packets a device got."""
+    """Return how many packets a device has received; None if it doesn't exist."""
     links = probe.decoded(probe.if_any("ip", "-s", "-j", "link", "show", "dev", device))
     return int(links[0]["stats64"]["rx"]["packets"]) if links else None
 
 
 def _pings(cable: Cable, facts: Facts | None) -> Pings | None:
-    """Ping the peer's VTEP, if the whole cable should carry that."""
-    if facts is None or not all(facts.is_up(each.name) for each in cable.connections):
+    """Ping the peer's VTEP, if all connections are up; None if no ping can be sent."""
+    if facts is None or not all(facts.is_up(connection.name) for connection in cable.connections):
         return None
-    ends = (str(each.ip) for each in (cable.local_vtep, cable.remote_vtep))
+    source, target = str(cable.local_vtep.ip), str(cable.remote_vtep.ip)
     try:
-        with Echo(cable.local_vtep.version, *ends) as sender:
-            before = _carried(cable)
-            told = sender.several(PINGS, PAYLOAD)
-            after = _carried(cable)
-    except CablectlError:  # what hinders it is found elsewhere
+        with Echo(cable.local_vtep.version, source, target) as sender:
+            out_before, in_before = _carried(cable)
+            answers = sender.several(PINGS, PAYLOAD)
+            out_after, in_after = _carried(cable)
+    except CablectlError:  # another check finds the cause
         return None
-    out, into = (max(0, b - a) for a, b in zip(before, after, strict=True))  # a new SA begins at 0
-    return Pings(told.sent, told.answered, out, into, told.error)
+    return Pings(
+        answers.sent,
+        answers.answered,
+        max(0, out_after - out_before),  # a new SA counts from 0
+        max(0, in_after - in_before),
+        answers.error,
+    )
 
 
 def _carried(cable: Cable) -> tuple[int, int]:
-    """Return how many bytes the cable's SAs carried, out and in."""
+    """Return how many bytes the cable's SAs have carried: out, in."""
     local = str(cable.local.address)
     sas = ipsec_state.sas_of(cable) if cable.connections else ()
-    into = sum(sa.bytes for sa in sas if sa.destination == local)
-    return sum(sa.bytes for sa in sas) - into, into
+    received = sum(sa.bytes for sa in sas if sa.destination == local)
+    return sum(sa.bytes for sa in sas) - received, received

@@ -1,4 +1,4 @@
-"""What of this host concerns every cable, as evidence."""
+"""Collects the evidence of this host that concerns every cable."""
 
 import ctypes
 import os
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from cablectl.doctor.evidence import Host, Presence, Run
+from cablectl.doctor.evidence import HostEvidence, Presence, Run
 from cablectl.errors import CablectlError
 from cablectl.host import daemon, devices, kernel, probe
 from cablectl.libreswan import pluto, pluto_commands
@@ -19,54 +19,54 @@ from cablectl.run import journal
 # Daemons that speak IKE: Libreswan's, strongSwan's, racoon's, OpenIKED's.
 DAEMONS = (PLUTO, "charon", "charon-systemd", "charon-nm", "racoon", "iked")
 FIPS = Path("/proc/sys/crypto/fips_enabled")
-_TIMEX_SIZE = 512  # bytes, more than struct timex has; no mode set: adjtimex(2) only reads
-_TIME_ERROR = 5  # the clock isn't synchronised
+_TIMEX_SIZE = 512  # bytes; larger than struct timex. With mode 0 adjtimex(2) only reads
+_TIME_ERROR = 5  # adjtimex(2): the clock isn't synchronised
 
 
-def collect_host(modules: Iterable[str]) -> Host:
-    """Return it, with those modules of the kernel; what only root may see is left out for others.
+def collect_host(modules: Iterable[str]) -> HostEvidence:
+    """Return the evidence of this host, with the presence of the given kernel modules.
 
-    HostNotReadyError without iproute2.
+    Without root, evidence that only root can read is empty. HostNotReadyError without iproute2.
     """
     root = os.geteuid() == 0
-    status, deaf = _status() if root else ("", "")
-    return Host(
+    status, pluto_error = _status() if root else ("", "")
+    return HostEvidence(
         root=root,
         kernel=os.uname().release,
         time=time.time(),
         synchronised=_synchronised(),
         libreswan=probe.if_any("ipsec", "--version"),
         daemons=_daemons(),
-        deaf=deaf,
+        pluto_error=pluto_error,
         listening=pluto.parse_listening(status),
         cables=tuple(pluto.cables(pluto.parse_connections(status, ""))),
-        made=daemon.marked_cables(),
+        own_cables=daemon.marked_cables(),
         sockets=sockets.parse(probe.if_any("ss", "-H", "-u", "-l", "-n", "-p")),
         modules={name: _presence(name) for name in modules},
         links=devices.links(),
         fips=_text(FIPS) == "1",
         runs=tuple(
             Run(
-                each.cable,
-                pid=each.pid,
-                at_work=each.held,
-                cut_off=each.entry.cut_off if each.entry else "",
+                run.cable,
+                pid=run.pid,
+                at_work=run.held,
+                cut_off=run.entry.cut_off if run.entry else "",
             )
-            for each in journal.runs()
+            for run in journal.runs()
         ),
         firewall=_firewall() if root else None,
     )
 
 
 def _status() -> tuple[str, str]:
-    """Return what pluto says of itself, or why it doesn't."""
+    """Return pluto's status and an empty error, or an empty status and the error."""
     try:
-        told = probe.run(*pluto_commands.STATUS)
+        done = probe.run(*pluto_commands.STATUS)
     except CablectlError as error:
         return "", error.message
-    if told.returncode:
-        return "", (told.stderr or told.stdout).partition("\n")[0] or "whack failed"
-    return told.stdout, ""
+    if done.returncode:
+        return "", (done.stderr or done.stdout).partition("\n")[0] or "whack failed"
+    return done.stdout, ""
 
 
 def _synchronised() -> bool | None:
@@ -79,9 +79,9 @@ def _synchronised() -> bool | None:
 
 def _daemons() -> tuple[Process, ...]:
     names = {
-        int(each.name): _text(each / "comm")
-        for each in Path("/proc").iterdir()
-        if each.name.isdecimal()
+        int(entry.name): _text(entry / "comm")
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdecimal()
     }
     return tuple(Process(name, pid) for pid, name in sorted(names.items()) if name in DAEMONS)
 
@@ -93,19 +93,19 @@ def _presence(name: str) -> Presence:
 
 
 def _firewall() -> tuple[Chain, ...]:
-    """Return the chains of nftables and of both kinds of iptables."""
+    """Return the chains of nftables, of iptables-nft and of iptables-legacy."""
     chains: tuple[Chain, ...] = ()
-    read_elsewhere: list[str] = []
+    iptables_nft_tables: list[str] = []
     for program, family in (("iptables", "ip"), ("ip6tables", "ip6")):
         saved = probe.if_any(f"{program}-save")
         if iptables.is_nftables(saved):
             chains += iptables.parse(saved, program)
-            read_elsewhere += [f"{family} {name}" for name in iptables.tables(saved)]
+            iptables_nft_tables += [f"{family} {name}" for name in iptables.tables(saved)]
             saved = probe.if_any(f"{program}-legacy-save")
         chains += iptables.parse(saved, f"{program}-legacy")
     listing = probe.decoded(probe.if_any("nft", "-j", "list", "ruleset")) or {}
     text = probe.if_any("nft", "-a", "list", "ruleset")
-    return chains + nft.parse(listing, text, read_elsewhere)
+    return chains + nft.parse(listing, text, iptables_nft_tables)
 
 
 def _text(path: Path) -> str:

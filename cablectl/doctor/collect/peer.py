@@ -1,4 +1,4 @@
-"""Asks the peer's ports: an IKE_SA_INIT from the local address and a port of its own."""
+"""Sends an IKE_SA_INIT to the peer's ports, from the local address and an unused port."""
 
 import os
 import selectors
@@ -10,12 +10,13 @@ from cablectl.doctor import ike
 from cablectl.doctor.evidence import Reply
 from cablectl.model.wishes import AnyAddress
 
-PATIENCE = (0.5, 1.5, 3.0)  # seconds until it is asked again, since one may be lost; then silence
+# A request may be lost: in seconds, when it is sent again (twice), and when the peer is silent.
+PATIENCE = (0.5, 1.5, 3.0)
 _MAX_DATAGRAM = 65535  # bytes
 
 
 class _Question:
-    """What was asked of one port, and what came of it."""
+    """A request to one port, and its reply."""
 
     def __init__(self, local: AnyAddress, remote: AnyAddress, port: int) -> None:
         self.reply: Reply | None = None
@@ -26,56 +27,56 @@ class _Question:
         self.socket.setblocking(False)
         try:
             self.socket.bind((str(local), 0))
-            self.socket.connect((str(remote), port))  # so that a refusal by ICMP is told
+            self.socket.connect((str(remote), port))  # so the kernel reports a refusal by ICMP
         except OSError as error:
             self.reply = Reply(error=str(error.strerror))
 
     def send(self) -> None:
         try:
             self.socket.send(self._request)
-        except OSError as error:  # by what came back of the one before, or by a filter here
-            self._failed(error)
+        except OSError as error:  # a refusal of the previous request, or a filter on this host
+            self._fail(error)
 
     def receive(self) -> None:
         try:
-            told = ike.answer(self.socket.recv(_MAX_DATAGRAM), self._port, self._spi)
+            answer = ike.answer(self.socket.recv(_MAX_DATAGRAM), self._port, self._spi)
         except BlockingIOError:
             return
         except OSError as error:
-            self._failed(error)
+            self._fail(error)
             return
-        if told:
-            self.reply = Reply(answer=told)
+        if answer:
+            self.reply = Reply(answer=answer)
 
-    def _failed(self, error: OSError) -> None:
+    def _fail(self, error: OSError) -> None:
         refused = isinstance(error, ConnectionRefusedError)
         self.reply = Reply(refused=refused, error="" if refused else str(error.strerror))
 
 
 def ask(local: AnyAddress, remote: AnyAddress, ports: Iterable[int]) -> dict[int, Reply]:
-    """Return what came of each port, within three seconds."""
+    """Return the reply of each port, after at most three seconds."""
     questions = {port: _Question(local, remote, port) for port in ports}
     begin = time.monotonic()
     try:
         for seconds in PATIENCE:
-            for each in _open(questions.values()):
-                each.send()
-            _await(_open(questions.values()), begin + seconds)
+            for question in _open(questions.values()):
+                question.send()
+            _receive(_open(questions.values()), begin + seconds)
     finally:
-        for each in questions.values():
-            each.socket.close()
-    return {port: each.reply or Reply() for port, each in questions.items()}
+        for question in questions.values():
+            question.socket.close()
+    return {port: question.reply or Reply() for port, question in questions.items()}
 
 
 def _open(questions: Iterable[_Question]) -> list[_Question]:
-    return [each for each in questions if each.reply is None]
+    return [question for question in questions if question.reply is None]
 
 
-def _await(questions: list[_Question], deadline: float) -> None:
-    """Receive until each has its reply, or until a moment of the monotonic clock."""
+def _receive(questions: list[_Question], deadline: float) -> None:
+    """Receive until every question has its reply, or until `deadline` (time.monotonic)."""
     with selectors.DefaultSelector() as selector:
-        for each in questions:
-            selector.register(each.socket, selectors.EVENT_READ, each)
+        for question in questions:
+            selector.register(question.socket, selectors.EVENT_READ, question)
         while selector.get_map() and (left := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(left):
                 key.data.receive()
