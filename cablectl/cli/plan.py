@@ -11,7 +11,7 @@ from cablectl.errors import UsageError
 from cablectl.host import reading
 from cablectl.libreswan.dialects import parse_version
 from cablectl.plan import connect_plan, teardown_plan
-from cablectl.plan.steps import Action
+from cablectl.plan.steps import Action, Plan
 from cablectl.render import plans
 
 
@@ -72,7 +72,12 @@ def plan(
     planning = connect_plan.plan if action is Action.CONNECT else teardown_plan.plan
     plan = planning(chosen.cables, facts, narrowed=chosen.narrowed)
     running.warn(plan)
-    format = format or (Format.SH if dry_run else Format.DIFF)  # noqa: A001
+    _print(plan, format or (Format.SH if dry_run else Format.DIFF))
+    if exit_code and plan.needed:
+        raise typer.Exit(1)
+
+
+def _print(plan: Plan, format: Format) -> None:  # noqa: A002
     match format:
         case Format.SH:
             sys.stdout.write(plans.as_script(plan))
@@ -86,5 +91,3 @@ def plan(
             plans.print_table(plan, sys.stdout)
         case _:
             assert_never(format)
-    if exit_code and plan.needed:
-        raise typer.Exit(1)

@@ -109,4 +109,4 @@ class _JsonLines:
         print(as_error(error, sys.stderr), file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: nothing was opened."""

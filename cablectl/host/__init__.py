@@ -1,1 +1,1 @@
-"""Reads this host, by subprocess and files, and changes nothing but files that a person names."""
+"""Reads this host by subprocess and files; it writes only files that a person names."""

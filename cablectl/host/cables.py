@@ -1,7 +1,7 @@
-"""Which cables this host has, and what is seen of them: read-only, as `host` reads one of a file.
+"""The cables of this host and their state, read-only.
 
-They are known by the names of pluto's connections, and by the secrets that connect writes: a pluto
-that was started anew has forgotten its connections.
+A cable is found by the names of pluto's connections, or by the secrets file that connect wrote:
+pluto forgets its connections when it is started again.
 """
 
 import time
@@ -18,17 +18,19 @@ from cablectl.model.wishes import CABLE
 from cablectl.status import state
 from cablectl.status.report import CableState, StatusReport, Verdict
 
-INTERVAL = 2  # seconds between two looks
+INTERVAL = 2  # seconds between two reports
 
 
 def report_of(cables: tuple[Cable, ...]) -> StatusReport:
-    """Return the state of a file's cables; HostNotReadyError where it can't be read."""
-    found, now = reading.facts_of(cables), time.time()
-    return _report([state.of(*each, now) for each in zip(cables, found, strict=True)])
+    """Return the state of a file's cables; HostNotReadyError if it can't be read."""
+    all_facts, now = reading.facts_of(cables), time.time()
+    return _report(
+        [state.of(cable, facts, now) for cable, facts in zip(cables, all_facts, strict=True)]
+    )
 
 
 def report_of_all() -> StatusReport:
-    """Return the state of every cable of this host; HostNotReadyError where none can be known."""
+    """Return the state of every cable of this host; HostNotReadyError if none can be found."""
     privilege.refuse_others_than_root()
     daemon.libreswan_version()
     status = daemon.pluto_status()
@@ -36,20 +38,21 @@ def report_of_all() -> StatusReport:
     forgotten = daemon.marked_cables() - set(map(cable_id, found))
     if not (status or forgotten):
         raise HostNotReadyError(
-            "pluto isn't running, so this host's cables can't be told",
-            hint="start it, or name the cable's file",
+            "pluto isn't running, so cables can't be listed",
+            hint="sudo systemctl start ipsec, or give the cable's file",
         )
     links = devices.links() if found else {}
     why = "no connection of the cable is loaded" if status else "pluto isn't running"
     states = list(_traced(found, links))
-    states += [state.unknown(f"{CABLE}{each}", Verdict.DOWN, why) for each in forgotten]
+    states += [state.unknown(f"{CABLE}{name}", Verdict.DOWN, why) for name in forgotten]
     return _report(states)
 
 
 def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport | CablectlError]:
-    """Yield a report every two seconds, with rates from the second on; the first error is raised.
+    """Yield a report every two seconds, with rates from the second report on.
 
-    A later one is yielded: what is being changed can't always be read.
+    An error of the first report is raised. A later error is yielded: while the host is changed, it
+    can't always be read.
     """
     before = read()
     yield before
@@ -65,24 +68,24 @@ def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport |
 
 
 def _report(states: list[CableState]) -> StatusReport:
-    cables = tuple(sorted(states, key=lambda each: each.cable))
+    cables = tuple(sorted(states, key=lambda cable: cable.cable))
     return StatusReport(time=time.time(), cables=cables)
 
 
 def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> Iterator[CableState]:
-    """Yield the states of the cables of these names; those alike, as one file has them, at once."""
-    alike: dict[tuple[object, ...], list[Cable]] = {}
+    """Yield the states of these cables; facts of cables that one file may have are read once."""
+    cables_of_a_file: dict[tuple[object, ...], list[Cable]] = {}
     for name, connections in found.items():
         cable = traces.cable(name, connections, links)
         if cable is None:
-            why = "its connections aren't such as cablectl makes, or not all are there"
+            why = "its connections aren't such as cablectl makes, or some of them are missing"
             yield state.unknown(name, Verdict.FOREIGN, why)
         else:
-            of_its_file = (cable.mode, cable.overlay, cable.vtep_network)
-            key = (cable.local.address, cable.local.networks, *of_its_file)
-            alike.setdefault(key, []).append(cable)
-    for cables in alike.values():
-        every, now = reading.facts_of(tuple(cables)), time.time()
-        for cable, its_own in zip(cables, every, strict=True):
-            # Which algorithms a file asks for leaves no trace to compare with.
-            yield state.of(cable, replace(its_own, algorithms=None), now)
+            local, settings = cable.local, (cable.mode, cable.overlay, cable.vtep_network)
+            key = (local.address, local.networks, *settings)
+            cables_of_a_file.setdefault(key, []).append(cable)
+    for cables in cables_of_a_file.values():
+        all_facts, now = reading.facts_of(tuple(cables)), time.time()
+        for cable, facts in zip(cables, all_facts, strict=True):
+            # The algorithms that the file asks for leave no trace to compare with.
+            yield state.of(cable, replace(facts, algorithms=None), now)

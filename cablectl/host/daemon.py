@@ -12,11 +12,10 @@ from cablectl.model.cable import Cable
 
 
 def libreswan_version() -> Version:
-    """Return the release that is installed; HostNotReadyError if there is none that will do."""
-    told = probe.output("ipsec", "--version")
+    """Return the installed release; HostNotReadyError if no usable release is installed."""
     try:
-        return dialects.parse_version(told)
-    except UsageError as error:  # such as strongSwan, whose command has the same name
+        return dialects.parse_version(probe.output("ipsec", "--version"))
+    except UsageError as error:  # such as strongSwan, whose command is called ipsec too
         raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
 
 
@@ -36,20 +35,19 @@ def marked_cables() -> frozenset[str]:
 
 
 def algorithms_of(cable: Cable) -> tuple[tuple[str, ...] | None, str]:
-    """Return the file's algorithms in Libreswan's own words, and what it says against them."""
+    """Return the file's algorithms as Libreswan names them, and its error if it refuses them."""
     asked = whack.algorithms_to_parse(cable)
     if not asked:
         return (), ""
-    told = probe.run("ipsec", "algparse", "-v2", "-pfs", asked)
-    errors = [
-        line for line in told.stdout.splitlines() + told.stderr.splitlines() if "ERROR" in line
-    ]
-    problem = errors[0].partition("ERROR: ")[2] if told.returncode and errors else ""
-    return pluto.parse_algorithms(told.stdout) or None, problem
+    result = probe.run("ipsec", "algparse", "-v2", "-pfs", asked)
+    lines = result.stdout.splitlines() + result.stderr.splitlines()
+    errors = [line for line in lines if "ERROR" in line]
+    problem = errors[0].partition("ERROR: ")[2] if result.returncode and errors else ""
+    return pluto.parse_algorithms(result.stdout) or None, problem
 
 
 def pluto_status() -> pluto.Status | None:
-    """Return what pluto has; None if it isn't running."""
+    """Return pluto's connections and SAs; None if pluto isn't running."""
     status = probe.run(*pluto_commands.STATUS)
     if status.returncode != 0:
         return None
@@ -65,8 +63,8 @@ def startable() -> Pluto:
 
 
 def service_port() -> int | None:
-    """Return which UDP port the name vxlan stands for here, if any."""
-    import socket  # 2 ms that no dry run needs
+    """Return the UDP port of the service name vxlan on this host; None if it has none."""
+    import socket  # costs 2 ms, which a dry run saves
 
     try:
         return socket.getservbyname("vxlan", "udp")

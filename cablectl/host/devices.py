@@ -15,15 +15,15 @@ from cablectl.model.wishes import OverlayWish
 def addresses() -> frozenset[str]:
     """Return the addresses that this host holds."""
     return frozenset(
-        each["local"]
+        address["local"]
         for link in probe.json("ip", "-j", "address", "show")
-        for each in link.get("addr_info", ())
-        if "local" in each
+        for address in link.get("addr_info", ())
+        if "local" in address
     )
 
 
 def leaves_with(cable: Cable) -> str:
-    """Return the source that the kernel gives to packets of a device that can't be told its own."""
+    """Return the source address of a device's packets, if only the route to the peer decides it."""
     if not (cable.overlay and overlay_of(cable.overlay).leaves_by_route):
         return ""
     (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_host))
@@ -31,19 +31,23 @@ def leaves_with(cable: Cable) -> str:
 
 
 def source_address(cable: Cable, held: frozenset[str]) -> str:
-    """Return which address that this host holds is in its own cluster's subnets, if one is."""
-    parsed = map(ip_address, held)
-    ours = (each for each in parsed for subnet in cable.local.networks if each in subnet)
-    return str(min(ours, key=int, default=""))
+    """Return this host's lowest address in its cluster's subnets; empty if there is none."""
+    inside = (
+        address
+        for address in map(ip_address, held)
+        for subnet in cable.local.networks
+        if address in subnet
+    )
+    return str(min(inside, key=int, default=""))
 
 
 def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
-    """Return what the kernel holds of the overlay, of all peers together."""
+    """Return the kernel's state of the overlay, for all peers together."""
     device, family = wanted.device, f"-{cable.local_vtep.version}"
     link, rule = links().get(device), _has_rule(family)
     if link is None:
         return OverlayFacts(rule=rule)
-    # A table that doesn't exist is an error of its own; "all" is none.
+    # `ip route` fails for a table that doesn't exist, but not for "all".
     ours = ("table", "all", "proto", iproute.PROTOCOL, "dev", device)
     whole = f"/{cable.local_vtep.max_prefixlen}"
     return OverlayFacts(
@@ -74,7 +78,7 @@ def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
 
 def links() -> dict[str, Link]:
     """Return all devices by name."""
-    listed = probe.json("ip", "-N", "-d", "-j", "address")  # -N: no names of tables and groups
+    listed = probe.json("ip", "-N", "-d", "-j", "address")  # -N: numbers for tables and groups
     return {link["ifname"]: _link(link) for link in listed if "ifname" in link}
 
 
@@ -88,7 +92,7 @@ def _link(link: dict[str, Any]) -> Link:
         up="UP" in link["flags"],
         info=info.get("info_data", {}),
         addresses=frozenset(
-            f"{each['local']}/{each['prefixlen']}" for each in link.get("addr_info", ())
+            f"{address['local']}/{address['prefixlen']}" for address in link.get("addr_info", ())
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Files that a person names: read whole, or written whole, never over one that is there."""
+"""Files that a person names: read whole, or written whole, never over an existing file."""
 
 import io
 import os
@@ -9,13 +9,14 @@ from typing import BinaryIO
 
 from cablectl.errors import UsageError
 
-MAX_FILE = 1 << 20  # bytes; 2,000 endpoints are a third of it
+IN_THE_WAY = "choose another path, or remove the file first"
+MAX_FILE = 1 << 20  # bytes; 2,000 endpoints take a third
 
 
 def read(name: str) -> str:
     """Return the text of a file, or of standard input for -.
 
-    UsageError if it is no readable, small, regular text file.
+    UsageError if the file isn't a readable regular file, is too large, or isn't text.
     """
     try:
         if name == "-":
@@ -28,10 +29,10 @@ def read(name: str) -> str:
 
 
 def opened(name: str, flags: int = 0) -> BinaryIO:
-    """Open a regular file to read it; UsageError if it is another kind of thing, or OSError.
+    """Open a regular file for reading; UsageError for a directory, FIFO or device, or OSError.
 
-    Looked at when it is open, so that nothing else can take its place, and not waited for: a FIFO
-    has no writer.
+    The kind is checked after opening, so that nobody can exchange the file in between. O_NONBLOCK
+    keeps a FIFO without a writer from blocking.
     """
     number = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | flags)
     if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -42,7 +43,9 @@ def opened(name: str, flags: int = 0) -> BinaryIO:
 
 def _text(content: bytes, name: str) -> str:
     if len(content) > MAX_FILE:
-        raise UsageError(f"{name}: larger than {MAX_FILE} bytes", hint="is it the right file?")
+        raise UsageError(
+            f"{name}: larger than {MAX_FILE} bytes", hint="give the path of a YAML file"
+        )
     try:
         return content.decode()
     except ValueError:
@@ -52,23 +55,23 @@ def _text(content: bytes, name: str) -> str:
 
 
 def must_be_new(name: str) -> None:
-    """Raise a UsageError if there is a file of that name, or anything else."""
+    """Raise a UsageError if the path exists."""
     if os.path.lexists(name):
-        raise UsageError(f"{name}: there is one already", hint="remove it first")
+        raise UsageError(f"{name} exists already", hint=IN_THE_WAY)
 
 
 def write(name: str, text: str) -> None:
-    """Write a new file; UsageError if there is one already, or none can be."""
+    """Write a new file; UsageError if it exists already or can't be written."""
     must_be_new(name)
     try:
-        with Path(name).open("x", encoding="utf-8") as file:  # whatever came in between
+        with Path(name).open("x", encoding="utf-8") as file:  # fails if it was made in between
             file.write(text)
     except OSError as error:
         raise _not_written(name, error) from None
 
 
 def write_archive(name: str, members: dict[str, str]) -> None:
-    """Write texts to a new .tar.gz that its owner alone can read; UsageError as `write`."""
+    """Write texts into a new .tar.gz that only its owner can read; UsageError as `write`."""
     import tarfile
 
     folder = Path(name).name.partition(".")[0]
@@ -89,5 +92,5 @@ def write_archive(name: str, members: dict[str, str]) -> None:
 
 def _not_written(name: str, error: OSError) -> UsageError:
     if isinstance(error, FileExistsError):
-        return UsageError(f"{name}: there is one already", hint="remove it first")
+        return UsageError(f"{name} exists already", hint=IN_THE_WAY)
     return UsageError(f"{name}: {error.strerror}")

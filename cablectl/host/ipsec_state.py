@@ -1,4 +1,4 @@
-"""Facts of the kernel: policies, SAs, and the guard's nftables tables."""
+"""Facts of the kernel: IPsec policies, SAs, and the guards' nftables tables."""
 
 from cablectl.host import probe
 from cablectl.linux import guard, xfrm
@@ -9,22 +9,22 @@ Xfrm = tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]
 
 
 def sas_of(cable: Cable) -> tuple[SecurityAssociation, ...]:
-    """Return the cable's SAs, with what they carried so far."""
+    """Return the cable's SAs with the bytes and packets that they have carried."""
     return xfrm.sas_of(cable.connections, *xfrm_state())
 
 
 def guard_of(cable: Cable) -> guard.Guard | None:
-    """Return the cable's nftables table, with what it dropped so far; None if there is none."""
+    """Return the cable's nftables table with its counters; None if it isn't loaded."""
     listing = probe.if_any("nft", "-j", "list", "table", *guard.name(cable).split())
     return guard.parse(probe.decoded(listing)) if listing else None
 
 
 def guards_of(cables: tuple[Cable, ...]) -> dict[str, guard.Guard]:
-    """Return the nftables tables of the cables that are there, by name."""
-    names = {guard.name(each) for each in cables}
+    """Return the nftables tables of the cables by name, without those that aren't loaded."""
+    names = {guard.name(cable) for cable in cables}
     if len(names) == 1:
-        there = guard_of(cables[0])
-        return {guard.name(cables[0]): there} if there else {}
+        table = guard_of(cables[0])
+        return {guard.name(cables[0]): table} if table else {}
     listing = probe.if_any("nft", "-j", "list", "ruleset", guard.FAMILY)
     tables = guard.parse_tables(probe.decoded(listing)) if listing else {}
     return {name: tables[name] for name in names & tables.keys()}
@@ -33,6 +33,6 @@ def guards_of(cables: tuple[Cable, ...]) -> dict[str, guard.Guard]:
 def xfrm_state() -> Xfrm:
     """Return all IPsec policies and SAs of the kernel."""
     policies = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
-    # -d: with what a NIC does of it; -s: what it carried; nokeys: without what nobody may see.
+    # -d: with offload; -s: with counters; nokeys: without the keys.
     listed = probe.output("ip", "-s", "-d", "xfrm", "state", "list", "nokeys")
     return policies, xfrm.parse_sas(listed)

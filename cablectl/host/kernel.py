@@ -1,4 +1,4 @@
-"""What this host's kernel and NIC can do for IPsec: modules, ESP, and what `ethtool -k` says."""
+"""What this host's kernel and NIC can do for IPsec: modules, ESP, and offload features."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from cablectl.linux.overlay.registry import kinds
 
 
 def has_module(name: str) -> bool:
-    """Tell whether the kernel has a module loaded or built in."""
+    """Return whether a module is loaded or built into the kernel."""
     if Path("/sys/module", name).is_dir():
         return True
     builtin = Path("/lib/modules", os.uname().release, "modules.builtin")
@@ -23,22 +23,22 @@ def has_module(name: str) -> bool:
 
 
 def can_load(name: str) -> bool:
-    """Tell whether modprobe finds a module."""
+    """Return whether modprobe finds a module."""
     found = shutil.which("modprobe")
     return bool(found) and probe.run("modprobe", "-n", "-q", name).returncode == 0
 
 
 def to_load(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those modules that aren't there and could be."""
+    """Return the modules that aren't loaded and could be."""
     return tuple(name for name in names if not has_module(name) and can_load(name))
 
 
 def has_esp(module: str) -> bool:
-    """Tell whether ESP (esp4, esp6) is there or can be loaded."""
+    """Return whether ESP (esp4, esp6) is loaded, built in, or could be loaded."""
     return has_module(module) or can_load(module) or has_code(module)
 
 
-# A function of each, by which one that is built in is known where nothing else tells.
+# A function of each module: /proc/kallsyms lists it even if nothing else shows the module.
 _FUNCTIONS = {
     "esp4": "esp_init_state",
     "esp6": "esp6_init_state",
@@ -48,7 +48,7 @@ _FUNCTIONS = {
 
 
 def has_code(module: str) -> bool:
-    """Tell whether it is built in, on a host without /lib/modules, such as a container."""
+    """Return whether a module is built in, also on a host without /lib/modules, as a container."""
     try:
         symbols = Path("/proc/kallsyms").read_text()
     except OSError:
@@ -57,7 +57,7 @@ def has_code(module: str) -> bool:
 
 
 def nic(device: str) -> Nic:
-    """Return what a device says of its offload features; none without ethtool."""
-    told: Any = probe.decoded(probe.if_any("ethtool", "--json", "-k", device))
-    features = told[0] if told else {}
+    """Return a device with its offload features; without ethtool it has none."""
+    listing: Any = probe.decoded(probe.if_any("ethtool", "--json", "-k", device))
+    features = listing[0] if listing else {}
     return Nic(device, {name: features[name]["active"] for name in FEATURES if name in features})

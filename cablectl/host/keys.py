@@ -1,8 +1,9 @@
-"""The pre-shared key where it lies, in a file or a variable: found, judged, made.
+"""The pre-shared key in a file or a variable: read, checked and made.
 
-Who can write to a key's file, or put another in its place, chooses the key. So its file, the
-secrets file and the directories of both have to be root's or the user's own, no symlinks, and not
-writable by all. The command that writes the secrets file looks at the same (`secret.write`).
+Anybody who can write the key's file, or exchange it, chooses the key. So the key's file, the
+secrets file and the directories of both must belong to root or to the user, must not be symlinks,
+and must not be writable by everybody. The command that writes the secrets file checks all this
+again (`secrets_file.write`).
 """
 
 import os
@@ -20,16 +21,16 @@ from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskEnv, PskFile
 
-# As unpredictable as the strongest key that is negotiated, RFC 7296, section 2.15: that of AES-256.
+# As strong as the strongest key that is negotiated (RFC 7296, section 2.15): a key of AES-256.
 STRONG = 32  # bytes
 
-Problem = tuple[str, str]  # what is wrong, and what to do
+Problem = tuple[str, str]  # what is wrong, and the hint
 
 
 class Key(Struct, frozen=True):
-    """The key, why it can't be used, and what is for a person to judge.
+    """The key, the problems that keep it from being used, and warnings.
 
-    The key itself is for nobody to see: it isn't shown.
+    repr() doesn't show the key.
     """
 
     raw: bytes
@@ -37,12 +38,12 @@ class Key(Struct, frozen=True):
     warnings: tuple[str, ...]
 
     def __repr__(self) -> str:
-        """Tell nothing of the key."""
+        """Return a text without the key."""
         return "Key()"
 
 
 class Found(Struct, frozen=True):
-    """What the secrets file holds, why the key can't be used, and what is for a person to judge."""
+    """The state of the secrets file, the problems of the key, and warnings."""
 
     held: Credential
     problems: tuple[Problem, ...]
@@ -50,22 +51,22 @@ class Found(Struct, frozen=True):
 
 
 def find(cable: Cable) -> Found:
-    """Look at the cable's key and at its secrets file, and tell nothing of the key itself."""
+    """Check the cable's key and its secrets file; the result doesn't hold the key."""
     return find_in(cable, read(cable.ipsec.psk))
 
 
 def read(psk: PskFile | PskEnv) -> Key:
-    """Return the key that is in a file or a variable."""
+    """Return the key of a file or a variable."""
     if isinstance(psk, PskFile):
-        make = f"cablectl secret new {shlex.quote(psk.path)}, and copy it to the peer"
-        raw, problems, warnings = _read(Path(psk.path), make)
+        hint = _make(psk.path, exists=True)
+        raw, problems, warnings = _read(Path(psk.path))
     else:
-        make = f"export {psk.variable} before you connect"
+        hint = f"export {psk.variable} before you connect"
         raw, problems, warnings = os.environb.get(psk.variable.encode(), b""), [], []
     key = secrets_file.key(raw)
     if not problems and not 0 < len(key) <= secrets_file.MAX_KEY:
-        what = f"longer than {secrets_file.MAX_KEY} bytes" if key else "empty"
-        problems = [(f"ipsec.psk: the pre-shared key is {what}", make)]
+        state = f"longer than {secrets_file.MAX_KEY} bytes" if key else "empty"
+        problems = [(f"ipsec.psk: the pre-shared key is {state}", hint)]
     if 0 < len(key) < STRONG:
         warnings.append(
             f"ipsec.psk: the pre-shared key is weak, under {STRONG} bytes:"
@@ -75,7 +76,7 @@ def read(psk: PskFile | PskEnv) -> Key:
 
 
 def find_in(cable: Cable, key: Key) -> Found:
-    """Look at the cable's secrets file, which should hold the key."""
+    """Check the cable's secrets file against the key."""
     target = Path(secrets_file.path(cable))
     held = Credential.OTHER if os.path.lexists(target) else Credential.ABSENT
     expected = secrets_file.content(cable, key.raw)
@@ -85,24 +86,37 @@ def find_in(cable: Cable, key: Key) -> Found:
     return Found(held, (*key.problems, *distrust), key.warnings)
 
 
-def _read(path: Path, make: str) -> tuple[bytes, list[Problem], list[str]]:
-    """Return what the key's file holds, or why it can't be read or trusted, and warnings."""
+def _make(path: str, *, exists: bool) -> str:
+    """Return the hint to make a key in a file."""
+    name = shlex.quote(path)
+    remove = f"rm {name}; " if exists else ""
+    return f"{remove}cablectl secret new {name}, and copy it to the peer"
+
+
+def _read(path: Path) -> tuple[bytes, list[Problem], list[str]]:
+    """Return the content of the key's file, or why it can't be read or trusted, and warnings."""
     problems = [*_distrust(path.parent), *_distrust(path)]
     if problems:
         return b"", problems, []
     try:
         with files.opened(str(path), os.O_NOFOLLOW) as file:
             raw, mode = file.read(files.MAX_FILE), os.fstat(file.fileno()).st_mode
+    except FileNotFoundError as error:
+        hint = _make(str(path), exists=False)
+        return b"", [(f"ipsec.psk.file: {path}: {error.strerror}", hint)], []
     except OSError as error:
-        return b"", [(f"ipsec.psk.file: {path}: {error.strerror}", make)], []
+        hint = (
+            f"check the path in ipsec.psk.file and its permissions: ls -ld {shlex.quote(str(path))}"
+        )
+        return b"", [(f"ipsec.psk.file: {path}: {error.strerror}", hint)], []
     except UsageError as error:
-        return b"", [(f"ipsec.psk.file: {error.message}", make)], []
+        return b"", [(f"ipsec.psk.file: {error.message}", "name a regular file there")], []
     open_to = f"{path} can be read by others than root: chmod 600 {shlex.quote(str(path))}"
     return raw, [], [open_to] if mode & (stat.S_IRWXG | stat.S_IRWXO) else []
 
 
 def _content(path: Path, limit: int) -> bytes:
-    """Return what a file holds, up to a limit in bytes; nothing if it can't be read."""
+    """Return at most `limit` bytes of a file; nothing if it can't be read."""
     try:
         with files.opened(str(path), os.O_NOFOLLOW) as file:
             return file.read(limit)
@@ -111,73 +125,78 @@ def _content(path: Path, limit: int) -> bytes:
 
 
 def _distrust(path: Path) -> Iterator[Problem]:
-    """Say why somebody else could have a say in what is read or written there."""
+    """Yield the problem that lets another user change what is read or written at a path."""
     try:
-        there = path.lstat()
-    except OSError:  # who opens it says so
+        status = path.lstat()
+    except OSError:  # the caller reports the error
         return
-    quoted = shlex.quote(str(path))
-    if stat.S_ISLNK(there.st_mode):
-        yield f"{path} is a symlink", "put what it points to in its place"
-    elif there.st_mode & stat.S_IWOTH:
-        yield f"{path} can be written by everybody", f"chmod o-w {quoted}"
-    elif there.st_uid not in (0, os.getuid()):
-        yield f"{path} belongs to user {there.st_uid}, not to root", f"chown root {quoted}"
+    quoted, mode = shlex.quote(str(path)), status.st_mode
+    private = "use a directory that only root can write, such as /etc/cablectl"
+    if stat.S_ISLNK(mode):
+        yield f"{path} is a symlink", "replace the symlink by the file or directory itself"
+    elif mode & stat.S_IWOTH:
+        shared = stat.S_ISDIR(mode) and mode & stat.S_ISVTX  # such as /tmp: others need it so
+        yield f"{path} can be written by everybody", private if shared else f"chmod o-w {quoted}"
+    elif status.st_uid not in (0, os.getuid()):
+        hint = private if stat.S_ISDIR(mode) else f"chown root {quoted}"
+        yield f"{path} belongs to user {status.st_uid}, not to root", hint
 
 
 def new(name: str) -> Path:
-    """Make a key from the system's random source; return its file, which is to be new.
+    """Make a key from the system's random source; return the path of its new file.
 
-    UsageError if there is one; HostNotReadyError if it can't be written, or not in a safe place.
+    UsageError if the file exists; HostNotReadyError if it can't be written, or isn't safe there.
     """
-    import secrets  # 10 ms that only this needs
+    import secrets  # costs 10 ms
     from base64 import b64encode
 
     if name == "-":
-        raise UsageError("a key goes to a file, not to a terminal", hint="give its path")
+        raise UsageError("a key goes to a file, not to a terminal", hint="give the path of a file")
     path = Path(name).absolute()
     if not _write(path, b64encode(secrets.token_bytes(STRONG)).decode()):
-        raise UsageError(f"{path}: there is one already", hint="remove it first")
+        raise UsageError(f"{path} exists already", hint=files.IN_THE_WAY)
     return path
 
 
 def keep(name: str, key: str) -> bool:
-    """Write a key to a file of its own; tell whether it was new.
+    """Write a key to a file of its own; return whether the file is new.
 
-    HostNotReadyError if the file holds another key, or can't be written, or not in a safe place.
+    HostNotReadyError if the file holds another key, can't be written, or isn't safe there.
     """
     path = Path(name)
     if _write(path, key):
         return True
     if secrets_file.key(_content(path, files.MAX_FILE)) != key.encode():
         raise HostNotReadyError(
-            f"{name} is there and holds something else", hint="name another place with --psk-file"
+            f"{name} exists and holds another key", hint="choose another file with --psk-file"
         )
     return False
 
 
 def put_into_environment(variable: str, key: str) -> None:
-    """Keep a key where the commands of a plan read it, and nobody but root can."""
+    """Put a key into the environment, where only root and the commands of a plan can read it."""
     os.environb[variable.encode()] = key.encode()
 
 
 def _write(path: Path, key: str) -> bool:
-    """Write a new file, at once and readable by its owner alone; tell whether there was none."""
-    from tempfile import NamedTemporaryFile  # 10 ms that only this needs
+    """Write a new file at once, readable by its owner alone; return False if it exists already."""
+    from tempfile import NamedTemporaryFile  # costs 10 ms
 
-    for problem, remedy in _distrust(path.parent):
-        raise HostNotReadyError(problem, hint=remedy)
+    if problem := next(_distrust(path.parent), None):
+        message, hint = problem
+        raise HostNotReadyError(message, hint=hint)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
             file.write(f"{key}\n".encode())
             file.flush()
             try:
-                os.link(file.name, path)  # unlike a rename, never over one that is there
+                os.link(file.name, path)  # unlike a rename, this never replaces a file
             except FileExistsError:
                 return False
     except OSError as error:
         raise HostNotReadyError(
-            f"{path}: {error.strerror}", hint="the same with sudo, or in another place"
+            f"{path}: {error.strerror}",
+            hint="run the same command with sudo, or choose another path",
         ) from None
     return True

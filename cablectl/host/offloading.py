@@ -1,4 +1,4 @@
-"""Facts of offload: what NIC and kernel can do, and where the SAs are."""
+"""Facts of offload: the features of NIC and kernel, and where the SAs are."""
 
 from functools import cache
 
@@ -13,15 +13,15 @@ from cablectl.model.wishes import Encapsulation, Offload
 
 
 def offload_of(cables: tuple[Cable, ...]) -> list[esp_offload.OffloadReport]:
-    """Return what of the cables' ESP the NIC does."""
+    """Return the offload of a file's cables."""
     privilege.refuse_others_than_root()
-    there = ways(cables[0].local.address, (each.remote_host for each in cables))
+    way_to = ways(cables[0].local.address, (cable.remote_host for cable in cables))
     nic_of, xfrm_of_all = cache(kernel.nic), ipsec_state.xfrm_state()
     return [
         _offload(
             cable.remote.cable_name,
             cable.connections,
-            nic_of(way.device) if (way := there.get(cable.remote_host)) else None,
+            nic_of(way.device) if (way := way_to.get(cable.remote_host)) else None,
             xfrm_of_all,
             asked=cable.ipsec.offload,
             encapsulation=cable.encapsulation,
@@ -31,23 +31,26 @@ def offload_of(cables: tuple[Cable, ...]) -> list[esp_offload.OffloadReport]:
 
 
 def offload_of_all() -> list[esp_offload.OffloadReport]:
-    """Return the same of every cable that pluto has; HostNotReadyError without pluto."""
+    """Return the offload of every cable in pluto; HostNotReadyError if pluto isn't running."""
     privilege.refuse_others_than_root()
     status = daemon.pluto_status()
     if status is None:
         raise HostNotReadyError(
-            "pluto isn't running, so this host's cables can't be told",
-            hint="start it, or name the cable's file",
+            "pluto isn't running, so cables can't be listed",
+            hint="sudo systemctl start ipsec, or give the cable's file",
         )
     found = pluto.cables(status.connections)
-    ends = {name: (its[0].local.host, its[0].remote.host) for name, its in found.items()}
+    hosts = {
+        name: (connections[0].local.host, connections[0].remote.host)
+        for name, connections in found.items()
+    }
     ways_from = {
-        local: ways(local, [theirs for ours, theirs in ends.values() if ours == local and theirs])
-        for local in {ours for ours, _ in ends.values() if ours}
+        local: ways(local, [to for host, to in hosts.values() if host == local and to])
+        for local in {host for host, _ in hosts.values() if host}
     }
     reports, nic_of, xfrm_of_all = [], cache(kernel.nic), ipsec_state.xfrm_state()
     for name, connections in found.items():
-        local, remote = ends[name]
+        local, remote = hosts[name]
         way = ways_from[local].get(remote) if local and remote else None
         nic = nic_of(way.device) if way else None
         reports.append(_offload(name, connections, nic, xfrm_of_all))

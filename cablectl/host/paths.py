@@ -1,4 +1,4 @@
-"""The ways to the peers, as this host's routes have them."""
+"""The ways to the peers by this host's routes."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -11,23 +11,23 @@ from cablectl.model.wishes import AnyAddress
 
 
 class Way(NamedTuple):
-    """What the route to a peer leads through."""
+    """The path MTU and the device of the route to a peer."""
 
     mtu: int  # bytes
     device: str
 
 
 def ways(local: AnyAddress, remotes: Iterable[AnyAddress]) -> dict[AnyAddress, Way]:
-    """Return the ways that there are from an address of this host; none if it isn't one."""
-    asked = "".join(f"route get {remote} from {local}\n" for remote in remotes)
+    """Return the ways by peer, without unreachable peers; none if this host lacks the address."""
+    commands = "".join(f"route get {remote} from {local}\n" for remote in remotes)
     try:
-        # Each answer is a line; what has none is left out.
-        told = probe.run("ip", "-j", "-force", "-batch", "-", given=asked).stdout
+        # Each answer is a line; an unreachable peer has none.
+        output = probe.run("ip", "-j", "-force", "-batch", "-", given=commands).stdout
     except HostNotReadyError:
         return {}
     mtu_of = cache(_mtu)
     found = {}
-    for line in told.splitlines():
+    for line in output.splitlines():
         for route in probe.decoded(line):
             limits = [metric["mtu"] for metric in route.get("metrics", ()) if "mtu" in metric]
             device = route["dev"]

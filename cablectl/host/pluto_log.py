@@ -1,4 +1,4 @@
-"""pluto's log, whole or from a moment on: the file that it writes, or the journal. Read-only."""
+"""pluto's log, whole or from a moment on: a file, or the systemd journal; read-only."""
 
 import re
 import time
@@ -8,15 +8,12 @@ from cablectl.host import probe
 
 PID = Path("/run/pluto/pluto.pid")
 CONFIG = Path("/etc/ipsec.conf")
-MAX_READ = 1 << 20  # bytes, the last ones
-MAX_LINES = "5000"  # of the journal, the last ones
+MAX_READ = 1 << 20  # last bytes of the file
+MAX_LINES = "5000"  # last lines of the journal
 
 
 class PlutoLog:
-    """What pluto says from the moment this is made; nothing where it can't be had.
-
-    Or what it said before as well, each line with its time.
-    """
+    """pluto's log from now on, or whole with the time of each line; empty if it can't be read."""
 
     def __init__(self, *, whole: bool = False) -> None:
         self._since = None if whole else time.time()
@@ -24,14 +21,14 @@ class PlutoLog:
         self._begin = 0 if whole else _size(self._file)
 
     def about(self, name: str, address: str = "") -> str:
-        """Return the lines about a connection, or about packets from an address."""
+        """Return the lines about a connection, and those about packets from an address."""
         marks = [f'"{name}"']
         marks += [f"packet from {address}:", f"packet from [{address}]:"] if address else []
         lines = self.read().splitlines()
         return "\n".join(line for line in lines if any(mark in line for mark in marks))
 
     def read(self) -> str:
-        """Return the last of it."""
+        """Return the end of the log."""
         if self._file is None:
             return probe.if_any("journalctl", "-u", "ipsec", *self._entries())
         try:
@@ -48,13 +45,13 @@ class PlutoLog:
 
 
 def _file() -> Path | None:
-    """Return the file that pluto was told to write, by its arguments or its configuration."""
+    """Return the log file that pluto's arguments or its configuration name."""
     pid = _text(PID).strip()
     argv = _text(Path("/proc", pid, "cmdline")).split("\0") if pid.isdecimal() else []
     if "--logfile" in argv[:-1]:
         return Path(argv[argv.index("--logfile") + 1])
-    told = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", _text(CONFIG))
-    return Path(told[1]) if told else None
+    setting = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", _text(CONFIG))
+    return Path(setting[1]) if setting else None
 
 
 def _text(path: Path) -> str:

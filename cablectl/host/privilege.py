@@ -1,4 +1,4 @@
-"""Who may read and change a cable."""
+"""The check for root, who alone can read and change a cable."""
 
 import os
 
@@ -6,6 +6,8 @@ from cablectl.errors import HostNotReadyError
 
 
 def refuse_others_than_root() -> None:
-    """Raise HostNotReadyError for whoever isn't root."""
+    """Raise HostNotReadyError if the user isn't root."""
     if os.geteuid() != 0:
-        raise HostNotReadyError("only root may see and change a cable", hint="the same with sudo")
+        raise HostNotReadyError(
+            "only root can read and change a cable", hint="run the same command with sudo"
+        )

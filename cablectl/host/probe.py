@@ -1,4 +1,4 @@
-"""Runs the commands that read this host: a time limit, English, JSON where offered."""
+"""Runs the commands that read this host, in English and with a time limit."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ _PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2", "nft"
 
 
 def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command on what it is given, whatever its exit code.
+    """Run a command with `given` as its input; return the result, whatever its exit code.
 
     HostNotReadyError if it is not installed, TimeLimitError if it doesn't end.
     """
@@ -34,7 +34,7 @@ def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
         raise _not_installed(argv) from None
     except subprocess.TimeoutExpired:
         timer.ended("time limit")
-        hint = "is pluto stopped, or too busy?" if argv[0] == "ipsec" else ""
+        hint = "look whether pluto hangs: systemctl status ipsec" if argv[0] == "ipsec" else ""
         command = " ".join(argv)
         raise TimeLimitError(f"no answer in {LIMIT} s from: {command}", hint=hint) from None
     timer.exited(result.returncode)
@@ -42,7 +42,7 @@ def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def output(*argv: str) -> str:
-    """Return what a command prints; HostNotReadyError, with its output, if it fails."""
+    """Return a command's output; HostNotReadyError, with the output, if it fails."""
     result = run(*argv)
     if result.returncode != 0:
         raise HostNotReadyError(
@@ -53,7 +53,7 @@ def output(*argv: str) -> str:
 
 
 def if_any(*argv: str) -> str:
-    """Return what a command prints; nothing if it isn't there, fails or doesn't end."""
+    """Return a command's output; nothing if it isn't installed, fails or doesn't end."""
     try:
         result = run(*argv)
     except (HostNotReadyError, TimeLimitError):
@@ -62,13 +62,13 @@ def if_any(*argv: str) -> str:
 
 
 def json(*argv: str) -> Any:  # noqa: ANN401 - what iproute2 prints
-    """Return the JSON that a command prints, [] for nothing; HostNotReadyError if it fails."""
-    return decoded(output(*argv))  # an error where a dry run isn't at home: nothing to import
+    """Return a command's JSON as values, [] for no output; HostNotReadyError if it fails."""
+    return decoded(output(*argv))
 
 
 def decoded(text: str) -> Any:  # noqa: ANN401
-    """Return a text of JSON as values; nothing is []."""
-    import json
+    """Return JSON as values; an empty text is []."""
+    import json  # where there is output: a dry run on another host has none
 
     return json.loads(text) if text else []
 

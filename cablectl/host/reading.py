@@ -1,6 +1,6 @@
-"""Facts from this host: every probe is a read, by `subprocess`, and changes nothing.
+"""Facts of cables on this host, read by `subprocess` and from files; nothing is changed.
 
-JSON where the tool offers it; what pluto and `ip xfrm` print is parsed in the pure rooms.
+Tools print JSON if they can; the pure rooms parse the text of pluto and `ip xfrm`.
 """
 
 import shutil
@@ -24,9 +24,9 @@ ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
 
 
 def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Facts, ...]:
-    """Return the facts of a host with nothing of the cables on it, and pluto running.
+    """Return the facts of a host that has no part of the cables, and on which pluto runs.
 
-    Only what decides the commands' arguments is read, where it can be without being root.
+    Only what decides the commands' arguments is read, as far as that needs no root.
     """
     first = cables[0]
     assumed, unknown = ["pluto is running"] if first.connections else [], ""
@@ -37,91 +37,92 @@ def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Fa
         except HostNotReadyError:
             version = dialects.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
-    there = ways(first.local.address, (each.remote_host for each in cables))
-    if first.overlay and not all(each.remote_host in there for each in cables):
-        why = "have no route here" if there else f"since this host isn't {first.local.cluster}"
-        which = "for peers that " if there else ""
-        assumed.append(f"a path MTU of {ASSUMED_PATH_MTU} bytes, {which}{why}")
+    way_to = ways(first.local.address, (cable.remote_host for cable in cables))
+    if first.overlay and not all(cable.remote_host in way_to for cable in cables):
+        reason = (
+            "for peers that have no route here"
+            if way_to
+            else f"since this host isn't {first.local.cluster}"
+        )
+        assumed.append(f"a path MTU of {ASSUMED_PATH_MTU} bytes, {reason}")
     *modules, last = esp_offload.modules(first.local.address.version)
-    if not there or kernel.can_load(last):
+    if not way_to or kernel.can_load(last):
         modules.append(last)
     whole = Facts(
         libreswan=version,
         to_load=tuple(modules),
-        source=devices.source_address(first, devices.addresses()) if there else "",
-        leaves_with=devices.leaves_with(first) if there else "",
+        source=devices.source_address(first, devices.addresses()) if way_to else "",
+        leaves_with=devices.leaves_with(first) if way_to else "",
         unknown_algorithms=unknown,
         assumed=tuple(assumed),
     )
     nic_of = cache(kernel.nic)
-    found = (there.get(each.remote_host) for each in cables)
     return tuple(
         replace(whole, path_mtu=way.mtu, nic=nic_of(way.device) if first.connections else None)
-        if way
+        if (way := way_to.get(cable.remote_host))
         else replace(whole, path_mtu=ASSUMED_PATH_MTU)
-        for way in found
+        for cable in cables
     )
 
 
 def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
-    """Return what this host has of each cable; HostNotReadyError where that can't be read.
+    """Return the facts of each cable; HostNotReadyError if they can't be read.
 
-    They are of one file and one local end: whatever they share is read once.
+    The cables are of one file and one local end: what they share is read once.
     """
     privilege.refuse_others_than_root()
     first = cables[0]
     version = daemon.libreswan_version() if first.connections else dialects.LATEST
-    there = ways(first.local.address, (each.remote_host for each in cables))
+    way_to = ways(first.local.address, (cable.remote_host for cable in cables))
     whole = Facts(
         libreswan=version,
         source=devices.source_address(first, devices.addresses()),
-        leaves_with=devices.leaves_with(first) if first.remote_host in there else "",
+        leaves_with=devices.leaves_with(first) if first.remote_host in way_to else "",
         overlay=devices.overlay_facts(first, first.overlay) if first.overlay else OverlayFacts(),
     )
     if first.connections:
         whole = _with_ipsec(first, whole)
     nic_of, found = cache(kernel.nic), []
-    for cable, its_own in zip(
-        cables, partition.of_each(cables, whole, daemon.marked_cables()), strict=True
-    ):
-        way = there.get(cable.remote_host)
+    parts = partition.of_each(cables, whole, daemon.marked_cables())
+    for cable, part in zip(cables, parts, strict=True):
+        way = way_to.get(cable.remote_host)
         found.append(
-            replace(its_own, path_mtu=way.mtu, nic=nic_of(way.device))
+            replace(part, path_mtu=way.mtu, nic=nic_of(way.device))
             if way
-            else _without_way(cable, its_own)
+            else _without_way(cable, part)
         )
     return tuple(_with_key_and_guard(cables, found)) if first.connections else tuple(found)
 
 
 def facts(cable: Cable) -> Facts:
-    """Return the same of one cable."""
+    """Return the facts of one cable."""
     (found,) = facts_of((cable,))
     return found
 
 
-def _without_way(cable: Cable, its_own: Facts) -> Facts:
-    what = f"no route from {cable.local.address} to {cable.remote_host}"
-    problem = (what, "is it this host's address?")
-    return replace(its_own, path_mtu=ASSUMED_PATH_MTU, not_ready=(problem, *its_own.not_ready))
+def _without_way(cable: Cable, facts: Facts) -> Facts:
+    local, remote = cable.local.address, cable.remote_host
+    problem = (f"no route from {local} to {remote}", f"ip route get {remote} from {local}")
+    return replace(facts, path_mtu=ASSUMED_PATH_MTU, not_ready=(problem, *facts.not_ready))
 
 
 def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterator[Facts]:
     key, guards = keys.read(cables[0].ipsec.psk), ipsec_state.guards_of(cables)
-    for cable, its_own in zip(cables, found, strict=True):
-        its_key = keys.find_in(cable, key)
+    for cable, facts in zip(cables, found, strict=True):
+        secrets = keys.find_in(cable, key)
         yield replace(
-            its_own,
+            facts,
             guard=guards.get(guard.name(cable)),
-            credential=its_key.held,
-            not_ready=(*its_own.not_ready, *its_key.problems),
-            warnings=its_key.warnings,
+            credential=secrets.held,
+            not_ready=(*facts.not_ready, *secrets.problems),
+            warnings=secrets.warnings,
         )
 
 
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
     not_ready = [*_not_ready(cable)]
     if cable.guarded and not shutil.which("nft"):
-        hint = "on Debian: apt install nftables; guard: false in the file does without"
+        hint = "on Debian: apt install nftables; or set guard: false in the file"
         not_ready.append(("nft is not installed, and the guard needs it", hint))
     status = daemon.pluto_status()
     policies, sas = ipsec_state.xfrm_state()
@@ -154,4 +155,7 @@ def _not_ready(cable: Cable) -> Iterator[tuple[str, str]]:
     except OSError:
         lines = []
     if included not in (" ".join(line.split()) for line in lines):
-        yield (f"{secrets_file.MAIN_FILE} doesn't include ours", f"add this line to it: {included}")
+        yield (
+            f"{secrets_file.MAIN_FILE} doesn't include cablectl's secrets files",
+            f"add this line to {secrets_file.MAIN_FILE}: {included}",
+        )

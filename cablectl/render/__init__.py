@@ -1,1 +1,1 @@
-"""Values become scripts, JSON, tables and lines; no other room imports rich."""
+"""Turns values into scripts, JSON, tables and lines; no other room imports rich."""

@@ -10,7 +10,7 @@ _STATE_WIDTH, _CHECK_WIDTH = 4, 12  # columns
 
 
 def print_table(findings: tuple[Finding, ...], subject: str, stream: TextIO) -> None:
-    """Print the findings for a person: failures first, each with what to do below it."""
+    """Print the findings for a person: failures first, each with its fix below."""
     from rich.table import Table
     from rich.text import Text
 
@@ -19,19 +19,19 @@ def print_table(findings: tuple[Finding, ...], subject: str, stream: TextIO) -> 
     table.add_column("check", no_wrap=True, min_width=_CHECK_WIDTH)
     table.add_column("evidence", overflow="fold")
     for state in counts(()):
-        for each in findings:
-            if each.state is state:
-                told = Text(_printable(each.evidence))
-                if each.fix:
-                    told.append(f"\ntry: {_printable(each.fix)}", style="dim")
-                table.add_row(Text(state, style=_STYLES[state]), each.check, told)
+        for finding in findings:
+            if finding.state is state:
+                text = Text(_printable(finding.evidence))
+                if finding.fix:
+                    text.append(f"\ntry: {_printable(finding.fix)}", style="dim")
+                table.add_row(Text(state, style=_STYLES[state]), finding.check, text)
     summary = _summary(findings)
     draw(stream, table, Text(), Text(f"{subject}: {summary}" if subject else summary))
 
 
 def _printable(text: str) -> str:
-    """Return a line that moves no cursor: any user may name a process, and a peer is logged."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    """Return a line that moves no cursor: any user may name a process, and pluto logs peers."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _summary(findings: tuple[Finding, ...]) -> str:

@@ -11,12 +11,12 @@ _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 class Metric(Struct, frozen=True):
-    """A metric: its name, type and meaning, and which samples a cable gives."""
+    """A metric: name, type, meaning, and the samples of a cable."""
 
     name: str
     kind: str
     text: str
-    of: Callable[[CableState], Samples]
+    samples: Callable[[CableState], Samples]
 
 
 def as_metrics(report: StatusReport) -> str:
@@ -28,11 +28,11 @@ def _lines(metric: Metric, report: StatusReport) -> Iterator[str]:
     yield f"# HELP {metric.name} {metric.text}"
     yield f"# TYPE {metric.name} {metric.kind}"
     for cable in report.cables:
-        for labels, value in metric.of(cable):
+        for labels, value in metric.samples(cable):
             if value is not None:
-                every = {"cable": cable.cable, **labels}
+                all_labels = {"cable": cable.cable, **labels}
                 text = ",".join(
-                    f'{key}="{each.translate(_ESCAPED)}"' for key, each in every.items()
+                    f'{key}="{label.translate(_ESCAPED)}"' for key, label in all_labels.items()
                 )
                 yield f"{metric.name}{{{text}}} {value + 0}"  # a bool is a number
 
@@ -59,16 +59,17 @@ def _of_connection(
     value: Callable[[ConnectionState], float],
 ) -> Callable[[CableState], Samples]:
     def samples(cable: CableState) -> Samples:
-        for each in cable.connections:
-            yield {"connection": each.name}, value(each)
+        for connection in cable.connections:
+            yield {"connection": connection.name}, value(connection)
 
     return samples
 
 
 def _of_newest(value: Callable[[ChildSaState], float | None]) -> Callable[[CableState], Samples]:
     def samples(cable: CableState) -> Samples:
-        for each in cable.connections:
-            yield {"connection": each.name}, value(each.child_sas[-1]) if each.child_sas else None
+        for connection in cable.connections:
+            newest = connection.child_sas[-1] if connection.child_sas else None
+            yield {"connection": connection.name}, value(newest) if newest else None
 
     return samples
 
@@ -95,47 +96,62 @@ def _dropped(cable: CableState) -> Samples:
 
 
 METRICS = (
-    Metric("cablectl_cable_state", "gauge", "Which of the states it is: 1, the others 0.", _states),
-    Metric("cablectl_cable_info", "gauge", "What the cable is; always 1.", _info),
+    Metric(
+        "cablectl_cable_state",
+        "gauge",
+        "1 for the state of the cable, 0 for every other state.",
+        _states,
+    ),
+    Metric(
+        "cablectl_cable_info",
+        "gauge",
+        "Peer, mode, overlay and offload of the cable; always 1.",
+        _info,
+    ),
     Metric(
         "cablectl_connection_up",
         "gauge",
         "Whether the connection has a Child SA.",
-        _of_connection(lambda each: each.up),
+        _of_connection(lambda connection: connection.up),
     ),
     Metric(
         "cablectl_connection_routed",
         "gauge",
-        "Whether what has no SA is caught.",
-        _of_connection(lambda each: each.routed),
+        "Whether trap policies are installed.",
+        _of_connection(lambda connection: connection.routed),
     ),
     Metric(
         "cablectl_received_bytes_total",
         "counter",
-        "Bytes that the connection's Child SAs received; a rekey begins anew.",
-        _of_connection(lambda each: sum(sa.bytes_in for sa in each.child_sas)),
+        "Bytes that the connection's Child SAs received; a rekeying starts it at 0 again.",
+        _of_connection(lambda connection: sum(sa.bytes_in for sa in connection.child_sas)),
     ),
     Metric(
         "cablectl_sent_bytes_total",
         "counter",
-        "Bytes that the connection's Child SAs sent; a rekey begins anew.",
-        _of_connection(lambda each: sum(sa.bytes_out for sa in each.child_sas)),
+        "Bytes that the connection's Child SAs sent; a rekeying starts it at 0 again.",
+        _of_connection(lambda connection: sum(sa.bytes_out for sa in connection.child_sas)),
     ),
     Metric(
         "cablectl_child_sa_age_seconds",
         "gauge",
-        "How old the connection's newest Child SA is.",
+        "Age of the connection's newest Child SA.",
         _of_newest(lambda sa: sa.age),
     ),
     Metric(
         "cablectl_child_sa_rekey_seconds",
         "gauge",
-        "In how many seconds the newest Child SA is replaced.",
+        "Seconds until another Child SA replaces the newest one.",
         _of_newest(lambda sa: sa.rekey_in),
     ),
     Metric("cablectl_overlay_up", "gauge", "Whether the overlay's device is up.", _overlay_up),
-    Metric("cablectl_overlay_mtu_bytes", "gauge", "The MTU of the device.", _overlay_mtu),
-    Metric("cablectl_guard_up", "gauge", "Whether the guard's table is whole.", _guard_up),
+    Metric("cablectl_overlay_mtu_bytes", "gauge", "MTU of the overlay's device.", _overlay_mtu),
+    Metric(
+        "cablectl_guard_up",
+        "gauge",
+        "Whether the guard's table is loaded with all its rules.",
+        _guard_up,
+    ),
     Metric(
         "cablectl_guard_dropped_packets_total",
         "counter",

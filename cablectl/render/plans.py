@@ -11,7 +11,7 @@ from cablectl.render.text import console
 
 
 def as_script(plan: Plan) -> str:
-    """Return a POSIX script that does what the plan does, one command a line."""
+    """Return the plan as a POSIX script, one command on each line."""
     return "".join(f"{line}\n" for line in _script(plan))
 
 
@@ -21,9 +21,9 @@ def assumed(plan: Plan) -> tuple[str, ...]:
 
 
 def as_difference(plan: Plan) -> str:
-    """Return what the plan would change, a line each: + added, ~ altered, - removed, = there.
+    """Return a line for each step: + adds, ~ alters, - removes, = has nothing to do.
 
-    Below what changes stands its command.
+    The command of a step that is needed stands below its line.
     """
     lines = [f"# {_title(plan)}"]
     for step in plan.steps:
@@ -36,9 +36,9 @@ def as_difference(plan: Plan) -> str:
 
 
 def print_table(plan: Plan, stream: TextIO) -> None:
-    """Print the plan for a person: what runs, why, and what needn't.
+    """Print the plan for a person: the commands, their reasons, and the steps without need.
 
-    Not by rich's Table: it takes a millisecond for each step, and a mesh has thousands.
+    rich's Table isn't used: it takes a millisecond for each step, and a mesh has thousands.
     """
     from rich.text import Text
 
@@ -73,15 +73,15 @@ def _folded(text: str, width: int) -> list[str]:
 
 
 def as_warnings(plan: Plan) -> list[str]:
-    """Return the plan's warnings, a line each."""
-    refused = (f"{name} is left out: {each.message}" for name, each in plan.refused.items())
-    return [f"cablectl: warning: {each}" for each in (*plan.warnings, *refused)]
+    """Return a line for each warning of the plan."""
+    refused = (f"{name} is left out: {error.message}" for name, error in plan.refused.items())
+    return [f"cablectl: warning: {text}" for text in (*plan.warnings, *refused)]
 
 
 def as_summary(outcome: Outcome) -> str:
-    """Return what is now true of the cables, in one line; nothing if none of them is as planned."""
+    """Return the outcome in one line; an empty text if no cable is as planned."""
     plan, failed = outcome.plan, outcome.failed
-    cables = [each for each in plan.cables if each.id not in failed]
+    cables = [cable for cable in plan.cables if cable.id not in failed]
     if not cables:
         return ""
     verb = "" if plan.needed else "nothing to do: "
@@ -92,15 +92,15 @@ def as_summary(outcome: Outcome) -> str:
         else f"the {len(cables)} cables of {first.local.cluster} are"
     )
     if plan.action is Action.TEARDOWN:
-        of = which.removesuffix(" is").removesuffix(" are")
-        return f"{verb}no trace of {of} is left"
+        subject = which.removesuffix(" is").removesuffix(" are")
+        return f"{verb}no trace of {subject} is left"
     waited = any(step.waits_for for step in plan.steps)
     if first.mode is Mode.NONE:
         state = "up, in clear text"
     elif waited:
         state = f"up, encrypted by ESP in {first.mode} mode"
     else:
-        state = "made; not waited for its SAs" if len(cables) == 1 else "made; not waited for SAs"
+        state = "made; connect didn't wait for SAs"
     device = f" ({first.overlay.device}, VTEP {first.local_vtep.ip})" if first.overlay else ""
     started = "; pluto was started" if any(s.phase is Phase.PLUTO for s in plan.needed) else ""
     return f"{verb}{which} {state}{device}{started}"
@@ -116,9 +116,9 @@ def _title(plan: Plan) -> str:
 def _script(plan: Plan) -> Iterator[str]:
     yield "#!/bin/sh"
     yield f"# cablectl: {_title(plan)}. Run as root."
-    yield from (f"# assumed: {each}" for each in assumed(plan))
-    yield from (f"# warning: {each}" for each in plan.warnings)
-    yield from (f"# refused: {name}: {each.message}" for name, each in plan.refused.items())
+    yield from (f"# assumed: {text}" for text in assumed(plan))
+    yield from (f"# warning: {text}" for text in plan.warnings)
+    yield from (f"# refused: {name}: {error.message}" for name, error in plan.refused.items())
     if plan.action is Action.CONNECT:
         yield "set -eu  # stop at the first failure"
     else:

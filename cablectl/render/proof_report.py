@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from cablectl.verification import proof
-from cablectl.verification.proof import Claim, ClaimState, Evidence
+from cablectl.verification.proof import Claim, ClaimState, Evidence, proven
 
 
 class ClaimReport(Struct, frozen=True, kw_only=True):
@@ -49,8 +48,8 @@ class ProofReport(Struct, frozen=True, kw_only=True):
 
 def proof_report(proofs: Iterable[CableProof]) -> ProofReport:
     """Return the report of all proofs."""
-    made = tuple(proofs)
-    return ProofReport(proven=all(each.proven for each in made), proofs=made)
+    all_proofs = tuple(proofs)
+    return ProofReport(proven=all(proof.proven for proof in all_proofs), proofs=all_proofs)
 
 
 def cable_proof(evidence: Evidence, claims: tuple[Claim, ...]) -> CableProof:
@@ -60,7 +59,7 @@ def cable_proof(evidence: Evidence, claims: tuple[Claim, ...]) -> CableProof:
         source=evidence.flow.source,
         target=evidence.flow.target,
         device=evidence.flow.device,
-        proven=proof.proven(claims),
+        proven=proven(claims),
         claims=tuple(
             ClaimReport(
                 claim=claim.name,

@@ -19,18 +19,18 @@ def print_table(evidence: Evidence, claims: tuple[Claim, ...], stream: TextIO) -
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column()
-    for each in claims:
-        state = Text(each.state, style=STYLE[each.state])
-        table.add_row(each.name, state, Text(each.text))
+    for claim in claims:
+        state = Text(claim.state, style=STYLE[claim.state])
+        table.add_row(claim.name, state, Text(claim.text))
     to = console(stream)
     to.print(table)
     to.print(Text(_verdict(claims)))
 
 
 def _verdict(claims: tuple[Claim, ...]) -> str:
-    failed = [each.name for each in claims if each.state is ClaimState.FAILED]
+    failed = [claim.name for claim in claims if claim.state is ClaimState.FAILED]
     if failed:
         return f"not proven: {', '.join(failed)}"
-    if any(each.state is ClaimState.NOT_MADE and each.name == "answered" for each in claims):
-        return "encrypted, as far as it is sent from here; nothing came back"
+    if any(claim.state is ClaimState.NOT_MADE and claim.name == "answered" for claim in claims):
+        return "encrypted on the way out; no answer came back"
     return "encrypted"

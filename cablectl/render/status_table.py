@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-MAX_BLOCKS = 8  # cables that are shown with all that is known of them
+MAX_BLOCKS = 8  # cables, above which each cable is one line
 NO_CABLE = "no cable on this host"
 COLOURS = {
     Verdict.UP: "green",
@@ -30,15 +30,15 @@ COLOURS = {
     Verdict.DOWN: "red",
     Verdict.FOREIGN: "magenta",
 }
-# Not to the end of the line: what a terminal echoes there, such as ^C, would begin another one.
+# Lines end before the edge of the terminal: an echoed ^C would begin another line there.
 _INDENT = (0, 0, 0, 2)
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def as_line(cable: CableState) -> str:
     """Return a cable's state in one line."""
-    told = f": {'; '.join(cable.reasons)}" if cable.reasons else ""
-    return f"{cable.cable} {_word(cable)}{told}"
+    reasons = f": {'; '.join(cable.reasons)}" if cable.reasons else ""
+    return f"{cable.cable} {_word(cable)}{reasons}"
 
 
 def print_table(report: StatusReport, stream: TextIO) -> None:
@@ -47,7 +47,7 @@ def print_table(report: StatusReport, stream: TextIO) -> None:
 
 
 def as_table(report: StatusReport) -> "RenderableType":
-    """Return the report as what rich draws: a block for each cable, or a line if they are many."""
+    """Return the report for rich to draw: a block for each cable, or a line if there are many."""
     from rich.console import Group
     from rich.text import Text
 
@@ -55,28 +55,28 @@ def as_table(report: StatusReport) -> "RenderableType":
         return Text(NO_CABLE)
     if len(report.cables) > MAX_BLOCKS:
         return Group(*_lines(report))
-    parts = [part for each in report.cables for part in (Text(), *_block(each))]
-    return Group(*parts[1:])  # an empty line between two
+    parts = [part for cable in report.cables for part in (Text(), *_block(cable))]
+    return Group(*parts[1:])  # with an empty line between two blocks
 
 
 def _lines(report: StatusReport) -> "Iterator[RenderableType]":
-    """Yield a line for each cable, with those of what is wrong, and one for all."""
+    """Yield a line for each cable with its reasons below, and a line with the total."""
     from rich.padding import Padding
     from rich.text import Text
 
-    width = max(len(each.cable) for each in report.cables)
-    for each in report.cables:
-        sas = [sa for connection in each.connections for sa in connection.child_sas]
+    width = max(len(cable.cable) for cable in report.cables)
+    for cable in report.cables:
+        sas = [sa for connection in cable.connections for sa in connection.child_sas]
         into = _carried(sum(sa.bytes_in for sa in sas), None)
         out = _carried(sum(sa.bytes_out for sa in sas), None)
-        word = (f"{_word(each):10}", f"bold {COLOURS[each.verdict]}")
+        word = (f"{_word(cable):10}", f"bold {COLOURS[cable.verdict]}")
         carried = f"  {into:>10} in  {out:>10} out" if sas else ""
-        yield Text.assemble(f"{each.cable:{width}}  ", word, carried, no_wrap=True)
-        for reason in each.reasons:
+        yield Text.assemble(f"{cable.cable:{width}}  ", word, carried, no_wrap=True)
+        for reason in cable.reasons:
             yield Padding(Text(f"- {reason}"), _INDENT, expand=False)
-    found = Counter(each.verdict for each in report.cables)
-    told = ", ".join(f"{found[each]} {each}" for each in Verdict if found[each])
-    yield Text(f"{len(report.cables)} cables: {told}")
+    count = Counter(cable.verdict for cable in report.cables)
+    total = ", ".join(f"{count[verdict]} {verdict}" for verdict in Verdict if count[verdict])
+    yield Text(f"{len(report.cables)} cables: {total}")
 
 
 def duration(seconds: int) -> str:
@@ -106,13 +106,13 @@ def _block(cable: CableState) -> "Iterator[RenderableType]":
         yield Padding(Text(f"- {reason}"), _INDENT, expand=False)
     if _is_here(cable):
         yield Padding(_rows(cable), _INDENT, expand=False)
-    if any(each.loaded for each in cable.connections):
+    if any(connection.loaded for connection in cable.connections):
         yield Padding(_sas(cable), _INDENT, expand=False)
 
 
 def _is_here(cable: CableState) -> bool:
-    there = cable.overlay is not None and cable.overlay.mtu is not None
-    return there or any(each.loaded for each in cable.connections)
+    has_device = cable.overlay is not None and cable.overlay.mtu is not None
+    return has_device or any(connection.loaded for connection in cable.connections)
 
 
 def _table() -> "Table":
@@ -127,38 +127,43 @@ def _rows(cable: CableState) -> "Table":
     table = _table()
     table.show_header = False
     table.add_column(overflow="fold")
-    before = ""
-    for label, what in _facts(cable):
-        table.add_row("" if label == before else label, what)
-        before = label
+    label_before = ""
+    for label, text in _facts(cable):
+        table.add_row("" if label == label_before else label, text)
+        label_before = label
     return table
 
 
 def _facts(cable: CableState) -> Iterator[tuple[str, str]]:
     ike = f", {cable.mode} mode, IKE SA {cable.ike}" if cable.connections else ""
     yield "peer", f"{cable.peer}{ike}"
-    for each in cable.connections:
-        how = "routed" if each.routed else "not routed" if each.loaded else "not loaded"
-        yield "connection", f"{_number(cable, each)}: {each.protects}, {how}"
+    for connection in cable.connections:
+        number, traffic = _number(cable, connection), connection.protects
+        yield "connection", f"{number}: {traffic}, {_routing(connection)}"
     if cable.overlay:
         yield from _overlay(cable.overlay)
     if cable.guard:
         dropped = f"dropped {cable.guard.dropped_in} in, {cable.guard.dropped_out} out"
-        yield "guard", f"{'stands' if cable.guard.whole else 'does not stand'}, {dropped}"
+        state = "loaded" if cable.guard.whole else "missing or incomplete"
+        yield "guard", f"{state}, {dropped}"
     if cable.connections:
         yield "offload", cable.offload
+
+
+def _routing(connection: ConnectionState) -> str:
+    if not connection.loaded:
+        return "not loaded"
+    return "routed" if connection.routed else "not routed"
 
 
 def _overlay(overlay: OverlayState) -> Iterator[tuple[str, str]]:
     if overlay.mtu is None:
         yield "overlay", f"{overlay.device} is missing"
         return
-    most = "" if overlay.largest_mtu is None else f" of at most {overlay.largest_mtu}"
-    yield (
-        "overlay",
-        f"{overlay.device} is {'up' if overlay.up else 'down'}, MTU {overlay.mtu}{most}",
-    )
-    yield "VTEPs", f"{overlay.vtep} here, {overlay.peer_vtep} there"
+    largest = "" if overlay.largest_mtu is None else f" (largest: {overlay.largest_mtu})"
+    state = "up" if overlay.up else "down"
+    yield "overlay", f"{overlay.device} is {state}, MTU {overlay.mtu}{largest}"
+    yield "VTEPs", f"{overlay.vtep} here, {overlay.peer_vtep} at the peer"
     gateway_of = attrgetter("gateway")
     for gateway, entries in groupby(sorted(overlay.fdb, key=gateway_of), key=gateway_of):
         yield "FDB", f"{', '.join(entry.mac for entry in entries)} to {gateway}"

@@ -1,4 +1,4 @@
-"""Errors as text, and what every report is drawn with; rich costs 20 ms, so it is imported late."""
+"""Errors as text, and the console that draws reports; rich costs 20 ms, so it is imported late."""
 
 from typing import TYPE_CHECKING, TextIO
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def as_error(error: CablectlError, stream: TextIO) -> str:
-    """Return the error as text: one line, what a command printed below it, and what to do."""
+    """Return the error as text: the message, the details below it, and the hint."""
     red, plain = ("\x1b[31m", "\x1b[0m") if _has_colour(stream) else ("", "")
     lines = [f"{red}cablectl:{plain} {error.message}"]
     lines += [f"  {line}" for line in error.details]
@@ -18,23 +18,23 @@ def as_error(error: CablectlError, stream: TextIO) -> str:
 
 
 def console(stream: TextIO) -> "Console":
-    """Return what draws on a stream: no colour where it is no terminal, no guesses at words."""
+    """Return rich's console for a stream: colour only on a terminal, no guessed highlights."""
     from rich.console import Console
 
     return Console(file=stream, highlight=False)
 
 
-def draw(stream: TextIO, *what: "RenderableType") -> None:
-    """Print what rich draws, without the blanks with which it fills each line."""
+def draw(stream: TextIO, *parts: "RenderableType") -> None:
+    """Print what rich draws, without the blanks at the end of each line."""
     to = console(stream)
     with to.capture() as drawn:
-        to.print(*what, sep="\n")
+        to.print(*parts, sep="\n")
     for line in drawn.get().splitlines():
         print(line.rstrip(), file=stream)
 
 
 def _has_colour(stream: TextIO) -> bool:
-    """Tell whether colour is welcome: on a terminal, unless NO_COLOR is set (no-color.org)."""
+    """Return whether to use colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
     if not stream.isatty():
         return False
     terminal = console(stream)

@@ -1,4 +1,4 @@
-"""The state of cables again and again: redrawn on a terminal, else a line for what changed."""
+"""Repeated reports: redrawn on a terminal, else a line for each change."""
 
 from datetime import UTC, datetime
 from typing import Protocol, TextIO
@@ -10,45 +10,46 @@ from cablectl.status.report import StatusReport
 
 
 class View(Protocol):
-    """Where each report is shown, and an error that keeps one from being made."""
+    """Shows reports, and the errors that keep a report from being made."""
 
     def show(self, report: StatusReport) -> None:
         """Show a report."""
 
     def trouble(self, error: CablectlError) -> None:
-        """Show why there is none this time."""
+        """Show an error in the place of a report."""
 
     def close(self) -> None:
         """Leave the stream as it was."""
 
 
 class Lines:
-    """A line for each cable at first, and then whenever its verdict or its reasons change."""
+    """A line for each cable, and another whenever its verdict or its reasons change."""
 
     def __init__(self, stream: TextIO, errors: TextIO) -> None:
         self._stream, self._errors = stream, errors
-        self._told: dict[str, str] = {}
+        self._printed: dict[str, str] = {}
 
     def show(self, report: StatusReport) -> None:
-        """Say what changed, also that a cable is gone."""
-        lines = {each.cable: as_line(each) for each in report.cables} or {"": NO_CABLE}
-        gone = {name: f"{name} gone" for name in self._told.keys() - lines.keys() - {""}}
+        """Print what changed, also that a cable was removed."""
+        lines = {cable.cable: as_line(cable) for cable in report.cables} or {"": NO_CABLE}
+        missing = self._printed.keys() - lines.keys() - {""}
+        removed = {name: f"{name} removed" for name in missing}
         stamp = datetime.fromtimestamp(report.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        for name, line in sorted({**lines, **gone}.items()):
-            if self._told.get(name) != line:
+        for name, line in sorted({**lines, **removed}.items()):
+            if self._printed.get(name) != line:
                 print(stamp, line, file=self._stream, flush=True)
-        self._told = lines
+        self._printed = lines
 
     def trouble(self, error: CablectlError) -> None:
-        """Say it on stderr."""
+        """Print the error on stderr."""
         print(as_error(error, self._errors), file=self._errors, flush=True)
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: nothing was opened."""
 
 
 class Live:
-    """The table, drawn over the one before."""
+    """The table, drawn over the table before."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.live import Live as Screen
@@ -58,17 +59,17 @@ class Live:
         self._screen.start()
 
     def show(self, report: StatusReport) -> None:
-        """Draw it."""
+        """Draw the report."""
         self._screen.update(as_table(report), refresh=True)
 
     def trouble(self, error: CablectlError) -> None:
-        """Draw it in the table's place."""
+        """Draw the error in the place of the table."""
         from rich.text import Text
 
         self._screen.update(Text.from_ansi(as_error(error, self._stream)), refresh=True)
 
     def close(self) -> None:
-        """Leave the last one on the screen."""
+        """Leave the last table on the screen."""
         self._screen.stop()
 
 

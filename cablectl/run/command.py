@@ -1,4 +1,4 @@
-"""Runs the commands that change the host, through `sh`: one, a batch of them, or one by one."""
+"""Runs the commands that change the host, through `sh`: one, a batch, or one after the other."""
 
 import io
 import os
@@ -19,25 +19,25 @@ from cablectl.host.command_log import CommandTimer
 from cablectl.model.argv import Argv
 
 SHELL = "/bin/sh"
-MAX_OUTPUT = 20  # lines of a failed command that an error repeats, the last ones
+MAX_OUTPUT = 20  # last lines of a failed command, which an error repeats
 _BATCH_FAILED = re.compile(r"Command failed -:(\d+)")
-_END = re.compile(rb"\n(\d+) that was it\n\Z")
+_END = re.compile(rb"\n(\d+) end of command\n\Z")
 
 
 def run(
     argv: Argv,
     limit: float,
-    what: str,
+    phase: str,
     lock: int | None = None,
     *,
     text: str = "",
     most: int = MAX_OUTPUT,
 ) -> str:
-    """Run one command for at most `limit` seconds, with `text` to read; return what it printed.
+    """Run one command for at most `limit` seconds with `text` as its input; return its output.
 
-    It keeps `lock` open: should this program be killed, the next one waits until the command ends.
-    HostNotReadyError if it is not installed, TimeLimitError, or CablectlError with `most` lines of
-    its output.
+    The command keeps `lock` open: if this program is killed, the next cablectl waits until the
+    command ends. HostNotReadyError if the command is not installed, TimeLimitError, or
+    CablectlError with the last `most` lines of its output. `phase` begins the error's message.
     """
     output = io.BytesIO()
     expired = threading.Event()
@@ -48,7 +48,7 @@ def run(
         process.kill_group()
 
     try:
-        # Not sh's own _timeout: it looks every 100 ms, which makes each command last that long.
+        # sh's own _timeout looks every 100 ms, which makes each command last that long.
         process = sh.Command(argv[0])(*argv[1:], _in=text, _out=output, **_options(lock))
         timer = threading.Timer(limit, expire)
         timer.daemon = True
@@ -63,14 +63,14 @@ def run(
             timer.cancel()
     except sh.CommandNotFound:
         watch.ended("not installed")
-        raise _failure(argv, what, b"", "is not installed", HostNotReadyError) from None
+        raise _failure(argv, phase, b"", "is not installed", HostNotReadyError) from None
     except sh.ErrorReturnCode as error:
         if expired.is_set():
             watch.ended("time limit")
         else:
             watch.exited(error.exit_code)
         how, kind = _how(error.exit_code, limit if expired.is_set() else None)
-        raise _failure(argv, what, output.getvalue(), how, kind, most) from None
+        raise _failure(argv, phase, output.getvalue(), how, kind, most) from None
     watch.exited(0)
     return output.getvalue().decode(errors="replace")
 
@@ -81,13 +81,13 @@ def _options(lock: int | None) -> dict[str, Any]:
         "_tty_out": False,
         "_bg": True,
         "_bg_exc": False,
-        "_new_session": True,  # Ctrl-C is for this program, which then undoes
+        "_new_session": True,  # Ctrl-C goes to this program, which then rolls back
         "_pass_fds": set() if lock is None else {lock},
     }
 
 
 def _how(code: int, expired: float | None) -> tuple[str, type[CablectlError]]:
-    """Say how a command ended that failed: by its exit code, negative for a signal."""
+    """Return how a failed command ended; a negative exit code is a signal."""
     if expired is not None:
         return f"took longer than {expired:g} s", TimeLimitError
     if code < 0:
@@ -97,33 +97,33 @@ def _how(code: int, expired: float | None) -> tuple[str, type[CablectlError]]:
 
 def _failure(
     argv: Argv,
-    what: str,
+    phase: str,
     output: bytes,
     how: str,
     kind: type[CablectlError],
     most: int = MAX_OUTPUT,
 ) -> CablectlError:
     lines = output.decode(errors="replace").splitlines()[-most:]
-    return kind(f"{what}: the command {how}", details=[f"$ {shlex.join(argv)}", *lines])
+    return kind(f"{phase}: the command {how}", details=[f"$ {shlex.join(argv)}", *lines])
 
 
 class Shell:
-    """A shell that runs one command after the other, each as `run` would; to be closed.
+    """A shell that runs one command after the other, each as `run` does. The caller closes it.
 
-    For each command that it starts `sh` forks this whole program and begins four threads, which
-    lasts longer than the command: docs/libreswan.md.
+    `sh` forks this whole program and starts four threads for each command, which takes longer than
+    the command itself (docs/libreswan.md).
     """
 
     def __init__(self, lock: int) -> None:
         self._options = _options(lock)
         self._process: sh.RunningCommand | None = None
 
-    def run(self, argv: Argv, limit: float, what: str, shown: Argv = ()) -> str:
-        """Run one command for at most `limit` seconds; an error names it, or what is `shown`."""
+    def run(self, argv: Argv, limit: float, phase: str, shown: Argv = ()) -> str:
+        """Run one command for at most `limit` seconds; an error names `shown` instead."""
         watch = CommandTimer(argv)
         if not shutil.which(argv[0]):
             watch.ended("not installed")
-            raise _failure(shown or argv, what, b"", "is not installed", HostNotReadyError)
+            raise _failure(shown or argv, phase, b"", "is not installed", HostNotReadyError)
         try:
             output, code = self._ask(argv, time.monotonic() + limit)
         except BaseException:
@@ -137,36 +137,38 @@ class Shell:
         if code == 0:
             return output.decode(errors="replace")
         if code is None:
-            self.close()  # with what it runs
+            self.close()  # and the command in it
         how, kind = _how(code or 0, limit if code is None else None)
-        raise _failure(shown or argv, what, output, how, kind)
+        raise _failure(shown or argv, phase, output, how, kind)
 
     def _ask(self, argv: Argv, deadline: float) -> tuple[bytes, int | None]:
-        """Return what a command printed, and its exit code; None if it didn't end in time."""
+        """Return a command's output and exit code; no exit code if it didn't end in time."""
         if self._process is None:
             self._start()
-        line = f"{shlex.join(argv)} </dev/null; printf '\\n%d that was it\\n' $?\n"
+        line = f"{shlex.join(argv)} </dev/null; printf '\\n%d end of command\\n' $?\n"
         os.write(self._in, line.encode())
         output = b""
         while not (end := _END.search(output)):
             left = max(0.0, deadline - time.monotonic())
             chunk = b""
             if select.select([self._out], [], [], left)[0]:
-                chunk = os.read(self._out, 1 << 16)  # nothing if the shell itself is gone
-            if not chunk or left == 0:  # one that prints without end has one all the same
+                chunk = os.read(self._out, 1 << 16)  # no byte if the shell itself ended
+            if not chunk or left == 0:  # the limit holds for a command that prints without end too
                 return output, None
             output += chunk
         code = int(end[1])
-        return output[: end.start()], code if code <= 128 else 128 - code  # a signal's number
+        if code > 128:  # a shell's way to report a signal
+            code = 128 - code
+        return output[: end.start()], code
 
     def _start(self) -> None:
-        theirs_in, self._in = os.pipe()
-        self._out, theirs_out = os.pipe()
-        with os.fdopen(theirs_in, "rb") as commands, os.fdopen(theirs_out, "wb") as output:
+        shell_in, self._in = os.pipe()
+        self._out, shell_out = os.pipe()
+        with os.fdopen(shell_in, "rb") as commands, os.fdopen(shell_out, "wb") as output:
             self._process = sh.Command(SHELL)(_in=commands, _out=output, **self._options)
 
     def close(self) -> None:
-        """End it, and what it runs."""
+        """Kill the shell and the command in it."""
         if self._process is not None:
             self._process.kill_group()
             with suppress(sh.ErrorReturnCode):
@@ -177,36 +179,39 @@ class Shell:
 
 
 def batch(
-    argvs: Sequence[Argv], limit: float, what: str, lock: int | None = None
+    argvs: Sequence[Argv], limit: float, phase: str, lock: int | None = None
 ) -> dict[int, CablectlError]:
-    """Run commands of `ip`, or of `bridge`, in one process; return what failed, by its place.
+    """Run commands of `ip`, or of `bridge`, in one process; return the errors by place.
 
-    All are run, whatever one says. With one that doesn't even parse the process ends, and which
-    one it was isn't told: then all that follow the last one that was told have failed.
+    A command that fails doesn't stop the others. A command with a syntax error ends the process
+    without its line number: then all commands after the last one with an error count as failed.
     """
     lines = "".join(" ".join(argv[1:]) + "\n" for argv in argvs)
     program = (argvs[0][0], "-force", "-batch", "-")
     try:
-        run(program, limit, what, lock, text=lines, most=MAX_OUTPUT * len(argvs))
+        run(program, limit, phase, lock, text=lines, most=MAX_OUTPUT * len(argvs))
     except (TimeLimitError, HostNotReadyError) as error:
         return dict.fromkeys(range(len(argvs)), error)
     except CablectlError as error:
-        return _told(argvs, error, what)
+        return _batch_errors(argvs, error, phase)
     return {}
 
 
-def _told(argvs: Sequence[Argv], error: CablectlError, what: str) -> dict[int, CablectlError]:
+def _batch_errors(
+    argvs: Sequence[Argv], error: CablectlError, phase: str
+) -> dict[int, CablectlError]:
+    """Return the errors of a failed batch by place, from the lines that it printed."""
     failed: dict[int, CablectlError] = {}
-    said: list[str] = []
+    output: list[str] = []
     for line in error.details[1:]:
         if found := _BATCH_FAILED.fullmatch(line):
             place = int(found[1]) - 1
-            command = f"$ {shlex.join(argvs[place])}"
-            failed[place] = CablectlError(f"{what}: the command failed", details=[command, *said])
-            said = []
+            details = [f"$ {shlex.join(argvs[place])}", *output]
+            failed[place] = CablectlError(f"{phase}: the command failed", details=details)
+            output = []
         else:
-            said.append(line)
-    if said or not failed:
-        untold = range(max(failed, default=-1) + 1, len(argvs))
-        failed |= dict.fromkeys(untold, CablectlError(error.message, details=error.details))
+            output.append(line)
+    if output or not failed:
+        unknown = range(max(failed, default=-1) + 1, len(argvs))
+        failed |= dict.fromkeys(unknown, CablectlError(error.message, details=error.details))
     return failed

@@ -1,7 +1,7 @@
 """Runs a plan, and nothing else changes the host: order, time limits, undo, and proof.
 
-Commands run through `sh`. What a plan did is proven by planning again: a connect or teardown that
-leaves something to do has failed. Of several cables each has its own fate.
+Commands run through `sh`. The proof is a second plan: a connect or teardown has failed if the
+second plan still needs a step. One of several cables can fail while the others succeed.
 """
 
 import shlex
@@ -23,17 +23,17 @@ Failed = dict[str, CablectlError]  # by the cable's id
 
 
 def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Outcome:
-    """Read the host, run what is needed, see that nothing is left to do; return what came of it.
+    """Read the host, run the needed steps, check that no step is left; return the outcome.
 
-    connect undoes everything at the first failure; of several cables that of the cable, if the
-    failure is its own, and the others go on. teardown finishes the phase and begins no other, for
-    the cable that failed: while the device is there, its policies stay. CablectlError, with the
-    command and its output; TimeLimitError if somebody else is at work on the cables for longer than
-    `wait` seconds.
+    If a step fails, connect rolls back everything; if the step belongs to one of several cables, it
+    rolls back that cable alone, and the others go on. If a step of teardown fails, its phase is
+    finished for that cable, and no later phase begins: while the device is there, the policies
+    stay. CablectlError has the command and its output. TimeLimitError if another cablectl works on
+    the cables for longer than `wait` seconds.
     """
     with handled(leave), held(lock, wait, progress.note) as journal:
-        if journal.left:
-            progress.note(f"an earlier {journal.left.cut_off}; going on from what is there")
+        if earlier := journal.unfinished:
+            progress.note(f"an earlier {earlier.cut_off}; continuing from the host's state")
         plan = make_plan()
         progress.begin(plan)
         failed = dict(plan.refused)
@@ -55,37 +55,40 @@ def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Ou
 
 
 class _Connect:
-    """All or nothing of a cable; what several share goes if it is new and none of them stands."""
+    """Runs connect: a cable succeeds or is rolled back.
+
+    Steps that all cables share are rolled back if no cable succeeds.
+    """
 
     def __init__(self, plan: Plan, runner: Runner, failed: Failed, progress: Progress) -> None:
         self._plan, self._runner, self._failed, self._progress = plan, runner, failed, progress
         self._cables = {cable.id: cable for cable in plan.cables}
-        self._done: list[Step] = []  # what is to undo, also if it is only begun
+        self._done: list[Step] = []  # the steps to undo, also those that only began
 
     def run(self, make_plan: MakePlan) -> None:
-        """Run what is needed; note in `failed` what befell one cable of several."""
+        """Run the needed steps; put the error of one of several cables into `failed`."""
         try:
             for call in calls(self._plan):
                 self._do(call)
-            if self._stands:
+            if self._any_succeeds:
                 self._prove(make_plan())
         except BaseException:
-            self._take_all_back()
+            self._roll_back()
             raise
-        if not self._stands:
-            self._take_all_back()
+        if not self._any_succeeds:
+            self._roll_back()
 
-    def _take_all_back(self) -> None:
+    def _roll_back(self) -> None:
         with handled(signal.SIG_IGN):  # every command has its time limit
-            self._runner.take_back(self._done)
+            self._runner.roll_back(self._done)
 
     @property
-    def _stands(self) -> bool:
+    def _any_succeeds(self) -> bool:
         return not self._cables.keys() <= self._failed.keys()
 
     def _do(self, call: Call) -> None:
         steps = tuple(step for step in call.steps if step.cable not in self._failed)
-        if not steps or not self._stands:
+        if not steps or not self._any_succeeds:
             return
         self._runner.begin(steps)
         try:
@@ -94,13 +97,13 @@ class _Connect:
             self._done += steps
             raise
         for place, step in enumerate(steps):
-            if isinstance(failures.get(place), TimeLimitError | None):  # else it may be done
+            if isinstance(failures.get(place), TimeLimitError | None):  # a late command may be done
                 self._done.append(step)
         for place, error in failures.items():
             self._fail(steps[place].cable, error)
 
     def _fail(self, cable: str, error: CablectlError) -> None:
-        """Undo one cable of several; without one, or of a single one, it is everybody's failure."""
+        """Roll back one of several cables; raise an error that isn't about one of several."""
         if not cable or len(self._cables) == 1:
             raise error
         if cable in self._failed:
@@ -110,58 +113,62 @@ class _Connect:
         own = [step for step in self._done if step.cable == cable]
         self._done = [step for step in self._done if step.cable != cable]
         with deferred(leave):
-            self._runner.take_back(own, self._cables.get(cable))
+            self._runner.roll_back(own, self._cables.get(cable))
 
     def _prove(self, again: Plan) -> None:
         for cable, error in again.refused.items():
             self._fail(cable, error)
-        # Whether what was initiated came up is for the waits to say, if there are any.
+        # Whether a negotiation succeeded is decided by the steps that wait, if there are any.
         left = [step for step in again.needed if step.phase is not Phase.INITIATE]
         for cable, error in _still_to_do(left, self._plan, self._failed).items():
             self._fail(cable, error)
 
 
 class _Teardown:
-    """A phase of a cable begins when the one before succeeded; a shared one after all cables'."""
+    """Runs teardown: a phase begins if the phase before succeeded.
+
+    A phase that all cables share begins if the phases before succeeded for all of them.
+    """
 
     def __init__(self, plan: Plan, runner: Runner, failed: Failed) -> None:
         self._plan, self._runner, self._failed = plan, runner, failed
         self._failed_in: dict[str, Phase] = {}
 
     def run(self, make_plan: MakePlan) -> None:
-        """Run what is needed; note in `failed` what befell one cable of several."""
+        """Run the needed steps; put the error of one of several cables into `failed`."""
         for call in calls(self._plan):
-            steps = tuple(step for step in call.steps if self._may(step))
+            steps = tuple(step for step in call.steps if self._may_run(step))
             if not steps:
                 continue
             self._runner.begin(steps)
             for place, error in self._runner.do(Call(call.kind, steps)).items():
                 self._fail(steps[place].cable, error, steps[place].phase)
-        self._raise()
+        self._raise_shared()
         left = _still_to_do(make_plan().needed, self._plan, self._failed)
         for cable, error in left.items():
             self._fail(cable, error, Phase.UNGUARD)
-        self._raise()
+        self._raise_shared()
 
-    def _may(self, step: Step) -> bool:
+    def _may_run(self, step: Step) -> bool:
         alone = not step.cable or len(self._plan.cables) == 1
-        of = self._failed_in if alone else ("", step.cable)
-        return all(self._failed_in.get(each, step.phase) is step.phase for each in of)
+        cables = self._failed_in if alone else ("", step.cable)
+        return all(self._failed_in.get(cable, step.phase) is step.phase for cable in cables)
 
     def _fail(self, cable: str, error: CablectlError, phase: Phase) -> None:
         self._failed_in.setdefault(cable, phase)
         self._failed.setdefault(cable, error)
 
-    def _raise(self) -> None:
-        """Raise what isn't the failure of one cable of several."""
+    def _raise_shared(self) -> None:
+        """Raise the error that isn't about one of several cables, if there is one."""
         if self._failed and ("" in self._failed or len(self._plan.cables) == 1):
             raise self._failed.get("", next(iter(self._failed.values())))
 
 
 def _still_to_do(steps: Iterable[Step], plan: Plan, failed: Failed) -> Failed:
-    """Return what a second plan finds, by cable; what failed cables leave undone is known.
+    """Return an error for each cable of which the second plan still needs steps.
 
-    Of what all share that is another reading of the secrets, and the guard.
+    Failed cables aren't reported again. The shared steps that they keep from running are no error:
+    another reading of the secrets, and the removal of the guard.
     """
     known = (Phase.SECRET, Phase.FORGET, Phase.UNGUARD) if failed else ()
     left: dict[str, list[Step]] = {}
@@ -170,8 +177,8 @@ def _still_to_do(steps: Iterable[Step], plan: Plan, failed: Failed) -> Failed:
             left.setdefault(step.cable if len(plan.cables) > 1 else "", []).append(step)
     return {
         cable: CablectlError(
-            "every command succeeded, and yet this is still to do",
-            details=[f"{step.phase.label}: {shlex.join(step.argv)}" for step in its],
+            "all commands succeeded, but these steps are still to do",
+            details=[f"{step.phase.label}: {shlex.join(step.argv)}" for step in cable_steps],
         )
-        for cable, its in left.items()
+        for cable, cable_steps in left.items()
     }

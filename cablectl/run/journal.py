@@ -1,8 +1,8 @@
-"""What is being done to a cable: one program at a time, and a note of each step before it begins.
+"""The lock and the journal of a cable: one cablectl at a time, and an entry before each step.
 
-A plan is made from what is there, so whoever comes after a killed run needs no note to go on; the
-journal says that there was such a run, and how far it came. It holds no secret: a step's argv has
-none.
+A plan is made from the state of the host, so a run after a killed one doesn't need the journal to
+continue. The journal tells that there was such a run, and how far it came. It holds no key, since
+no step has a key in its arguments.
 """
 
 import fcntl
@@ -19,11 +19,11 @@ from cablectl.errors import HostNotReadyError, TimeLimitError
 from cablectl.model.argv import Argv
 
 DIRECTORY = Path("/run/cablectl")
-POLL = 0.2  # seconds between two looks at a lock that somebody else holds
+POLL = 0.2  # seconds between two attempts to take the lock
 
 
 class Entry(Struct, frozen=True):
-    """A command that was about to run: what for, which one of how many, and how it is undone."""
+    """A command that was about to run: its action, number and phase, and how it is undone."""
 
     action: str
     number: int
@@ -34,22 +34,22 @@ class Entry(Struct, frozen=True):
 
     @property
     def cut_off(self) -> str:
-        """How far a run came that didn't end."""
+        """How far the run came that didn't end."""
         return f"{self.action} was cut off at step {self.number} of {self.total} ({self.phase})"
 
 
 class Journal:
-    """The journal of a cable, for whoever holds its lock."""
+    """The journal of a cable, for the run that holds the cable's lock."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.lock = lock
         self._path = path
-        self.left = _last(path)
+        self.unfinished = _last(path)
 
     def write(self, entry: Entry) -> None:
-        """Note what is about to run; HostNotReadyError if that can't be kept."""
+        """Write down a command that is about to run; HostNotReadyError if that fails."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _told(self._path):
+        with _file_errors(self._path):
             file = os.open(self._path, flags, 0o600)
             try:
                 os.write(file, json.encode(entry) + b"\n")
@@ -58,12 +58,12 @@ class Journal:
                 os.close(file)
 
     def end(self) -> None:
-        """Forget it all: what was begun is finished, or undone."""
+        """Remove the journal: the run finished, or was rolled back."""
         self._path.unlink(missing_ok=True)
 
 
-class Left(NamedTuple):
-    """What is in the directory of a cable: whose lock, whether it is held, and the last entry."""
+class RunTrace(NamedTuple):
+    """A run that works on a cable or was killed: PID, whether it holds the lock, last entry."""
 
     cable: str
     pid: int | None
@@ -71,17 +71,18 @@ class Left(NamedTuple):
     entry: Entry | None
 
 
-def found() -> Iterator[Left]:
-    """Yield what there is of every cable; nothing waits for this.
+def runs() -> Iterator[RunTrace]:
+    """Yield the runs that left files behind, and those that still work; this never waits.
 
-    A lock is known as held by asking to share it, for an instant: whoever wants it then asks again.
+    To see whether a lock is held, it is shared for an instant; a run that fails to take the lock
+    because of that tries again.
     """
     with suppress(OSError):
         names = sorted({file.stem for file in DIRECTORY.iterdir()})
         for name in names:
             lock = DIRECTORY / f"{name}.lock"
             entry = _last(DIRECTORY / f"{name}.journal")
-            yield Left(name, *_holder(lock), entry)
+            yield RunTrace(name, *_holder(lock), entry)
 
 
 def _holder(path: Path) -> tuple[int | None, bool]:
@@ -101,30 +102,30 @@ def _holder(path: Path) -> tuple[int | None, bool]:
 
 @contextmanager
 def held(cable: str, limit: float, waiting: Callable[[str], None]) -> Iterator[Journal]:
-    """Hold the cable's lock, for which `limit` seconds are waited, and yield its journal.
+    """Hold the cable's lock, and yield the journal; wait at most `limit` seconds for the lock.
 
-    `waiting` is told who has it. TimeLimitError if that one doesn't end; HostNotReadyError if
-    there can be no lock.
+    `waiting` is called once with a text that names the holder. TimeLimitError if the holder doesn't
+    end; HostNotReadyError if the lock's file can't be made.
     """
     path = DIRECTORY / f"{cable}.lock"
-    with _told(path):
+    with _file_errors(path):
         lock = _lock(path, limit, waiting)
     try:
         yield Journal(DIRECTORY / f"{cable}.journal", lock)
     finally:
-        path.unlink(missing_ok=True)  # while it is held, so that it is nobody else's
+        path.unlink(missing_ok=True)  # before it is released, else it may be another run's
         os.close(lock)
-        with suppress(OSError):  # another cable is being worked on
+        with suppress(OSError):  # it has the files of another cable
             DIRECTORY.rmdir()
 
 
 def _lock(path: Path, limit: float, waiting: Callable[[str], None]) -> int:
-    deadline, told = time.monotonic() + limit, False
+    deadline, has_told = time.monotonic() + limit, False
     while True:
         DIRECTORY.mkdir(mode=0o700, exist_ok=True)
-        with suppress(FileNotFoundError):  # the directory went with the lock of somebody else
+        with suppress(FileNotFoundError):  # another run has just removed the directory
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-            os.set_inheritable(file, True)  # for the commands that are to keep it, and no others
+            os.set_inheritable(file, True)  # for commands that keep the lock
             if _locked(file, path):
                 return file
             pid = os.pread(file, 20, 0).decode()
@@ -132,16 +133,16 @@ def _lock(path: Path, limit: float, waiting: Callable[[str], None]) -> int:
             holder = f"another cablectl (PID {pid})" if pid else "another cablectl"
             if time.monotonic() > deadline:
                 raise TimeLimitError(
-                    f"{holder} is at work on this cable", hint="wait for its end, or stop it"
+                    f"{holder} is at work on this cable", hint="wait until it ends, or stop it"
                 )
-            if not told:
+            if not has_told:
                 waiting(f"waiting for {holder}, which is at work on this cable")
-                told = True
+                has_told = True
             time.sleep(POLL)
 
 
 def _locked(file: int, path: Path) -> bool:
-    """Take the lock; one whose file was taken away meanwhile is none."""
+    """Take the lock; False if another run has it, or has just removed its file."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -161,7 +162,7 @@ def _same(file: int, path: Path) -> bool:
 
 
 def _last(path: Path) -> Entry | None:
-    """Return the last whole entry of a run that didn't end."""
+    """Return the last complete entry of a run that didn't end."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
@@ -173,11 +174,12 @@ def _last(path: Path) -> Entry | None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _file_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a HostNotReadyError that names the file."""
     try:
         yield
     except OSError as error:
         raise HostNotReadyError(
-            f"{path}: {error.strerror}, and without it no step is begun",
-            hint=f"make room in {path.parent.parent}, or see its permissions",
+            f"{path}: {error.strerror}; without this file cablectl begins no step",
+            hint=f"free some space in {path.parent.parent}, or check its permissions",
         ) from None

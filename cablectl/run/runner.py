@@ -1,4 +1,4 @@
-"""Runs the calls of a plan, each step noted in the journal beforehand, and takes steps back."""
+"""Runs the calls of a plan, with a journal entry before each step, and undoes steps."""
 
 import os
 import time
@@ -29,32 +29,32 @@ Failures = dict[int, CablectlError]  # by place in the call
 
 
 class Progress(Protocol):
-    """Who is told what happens, as it happens."""
+    """Receives each event of a run."""
 
     def note(self, text: str) -> None:
-        """Tell what a person should know of earlier or other runs."""
+        """Show a note about an earlier or another run."""
 
     def begin(self, plan: Plan) -> None:
-        """Tell what a person should know before anything happens."""
+        """Show the plan's warnings."""
 
     def step(self, number: int, total: int, step: Step) -> None:
-        """Tell that a step begins."""
+        """Show that a step begins."""
 
     def waiting(self, left: Sequence[str], total: int, seconds: float) -> None:
-        """Tell which of so many connections have no Child SA yet, after so many seconds."""
+        """Show which of `total` connections have no Child SA after so many seconds."""
 
     def failed(self, cable: str, error: CablectlError) -> None:
-        """Tell that one cable of several failed and is undone; the others go on."""
+        """Show that one of several cables failed and is rolled back."""
 
     def undo(self, argv: Argv) -> None:
-        """Tell what is run to undo a step."""
+        """Show a command that undoes a step."""
 
     def undo_failed(self, argv: Argv, error: CablectlError) -> None:
-        """Tell what could not be undone: a person has to look."""
+        """Show an undo command that failed: a person has to look at it."""
 
 
 class Runner:
-    """Runs the needed steps of a plan, and takes them back; `clean` says whether all went back."""
+    """Runs the needed steps of a plan, and rolls back; `clean` is false if a roll-back failed."""
 
     def __init__(self, plan: Plan, progress: Progress, journal: Journal) -> None:
         self._plan, self._progress, self._journal = plan, progress, journal
@@ -67,11 +67,11 @@ class Runner:
         self.clean = True
 
     def close(self) -> None:
-        """End what was kept running."""
+        """End the shell."""
         self._shell.close()
 
     def begin(self, steps: Iterable[Step]) -> None:
-        """Note and tell that they begin; HostNotReadyError if they must not."""
+        """Write the steps into the journal and show them; HostNotReadyError if that fails."""
         for step in steps:
             self._begun += 1
             number, total = self._begun, self._total
@@ -81,14 +81,14 @@ class Runner:
             self._progress.step(number, total, step)
 
     def do(self, call: Call) -> Failures:
-        """Do what the call's steps say; return which failed, and why."""
+        """Run the steps of a call; return the errors by place."""
         match call.kind:
             case Kind.LOAD:
-                return self._together(load(call.steps), call.steps)
+                return self._in_one_command(load(call.steps), call.steps)
             case Kind.SECRETS:
                 cables = [self._cables[step.cable] for step in call.steps]
                 install = authentication_of(cables[0].ipsec).install_all(cables)
-                return self._together(install, call.steps)
+                return self._in_one_command(install, call.steps)
             case Kind.BATCH:
                 return self._batch(call.steps)
             case Kind.LOOK:
@@ -96,11 +96,11 @@ class Runner:
             case Kind.WAIT:
                 return self._wait(call.steps)
             case Kind.ALONE:
-                return self._each(call.steps)
+                return self._one_by_one(call.steps)
             case _:
                 assert_never(call.kind)
 
-    def _each(self, steps: Iterable[Step]) -> Failures:
+    def _one_by_one(self, steps: Iterable[Step]) -> Failures:
         """Run one command after the other."""
         failures: Failures = {}
         for place, step in enumerate(steps):
@@ -110,17 +110,17 @@ class Runner:
                 failures[place] = error
         return failures
 
-    def _together(self, argv: Argv, steps: Sequence[Step]) -> Failures:
-        """Run the one command that does what all of them do.
+    def _in_one_command(self, argv: Argv, steps: Sequence[Step]) -> Failures:
+        """Run one command for all steps; if it fails, run each step's own to find the cause.
 
-        If it fails each runs its own, to see which one it is: what is done already stays done.
+        A step that is done already stays done when it runs again.
         """
         try:
             self._run(argv, steps[0], steps[0].limit + len(steps) / BATCH_RATE)
         except TimeLimitError as error:
             return dict.fromkeys(range(len(steps)), error)
         except CablectlError:
-            return self._each(steps)
+            return self._one_by_one(steps)
         return {}
 
     def _batch(self, steps: Sequence[Step]) -> Failures:
@@ -129,24 +129,29 @@ class Runner:
         return batch(argvs, limit, steps[0].phase.label, self._journal.lock)
 
     def _look(self, steps: Sequence[Step]) -> Failures:
-        """See the policies in one listing; one that isn't there has its own command say so."""
+        """Find the policies in one listing; the step's own command reports a missing policy."""
         listed = xfrm.parse_policies(probe.output("ip", "xfrm", "policy"))
-        seen = set(map(xfrm.get_policy, listed))
-        missing = (place for place, step in enumerate(steps) if step.argv not in seen)
-        return {place: error for place in missing for error in self._each([steps[place]]).values()}
+        installed = set(map(xfrm.get_policy, listed))
+        missing = [place for place, step in enumerate(steps) if step.argv not in installed]
+        failures = self._one_by_one(steps[place] for place in missing)
+        return {missing[i]: error for i, error in failures.items()}
 
     def _wait(self, steps: Sequence[Step]) -> Failures:
         self._waiting_since = self._waiting_since or time.monotonic()
 
-        def still(left: Sequence[Step], seconds: float) -> None:
+        def show(left: Sequence[Step], seconds: float) -> None:
             self._progress.waiting([step.waits_for for step in left], len(steps), seconds)
 
         peers = {name: str(cable.remote_host) for name, cable in self._cables.items()}
-        why = waiting.wait(steps, self._waiting_since, still, self._log, peers)
-        return {i: why[step.waits_for] for i, step in enumerate(steps) if step.waits_for in why}
+        errors = waiting.wait(steps, self._waiting_since, show, self._log, peers)
+        return {
+            place: errors[step.waits_for]
+            for place, step in enumerate(steps)
+            if step.waits_for in errors
+        }
 
     def _run(self, argv: Argv, step: Step, limit: float | None = None) -> None:
-        """Run one command; whack is asked again when pluto is too busy to answer in time."""
+        """Run one command; run whack again if pluto is too busy to answer in time."""
         is_whack = argv[:2] == pluto_commands.WHACK
         direct = (*self._whack, *argv[2:]) if is_whack else argv
         for left in reversed(range(WHACK_TRIES if is_whack else 1)):
@@ -166,9 +171,10 @@ class Runner:
 
     @cached_property
     def _whack(self) -> Argv:
-        """Whack as the plan names it or, for several cables, without `ipsec`, which is a shell.
+        """Whack as in the plan or, for several cables, the program itself.
 
-        That shell names pluto's socket if the environment moves it, and nothing else.
+        `ipsec` is a shell script that takes time. It only adds pluto's socket, if the environment
+        moves it.
         """
         if not self._several or "IPSEC_RUNDIR" in os.environ:
             return pluto_commands.WHACK
@@ -176,22 +182,24 @@ class Runner:
         runs = binary.is_absolute() and os.access(binary, os.X_OK)
         return (str(binary),) if runs else pluto_commands.WHACK
 
-    def take_back(self, done: Sequence[Step], cable: Cable | None = None) -> None:
-        """Undo in reverse order, of all cables or of one.
+    def roll_back(self, done: Sequence[Step], cable: Cable | None = None) -> None:
+        """Undo steps in reverse order, of all cables or of one.
 
-        What can't be undone is told and hides neither error nor the rest. What a pluto that died
-        didn't take back goes the way that a teardown finds.
+        A command that fails is shown; the others run, and the first error stays the error of the
+        run. If pluto has died, a teardown then finds and removes what its commands left.
         """
         undo = [(argv, step) for step in reversed(done) for argv in step.undo]
         reread = pluto_commands.REREAD_SECRETS
         last = max((i for i, (argv, _) in enumerate(undo) if argv == reread), default=0)
-        if self._several:  # pluto reads all secrets again: once will do
-            undo = [each for i, each in enumerate(undo) if each[0] != reread or i == last]
-        tried = [self._taken_back(argv, step) for argv, step in undo]
-        if not all(tried) and not self._swept(cable):
+        if self._several:  # pluto reads all secrets at once, so the last time is enough
+            undo = [
+                (argv, step) for i, (argv, step) in enumerate(undo) if argv != reread or i == last
+            ]
+        undone = [self._undo(argv, step) for argv, step in undo]
+        if not all(undone) and not self._tear_down_rest(cable):
             self.clean = False
 
-    def _taken_back(self, argv: Argv, step: Step) -> bool:
+    def _undo(self, argv: Argv, step: Step) -> bool:
         self._progress.undo(argv)
         try:
             self._command(argv, step, step.limit)
@@ -200,17 +208,17 @@ class Runner:
             return False
         return True
 
-    def _swept(self, only: Cable | None) -> bool:
-        """Tear down what is left of cables that were not there before; tell if all went."""
+    def _tear_down_rest(self, only: Cable | None) -> bool:
+        """Tear down what is left of cables that weren't loaded before; return if that succeeded."""
         cables = (only,) if only else self._plan.cables
         before = zip(self._plan.cables, self._plan.facts, strict=True)
-        if any(facts.loaded(each) for each, facts in before if only in (None, each)):
+        if any(facts.loaded(cable) for cable, facts in before if only in (None, cable)):
             return False
         try:
             left = teardown_plan.plan(cables, reading.facts_of(cables)).needed
         except CablectlError as error:
-            self._progress.note(f"what is left can't be seen: {error.message}")
+            self._progress.note(f"can't read what is left: {error.message}")
             return False
         own = [step for step in left if not only or step.cable == only.id]
-        tried = [self._taken_back(step.argv, step) for step in own]
-        return all(tried)
+        undone = [self._undo(step.argv, step) for step in own]
+        return all(undone)

@@ -1,4 +1,4 @@
-"""Ctrl-C, `kill` and a lost terminal end a program the way a failure does."""
+"""Ctrl-C, `kill` and a lost terminal end a run as an error does."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 def leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """End in an exception: what was begun is undone, or a terminal left as it was."""
+    """Raise an exception, so that a run rolls back, or restores the terminal."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
@@ -18,25 +18,26 @@ def leave(number: int, _frame: FrameType | None) -> NoReturn:
 def handled(
     handler: Callable[[int, FrameType | None], object] | signal.Handlers,
 ) -> Iterator[None]:
-    """Have signals handled for a while, but for those that whoever started us has ignored."""
+    """Handle signals for a while, except signals that this program was started to ignore."""
     before = {
-        each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
-    changed = {each: old for each, old in before.items() if old is not signal.SIG_IGN}
-    for each in changed:
-        signal.signal(each, handler)
+    changed = {number: old for number, old in before.items() if old is not signal.SIG_IGN}
+    for number in changed:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for each, old in changed.items():
-            signal.signal(each, old)
+        for number, old in changed.items():
+            signal.signal(number, old)
 
 
 @contextmanager
 def deferred(handler: Callable[[int, None], NoReturn]) -> Iterator[None]:
-    """Have what must not be cut off come to its end, and only then handle the first signal."""
-    came: list[int] = []
-    with handled(lambda number, _: came.append(number)):
+    """Let a block run to its end, and only then handle the first signal."""
+    received: list[int] = []
+    with handled(lambda number, _: received.append(number)):
         yield
-    for number in came:
+    for number in received:
         handler(number, None)

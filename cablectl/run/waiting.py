@@ -1,4 +1,4 @@
-"""Waits for the Child SAs of all connections at once, and says of each that didn't come why."""
+"""Waits for the Child SAs of all connections at once, and finds the cause of a missing one."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,25 +12,25 @@ from cablectl.libreswan.refusal import parse_refusal
 from cablectl.plan.steps import COMMAND_LIMIT, Step
 from cablectl.run.command import run
 
-POLL = 0.5  # seconds between two looks at the Child SAs
-AT_ONCE = 8  # peers that are asked at once; one that is silent takes COMMAND_LIMIT
+POLL = 0.5  # seconds between two reads of the Child SAs
+AT_ONCE = 8  # peers that are asked at once; a silent peer takes COMMAND_LIMIT
 
-Waiting = Callable[[Sequence[Step], float], None]  # the steps that still wait, seconds
+ShowWaiting = Callable[[Sequence[Step], float], None]  # the steps that still wait, seconds
 
 
 def wait(
-    steps: Sequence[Step], since: float, waiting: Waiting, log: PlutoLog, peers: dict[str, str]
+    steps: Sequence[Step], since: float, show: ShowWaiting, log: PlutoLog, peers: dict[str, str]
 ) -> dict[str, CablectlError]:
-    """Wait until every connection has a Child SA; return why some have none, by connection.
+    """Wait until every connection has a Child SA; return an error for each that has none.
 
-    All share one limit, from `since` on (time.monotonic); `peers` are the addresses of the other
-    ends, by cable.
+    One limit holds for all steps, from `since` on (time.monotonic). `peers` has the address of the
+    other end for each cable.
     """
     while left := _left(steps):
         passed = time.monotonic() - since
         if passed > steps[0].limit:
-            return _why(left, log, peers)
-        waiting(left, passed)
+            return _errors(left, log, peers)
+        show(left, passed)
         time.sleep(POLL)
     return {}
 
@@ -40,47 +40,47 @@ def _left(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.waits_for not in up]
 
 
-def _why(left: list[Step], log: PlutoLog, peers: dict[str, str]) -> dict[str, CablectlError]:
-    """Ask once for each cable: its connections fail for the same reason."""
-    of_each = {step.cable: step for step in reversed(left)}
+def _errors(left: list[Step], log: PlutoLog, peers: dict[str, str]) -> dict[str, CablectlError]:
+    """Negotiate once for each cable: all connections of a cable fail for one reason."""
+    step_of = {step.cable: step for step in reversed(left)}
 
-    def asked(step: Step) -> CablectlError:
+    def error_of(step: Step) -> CablectlError:
         return _no_child_sa(step, log.about(step.waits_for, peers[step.cable]))
 
-    if len(of_each) == 1:  # Ctrl-C ends what runs in this thread at once
-        why = list(map(asked, of_each.values()))
+    if len(step_of) == 1:  # in this thread, where Ctrl-C ends the command at once
+        found = list(map(error_of, step_of.values()))
     else:
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            why = list(pool.map(asked, of_each.values()))
-    errors = dict(zip(of_each, why, strict=True))
-    # For some it was enough to be asked once more.
+            found = list(pool.map(error_of, step_of.values()))
+    errors = dict(zip(step_of, found, strict=True))
+    # This negotiation may have succeeded.
     return {step.waits_for: errors[step.cable] for step in _left(left)}
 
 
 def _no_child_sa(step: Step, logged: str) -> CablectlError:
-    """Say why: from a negotiation in the foreground, or from what pluto logged since the start."""
+    """Return the cause: from a negotiation in the foreground, or from pluto's log."""
     message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
-    told = _asked_once_more(step.waits_for) if step.can_ask else ""
-    refusal = parse_refusal(told) or parse_refusal(logged)
+    output = _negotiate_again(step.waits_for) if step.can_ask else ""
+    refusal = parse_refusal(output) or parse_refusal(logged)
     if refusal:
         return CablectlError(
             f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]
         )
     if not step.can_ask:
         return TimeLimitError(
-            f"{message}: the client didn't come",
-            hint="has it run connect, and does its UDP 500 and 4500 reach this host?",
+            f"{message}: the client didn't negotiate",
+            hint="run connect on the client, and let its UDP 500 and 4500 reach this host",
         )
     return TimeLimitError(
         f"{message}: no answer from the peer",
-        hint="is the peer up, has it run connect, and does UDP 500 and 4500 reach it?",
+        hint="start the peer, run connect there, and let UDP 500 and 4500 reach the peer",
     )
 
 
-def _asked_once_more(name: str) -> str:
-    """Negotiate in the foreground, which is how pluto tells the reason.
+def _negotiate_again(name: str) -> str:
+    """Negotiate in the foreground, and return what pluto prints about it.
 
-    From the beginning: a negotiation that is under way already keeps its answers to itself.
+    The old negotiation is ended first: pluto prints nothing about one that is under way.
     """
     try:
         run(whack.terminate(name), COMMAND_LIMIT, "diagnose")

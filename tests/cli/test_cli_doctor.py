@@ -81,7 +81,7 @@ def test_the_report(tmp_path: Path) -> None:
         assert (envelope["kind"], envelope["error"]["exit_code"]) == (kind, 3)
     again = doctor("ok", *FILE, "--report", name)
     assert (again.returncode, again.stdout) == (2, "")
-    assert f"{name}: there is one already" in again.stderr
+    assert f"{name} exists already" in again.stderr
 
 
 def test_its_help() -> None:

@@ -102,7 +102,7 @@ def test_it_is_written_to_stdout_or_to_a_new_file(tmp_path: Path) -> None:
 def test_more_than_two_are_a_mesh(tmp_path: Path) -> None:
     file = tmp_path / "mesh.yaml"
     assert run(str(file), EAST, WEST, "--endpoint=c=172.18.0.6,10.47.0.0/16").returncode == 0
-    assert file.read_text().startswith("# A mesh of 3 gateways: copy this file to all.")
+    assert file.read_text().startswith("# A mesh of 3 gateways. Copy this file to all of them.")
     assert len(native.parse(file.read_text(), "mesh.yaml").endpoints) == 3
 
 
@@ -117,7 +117,7 @@ def test_it_is_never_written_over_another(kind: str, tmp_path: Path) -> None:
         file.write_text("mine")
     done = run(str(file), EAST, WEST)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"cablectl: {file}: there is one already")
+    assert done.stderr.startswith(f"cablectl: {file} exists already")
     assert not (tmp_path / "nowhere").exists()
     assert kind != "file" or file.read_text() == "mine"
 

@@ -311,7 +311,7 @@ class TestCommand:
         psk = ("--psk-file", str(tmp_path / "psk"))
         done = run("import", *FILES, *psk, "-o", str(tmp_path / "cable.yaml"))
         assert done.returncode == 2
-        assert "there is one already" in done.stderr
+        assert "exists already" in done.stderr
         assert not (tmp_path / "psk").exists()
 
     def test_two_files_of_ours_are_one_too_many(self) -> None:

@@ -181,7 +181,7 @@ class TestEnds:
     ) -> None:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         seen = collect_ends(here, "", collect_host([]).links)
-        assert (seen.facts, seen.facts_error) == (None, "only root may see and change a cable")
+        assert (seen.facts, seen.facts_error) == (None, "only root can read and change a cable")
         assert (seen.key, seen.offload) == (None, None)
         assert seen.replies
 

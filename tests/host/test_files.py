@@ -40,7 +40,7 @@ class TestFiles:
 
 def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     files.write(str(tmp_path / "new"), "text")
-    with pytest.raises(UsageError, match="there is one already"):
+    with pytest.raises(UsageError, match="exists already"):
         files.write(str(tmp_path / "new"), "other")
     assert (tmp_path / "new").read_text() == "text"
     with pytest.raises(UsageError, match="No such file"):
@@ -65,7 +65,7 @@ class TestArchive:
         (tmp_path / "there").write_text("old")
         (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
         for name in ("there", "link"):
-            with pytest.raises(UsageError, match=f"{name}: there is one already"):
+            with pytest.raises(UsageError, match=f"{name} exists already"):
                 files.write_archive(str(tmp_path / name), {"a": "b"})
         assert (tmp_path / "there").read_text() == "old"
         assert not (tmp_path / "elsewhere").exists()

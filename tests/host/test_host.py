@@ -76,7 +76,7 @@ class TestFacts:
 
     def test_a_main_file_that_includes_nothing(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "main").write_text(f"#include {tmp_path}/*.secrets\n")
-        with pytest.raises(HostNotReadyError, match="doesn't include ours"):
+        with pytest.raises(HostNotReadyError, match="doesn't include cablectl's secrets files"):
             connect_plan.plan((here,), (reading.facts(here),))
 
     def test_no_esp(

@@ -127,7 +127,7 @@ class TestSecretsFile:
         this.target.symlink_to(victim)
         found = keys.find(this.cable)
         assert found.problems == (
-            (f"{this.target} is a symlink", "put what it points to in its place"),
+            (f"{this.target} is a symlink", "replace the symlink by the file or directory itself"),
         )
         assert found.held is Credential.OTHER  # so a teardown takes it away
         done = this.write()
@@ -279,7 +279,7 @@ class TestKeep:
 
     def test_another_key_stays(self, tmp_path: Path) -> None:
         (tmp_path / "psk").write_text("another")
-        with pytest.raises(HostNotReadyError, match="holds something else") as caught:
+        with pytest.raises(HostNotReadyError, match="holds another key") as caught:
             keys.keep(str(tmp_path / "psk"), KEY)
         assert "correct" not in str(caught.value) + caught.value.hint
         assert (tmp_path / "psk").read_text() == "another"
@@ -324,7 +324,7 @@ class TestNew:
         before = sorted(tmp_path.rglob("*"))
         done = run("secret", "new", str(path))
         assert done.returncode == 2
-        assert done.stderr.startswith(f"cablectl: {path}: there is one already\n")
+        assert done.stderr.startswith(f"cablectl: {path} exists already\n")
         assert sorted(tmp_path.rglob("*")) == before
         assert kind != "file" or path.read_text() == "mine"
 

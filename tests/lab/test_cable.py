@@ -146,7 +146,7 @@ def test_without_waiting(gateways: Lab) -> None:
     for gateway in lab.gateways[::-1]:
         done = run(gateway, "connect", FILE, "--no-wait")
         assert done.returncode == 0, done.stderr
-        assert "not waited for its SAs" in done.stdout
+        assert "didn't wait for SAs" in done.stdout
     until(lambda: all(child_sas(each) for each in lab.gateways), "Child SAs", timeout=60)
     until(lambda: ping(lab.gateways[0]).returncode == 0, "ping", timeout=60)
 

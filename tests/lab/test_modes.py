@@ -61,5 +61,5 @@ def test_a_server_whose_client_never_comes(lab: Lab) -> None:
     before = c2.snapshot()
     done = run(c2, "connect", FILE, "--timeout", "5")
     assert done.returncode == 4, done.stderr
-    assert "within 5 s: the client didn't come" in done.stderr
+    assert "within 5 s: the client didn't negotiate" in done.stderr
     assert c2.snapshot() == before

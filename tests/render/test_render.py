@@ -44,7 +44,7 @@ def test_a_pipe_gets_whole_commands_line_by_line(cable: Cable) -> None:
     assert warning == "cablectl: warning: look out"
     assert first.startswith("[5/20] add: ipsec whack --psk --encrypt --forceencaps --name ")
     assert undo == f"[undo] ipsec whack --delete --name {cable.connections[0].name}"
-    assert failed.startswith("[undo] not undone, add: it broke: ipsec whack")
+    assert failed.startswith("[undo] failed, add: it broke: ipsec whack")
 
 
 def test_a_terminal_gets_one_moving_line_and_keeps_what_was_undone(
@@ -74,7 +74,7 @@ def test_summaries_say_what_is_true(cable: Cable) -> None:
     assert up.startswith("the cable to cluster2 is up, encrypted by ESP in transport mode")
     assert summary(connect_plan.plan((cable,), (made,))) == f"nothing to do: {up}"
     unawaited = summary(connect_plan.plan((cable,), (BLANK,), wait=False))
-    assert "is made; not waited for its SAs" in unawaited
+    assert "is made; connect didn't wait for SAs" in unawaited
     gone = "no trace of the cable to cluster2 is left"
     assert summary(teardown_plan.plan((cable,), (made,))) == gone
     assert summary(teardown_plan.plan((cable,), (BLANK,))) == f"nothing to do: {gone}"

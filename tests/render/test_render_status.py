@@ -179,11 +179,11 @@ submariner-cable-cluster2-172-18-0-7  up
   peer        172.18.0.7, transport mode, IKE SA established
   connection  0: what the local VTEP receives, routed
               1: what the local VTEP sends, routed
-  overlay     vxlan-tunnel is up, MTU 1408 of at most 1408
-  VTEPs       241.18.0.8/8 here, 241.18.0.7 there
+  overlay     vxlan-tunnel is up, MTU 1408 (largest: 1408)
+  VTEPs       241.18.0.8/8 here, 241.18.0.7 at the peer
   FDB         00:00:00:00:00:00, 02:ca:ac:12:00:07 to 172.18.0.7
   routes      10.45.0.0/16
-  guard       stands, dropped 0 in, 0 out
+  guard       loaded, dropped 0 in, 0 out
   offload     software
   Child SA    SPI in      SPI out      age  rekey         in     out
   0           0x7027bc00  0x35f13300  1h0m   7h0m  824 bytes  1.2 kB
@@ -228,7 +228,7 @@ class TestWatch:
             f"2026-11-24T19:20:00Z {name} up",
             f"2026-11-24T19:20:04Z {name} down: this host has nothing of the cable",
             "2026-11-24T19:20:06Z no cable on this host",
-            f"2026-11-24T19:20:06Z {name} gone",
+            f"2026-11-24T19:20:06Z {name} removed",
         ]
         assert errors.getvalue() == "cablectl: bridge failed\n  try: look at it\n"
 

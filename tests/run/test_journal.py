@@ -50,7 +50,7 @@ def other(file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_nothing_is_left_at_the_end() -> None:
     with held("x", 1, nobody) as log:
-        assert log.left is None
+        assert log.unfinished is None
         log.write(ENTRY)
         (file,) = journal.DIRECTORY.glob("*.journal")
         assert file.stat().st_mode & 0o777 == 0o600
@@ -65,10 +65,10 @@ def test_a_run_that_did_not_end_is_found_with_its_last_whole_entry() -> None:
         path = journal.DIRECTORY / "x.journal"
         path.write_bytes(path.read_bytes() + b'{"action":"connect","numb')  # the power went
     with held("x", 1, nobody) as log:
-        assert log.left == ENTRY
+        assert log.unfinished == ENTRY
         log.end()
     with held("x", 1, nobody) as log:
-        assert log.left is None
+        assert log.unfinished is None
 
 
 def test_another_cable_is_not_kept_waiting() -> None:
@@ -97,7 +97,7 @@ def test_the_command_of_a_killed_run_is_waited_for(tmp_path: Path) -> None:
         assert file.read_text() == "\n"
         with held("x", 30, lambda _: None) as log:
             assert file.read_text() == "\n\n"
-            assert log.left == Entry("connect", 2, 3, "add", ("sleep",))
+            assert log.unfinished == Entry("connect", 2, 3, "add", ("sleep",))
             log.end()
     assert not journal.DIRECTORY.exists()
 
@@ -139,7 +139,7 @@ def test_what_was_cut_off_is_told_and_then_forgotten(cable: Cable, commands: Com
     told = Told()
     apply(cable, lambda: plans.pop(0), told)
     assert told.notes == [
-        "an earlier connect was cut off at step 7 of 24 (add); going on from what is there"
+        "an earlier connect was cut off at step 7 of 24 (add); continuing from the host's state"
     ]
     assert not journal.DIRECTORY.exists()
 
@@ -154,19 +154,19 @@ def test_what_could_not_be_undone_stays_on_record(cable: Cable, commands: Comman
         apply(cable, lambda: plan, Told())
     assert (journal.DIRECTORY / f"{cable.bundle}.journal").exists()
     with held(cable.bundle, 1, nobody) as log:
-        assert log.left
-        assert log.left.argv == ("/bin/false",)
+        assert log.unfinished
+        assert log.unfinished.argv == ("/bin/false",)
 
 
 class TestFound:
     """What somebody else sees of it, without taking anything."""
 
     def test_nothing(self) -> None:
-        assert list(journal.found()) == []
+        assert list(journal.runs()) == []
 
     def test_one_that_is_at_work(self, tmp_path: Path) -> None:
         with other(tmp_path / "began") as process:
-            (left,) = journal.found()
+            (left,) = journal.runs()
             assert (left.cable, left.pid, left.held) == ("x", process.pid, True)
             assert left.entry
             assert left.entry.cut_off == "connect was cut off at step 2 of 3 (add)"
@@ -176,7 +176,7 @@ class TestFound:
         (journal.DIRECTORY / "a.lock").write_text("4711")
         (journal.DIRECTORY / "b.lock").write_bytes(b"\xff\n")
         (journal.DIRECTORY / "c.journal").write_text("not an entry\n")
-        found = [(each.cable, each.pid, each.held, each.entry) for each in journal.found()]
+        found = [(each.cable, each.pid, each.held, each.entry) for each in journal.runs()]
         assert found == [
             ("a", 4711, False, None),
             ("b", None, False, None),
@@ -188,6 +188,6 @@ class TestFound:
 
     def test_looking_doesnt_keep_anybody_out(self) -> None:
         with held("x", 1, nobody):
-            assert [each.held for each in journal.found()] == [True]
+            assert [each.held for each in journal.runs()] == [True]
         with held("x", 0, nobody):
             pass

@@ -20,7 +20,10 @@ def facts(cable: Cable, standing: str) -> Facts:
             return plain
         case "unincluded":
             return replace(
-                plain, not_ready=(("/etc/ipsec.secrets doesn't include ours", "add it"),)
+                plain,
+                not_ready=(
+                    ("/etc/ipsec.secrets doesn't include cablectl's secrets files", "add it"),
+                ),
             )
         case "loaded":
             return connected(cable, plain, 1408, up=False)

@@ -71,7 +71,7 @@ def test_each_claim_is_a_line_with_its_numbers() -> None:
     ("seen", "verdict"),
     [
         (CLEAR, "not proven: bytes out, bytes in, ESP out, ESP in, clear text"),
-        (SILENT, "encrypted, as far as it is sent from here; nothing came back"),
+        (SILENT, "encrypted on the way out; no answer came back"),
     ],
 )
 def test_the_verdict_is_the_last_line(seen: Evidence, verdict: str) -> None:

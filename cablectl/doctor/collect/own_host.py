@@ -52,7 +52,7 @@ def collect_host(modules: Iterable[str]) -> HostEvidence:
                 at_work=run.held,
                 cut_off=run.entry.cut_off if run.entry else "",
             )
-            for run in journal.found()
+            for run in journal.runs()
         ),
         firewall=_firewall() if root else None,
     )
