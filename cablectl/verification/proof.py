@@ -315,7 +315,8 @@ def _size(evidence: Evidence) -> Iterator[Claim]:
     sizes = evidence.sizes
     if not sizes:
         return
-    exact = {sizes.found, sizes.device or sizes.computed} == {sizes.computed}
+    device = sizes.device or sizes.computed
+    exact = sizes.found == device == sizes.computed
     text = f"{sizes.found} bytes pass, {sizes.computed or 'nothing'} computed"
     if sizes.device:
         text += f", device MTU {sizes.device}"
