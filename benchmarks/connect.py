@@ -186,9 +186,8 @@ def main() -> None:
         peers.ip(*(f"address add {address(i)}/16 dev eth0" for i in range(CABLES)))
         for gateway in (hub, peers):
             gateway.start_pluto()
-        peer_cables = [
-            cable for peer in network.endpoints[1:] for cable in network.cables(peer, [HUB])
-        ]
+        hub_end, *peer_ends = network.endpoints
+        peer_cables = [cable for peer in peer_ends for cable in network.cables(peer, [hub_end])]
         load_peers(peers, tuple(peer_cables))
         hub.write(FILE, document(CABLES))
         hub.write(PSK_FILE, f"{PSK}\n")

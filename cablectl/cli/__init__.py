@@ -27,9 +27,9 @@ from cablectl.host import command_log
 from cablectl.render import text
 
 app = typer.Typer(
-    help="Join gateways by IPsec, or by an overlay in it, from one file.",
-    epilog="Exit codes: 0 done, 1 failed and undone, 2 bad usage or file, 3 the host isn't ready,"
-    " 4 a time limit passed.",
+    help="Join gateways by IPsec, or by an overlay that IPsec protects, from one file.",
+    epilog="Exit codes: 0 done, 1 failed and rolled back, 2 wrong usage or a bad file,"
+    " 3 the host isn't ready, 4 a time limit passed.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""What TAB offers besides commands and options. It says nothing, whatever is wrong with a file."""
+"""The words that TAB offers besides commands and options; a bad file only offers none."""
 
 import os
 import sys
@@ -9,27 +9,27 @@ import typer
 
 from cablectl.libreswan.dialects import EXAMPLES
 
-Offered = list[tuple[str, str]]  # a word, and what it is
+Offers = list[tuple[str, str]]  # a word, and its meaning
 
 
 def quicken() -> None:
-    """Have Typer answer a TAB without rich, as where it isn't installed.
+    """Keep Typer from importing rich to answer a TAB, which would take twice as long.
 
-    It would be imported, which doubles the time, to take tags off help texts that have none.
+    Typer uses rich to remove tags from help texts, and these help texts have none.
     """
     if "_CABLECTL_COMPLETE" in os.environ:
-        sys.modules["rich"] = None  # type: ignore[assignment] # "not there", as Python has it
+        sys.modules["rich"] = None  # type: ignore[assignment] # an import fails
 
 
-def ends(context: typer.Context) -> Offered:
+def ends(context: typer.Context) -> Offers:
     """Offer the clusters, hostnames and addresses of the files on the command line."""
     # The parser leaves the files in args when an option after them has no value yet.
     names = [str(Path(name).expanduser()) for name in context.params.get("files") or context.args]
-    offered: Offered = []
-    if not names or "-" in names:  # a TAB must not wait for what is typed
+    offered: Offers = []
+    if not names or "-" in names:  # a TAB must not wait for standard input
         return offered
     with suppress(Exception), Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
-        from cablectl.cli import source  # after the commands, which import this
+        from cablectl.cli import source  # the commands import this module
 
         for end in source.described(names).endpoints:
             offered += [
@@ -40,6 +40,6 @@ def ends(context: typer.Context) -> Offered:
     return offered
 
 
-def releases() -> Offered:
+def releases() -> Offers:
     """Offer a release of each dialect."""
-    return [(str(each), "Libreswan") for each in EXAMPLES]
+    return [(str(release), "Libreswan") for release in EXAMPLES]

@@ -20,10 +20,9 @@ def connect(
     timeout: Annotated[
         int,
         typer.Option(
-            min=1,
-            max=DAY,
+            parser=options.number(int, "a whole number of seconds", 1, DAY),
             metavar="S",
-            help="Seconds to wait for the Child SAs, and for another cablectl to end.",
+            help=f"Seconds to wait for the Child SAs, and for another cablectl to end, 1 to {DAY}.",
         ),
     ] = WAIT_LIMIT,
     no_wait: Annotated[
@@ -32,16 +31,17 @@ def connect(
     dry_run: options.DryRun = False,
     format: options.Outcome = options.OutcomeFormat.TEXT,  # noqa: A002
 ) -> None:
-    """Bring the cables up: IPsec first, then the overlay in it.
+    """Bring the cables up: IPsec first, then the overlay.
 
-    Run it on every gateway, with the same file. What fails is undone; what is there already stays.
+    Run connect on every gateway, with the same file. If a cable fails, connect rolls back what it
+    did for that cable. What is in place already stays.
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
-    these = source.chosen(files, local, peer)
+    chosen = source.chosen(files, local, peer)
     plan = partial(
-        connect_plan.plan, these.cables, wait=not no_wait, limit=timeout, narrowed=these.narrowed
+        connect_plan.plan, chosen.cables, wait=not no_wait, limit=timeout, narrowed=chosen.narrowed
     )
     if dry_run:
-        running.show(plan(running.dry_facts(these, Action.CONNECT)))
+        running.show(plan(running.dry_facts(chosen, Action.CONNECT)))
     else:
-        running.apply(these, lambda: plan(reading.facts_of(these.cables)), timeout, format)
+        running.apply(chosen, lambda: plan(reading.facts_of(chosen.cables)), timeout, format)

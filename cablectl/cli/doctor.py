@@ -1,4 +1,4 @@
-"""`cablectl doctor`: why a cable doesn't come up. Its rooms are imported where a dry run isn't."""
+"""`cablectl doctor`: why a cable doesn't come up. A dry run imports nothing of its rooms."""
 
 import sys
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def doctor(
         list[str] | None,
         typer.Argument(
             metavar="[FILE...]",
-            help="The cable's file, or Submariner's documents. [default: what needs none]",
+            help="The cable's file, or Submariner's documents. [default: check this host alone]",
         ),
     ] = None,
     local: options.Local = None,
@@ -33,14 +33,15 @@ def doctor(
     report: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE.tar.gz", help="Gather all of it there as well, without keys, mode 0600."
+            metavar="FILE.tar.gz",
+            help="Also write an archive for a bug report, without keys, mode 0600.",
         ),
     ] = None,
 ) -> None:
-    """Look for what keeps a cable from coming up, and say what to do about it.
+    """Find what keeps a cable from coming up, and what to do about it.
 
-    Nothing is changed. The peer is asked by an IKE_SA_INIT and, once the SAs are up, by two pings.
-    The exit code is 1 if anything failed.
+    Nothing is changed. doctor sends an IKE_SA_INIT to the peer and, if the SAs are up, two pings.
+    The exit code is 1 if a check failed.
     """
     from cablectl.doctor.collect import diagnosis
     from cablectl.doctor.finding import FindingState
@@ -48,7 +49,7 @@ def doctor(
     from cablectl.render.findings_table import print_table
 
     if (local or peer) and not files:
-        raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
+        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
     cable = _one(source.chosen(files, local, peer).cables) if files else None
     found = diagnosis.findings(cable, " ".join(files or ()))
     ends = f"{cable.local.cluster} to {cable.remote.cluster}" if cable else ""
@@ -64,12 +65,12 @@ def doctor(
 
 
 def _one(cables: tuple[Cable, ...]) -> Cable:
-    """Return the only one of them: each peer is asked, and waited for."""
+    """Return the only cable; UsageError if there are several, since doctor waits for each peer."""
     if len(cables) > 1:
-        names = ", ".join(each.remote.cluster for each in cables[:NAMED])
+        names = ", ".join(cable.remote.cluster for cable in cables[:NAMED])
         raise UsageError(
-            f"doctor looks at one cable at a time, and there are {len(cables)}",
-            hint=f"say which with --peer: {names}{', …' if cables[NAMED:] else ''}",
+            f"doctor checks one cable at a time, and the file has {len(cables)}",
+            hint=f"choose one with --peer: {names}{', …' if cables[NAMED:] else ''}",
         )
     return cables[0]
 
@@ -83,7 +84,7 @@ def _write(name: str, cable: Cable | None, doctor_envelope: "Envelope[Struct]") 
         members["plan.json"] = _report_or_error("plan", _plan, cable)
         members["status.json"] = _report_or_error("status", _status, cable)
     write_archive(name, bug_report.without_keys(members, cable))
-    source.notes([f"the report is in {name}, mode 0600: look it through before you send it"])
+    source.notes([f"the report is in {name}, mode 0600: read it before you send it"])
 
 
 def _report_or_error(kind: "Kind", report: Callable[[Cable], Struct], cable: Cable) -> str:

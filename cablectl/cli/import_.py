@@ -1,4 +1,4 @@
-"""`cablectl import`: Submariner's documents → our file."""
+"""`cablectl import`: Submariner's documents → cablectl's file."""
 
 import sys
 from enum import StrEnum
@@ -14,7 +14,7 @@ from cablectl.render import draft
 
 
 class FileFormat(StrEnum):
-    """How an imported file is printed."""
+    """The formats of an imported file."""
 
     YAML = "yaml"
     JSON = "json"
@@ -34,25 +34,25 @@ def import_(
             "--output",
             "-o",
             metavar="PATH",
-            help="Where to write it, never over another. [default: stdout]",
+            help="Output file; must not exist. [default: stdout]",
         ),
     ] = None,
     psk_file: Annotated[
         str,
         typer.Option(
             metavar="PATH",
-            help="Where a key found in the documents goes, mode 0600; one that is there stays.",
+            help="File for a key found in the documents, mode 0600; an existing file is kept.",
         ),
     ] = DEFAULT_PSK,
     format: Annotated[  # noqa: A002
         FileFormat,
-        typer.Option(help="The file itself, or a report that holds it."),
+        typer.Option(help="Print the file itself, or a report that holds it."),
     ] = FileFormat.YAML,
 ) -> None:
-    """Write the file that says what Submariner's documents say.
+    """Make cablectl's file from Submariner's documents.
 
-    Endpoints, the Submariner resource, its Secret, and the ConfigMap of cableDriverCustomConfig.
-    The key is never part of the file.
+    The documents are Endpoints, the Submariner resource, its Secret, and the ConfigMap of
+    cableDriverCustomConfig. The pre-shared key is never written into the file.
     """
     from cablectl.config.submariner import documents
 

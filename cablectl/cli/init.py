@@ -1,4 +1,4 @@
-"""`cablectl init`: a file to begin with."""
+"""`cablectl init`: a first file, from options or from answers."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -25,49 +25,49 @@ EXAMPLE = "--endpoint east=172.18.0.8,10.44.0.0/16 --endpoint west=172.18.0.7,10
 def init(
     file: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[FILE]", help="Where to write it, never over another. [default: stdout]"
-        ),
+        typer.Argument(metavar="[FILE]", help="Output file; must not exist. [default: stdout]"),
     ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="How IPsec carries the traffic. [default: transport]")
     ] = None,
     overlay: Annotated[
         OverlayKind | None,
-        typer.Option(help="What travels in it. [default: vxlan, but none in mode tunnel]"),
+        typer.Option(help="The overlay that IPsec protects. [default: vxlan; none in mode tunnel]"),
     ] = None,
     endpoint: Annotated[
         list[str] | None,
-        typer.Option(metavar=FORM, help="A gateway and its cluster's subnets; once for each end."),
+        typer.Option(
+            metavar=FORM, help="A gateway and its cluster's subnets; repeat it for each gateway."
+        ),
     ] = None,
 ) -> None:
-    """Write a file to begin with.
+    """Write a first file.
 
-    From options, or from your answers on a terminal. It is checked before it is written, and its
-    comments say what else there is.
+    The values come from options, or from your answers on a terminal. The file is checked before it
+    is written. Its comments name further settings.
     """
     to_file = file not in (None, "-")
     if to_file:
         files.must_be_new(str(file))
-    given = [_endpoint(each) for each in endpoint or ()]
+    given = [_endpoint(text) for text in endpoint or ()]
     if len(given) >= NEEDED:
         text = _draft(mode or Mode.TRANSPORT, overlay, given)
     elif sys.stdin.isatty() and sys.stderr.isatty():
         text = _ask_for_all(mode, overlay, given)
     else:
         missing = "a second --endpoint" if given else "--endpoint, twice"
-        raise UsageError(f"missing: {missing}; this is no terminal to ask on", hint=EXAMPLE)
+        raise UsageError(f"missing: {missing}; there is no terminal to ask on", hint=EXAMPLE)
     if to_file:
         files.write(str(file), text)
         source.notes(
-            [f"{file} is written; see its commands: cablectl plan {file} --dry-run --local NAME"]
+            [f"{file} is written; its commands: cablectl plan {file} --dry-run --local NAME"]
         )
     else:
         sys.stdout.write(text)
 
 
 def _endpoint(text: str) -> "Given":
-    """Return the endpoint that an option gives; UsageError if it is none."""
+    """Return the endpoint of an option's value; UsageError if the value is wrong."""
     from cablectl.render.draft import Given
 
     cluster, found, rest = text.partition("=")
@@ -84,7 +84,7 @@ def _endpoint(text: str) -> "Given":
 
 
 def _draft(mode: Mode, overlay: OverlayKind | None, given: "list[Given]") -> str:
-    """Return the file; UsageError with all that is wrong with it."""
+    """Return the text of the file; UsageError with all problems of the values."""
     from cablectl.render.draft import as_draft
 
     if overlay is None:
@@ -92,14 +92,14 @@ def _draft(mode: Mode, overlay: OverlayKind | None, given: "list[Given]") -> str
     text = as_draft(mode, overlay, given)
     try:
         native.parse(text, "draft")
-    except UsageError as error:  # whose lines are those of a file that isn't there
-        first, *others = (each.split(": ", 1)[1] for each in (error.message, *error.details))
+    except UsageError as error:  # without the lines of a file that nobody can see
+        first, *others = (problem.split(": ", 1)[1] for problem in (error.message, *error.details))
         raise UsageError(first, details=others) from None
     return text
 
 
 def _ask_for_all(mode: Mode | None, overlay: OverlayKind | None, given: "list[Given]") -> str:
-    """Ask for what wasn't given, and for the ends again if they don't go together."""
+    """Ask for what the options lack, and for the gateways again if they contradict each other."""
     if mode is None:
         mode = Mode(_choose("Mode", Mode, Mode.TRANSPORT))
     if overlay is None and mode is Mode.TRANSPORT:
@@ -114,34 +114,34 @@ def _ask_for_all(mode: Mode | None, overlay: OverlayKind | None, given: "list[Gi
             return _draft(mode, overlay, ends)
         except UsageError as error:
             problems = (error.message, *error.details)
-            if not all(each.startswith("endpoints[") for each in problems):
+            if not all(problem.startswith("endpoints[") for problem in problems):
                 raise
-            _say(*problems, "Again; an empty line is the answer you gave.")
+            _say(*problems, "Let's go through them again; Enter keeps your answer.")
 
 
 def _ask_for_one(number: int, before: "list[Given]") -> "Given":
-    """Ask for an endpoint; the defaults are the answers from before, if there are any."""
+    """Ask for an endpoint; earlier answers are the defaults."""
     from cablectl.render.draft import Given
 
     _say(f"Gateway {number} of {NEEDED}")
-    was = before[0] if before else Given(f"cluster{number}", "")
-    cluster = _ask("  cluster", was.cluster, lambda text: check(Name, text))
-    address = _ask("  address", was.address, lambda text: check(Address, text))
+    default = before[0] if before else Given(f"cluster{number}", "")
+    cluster = _ask("  cluster", default.cluster, lambda text: check(Name, text))
+    address = _ask("  address", default.address, lambda text: check(Address, text))
     subnets = _ask(
-        "  its cluster's subnets, with commas; - for none",
-        ",".join(was.subnets) or "-",
+        "  subnets of its cluster, separated by commas; - for none",
+        ",".join(default.subnets) or "-",
         lambda text: _check_subnets(_listed(text)),
     )
     return Given(cluster, address, _listed(subnets))
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    return () if text == "-" else tuple(each.strip() for each in text.split(","))
+    return () if text == "-" else tuple(subnet.strip() for subnet in text.split(","))
 
 
 def _check_subnets(subnets: Iterable[str]) -> None:
-    for each in subnets:
-        check(Subnet, each)
+    for subnet in subnets:
+        check(Subnet, subnet)
 
 
 def _choose(question: str, kind: type[StrEnum], default: StrEnum) -> str:
@@ -149,9 +149,9 @@ def _choose(question: str, kind: type[StrEnum], default: StrEnum) -> str:
 
 
 def _ask(question: str, default: str, refuse: Callable[[str], None]) -> str:
-    """Return an answer that isn't refused with a UsageError; the default for an empty line.
+    """Return the first answer for which `refuse` raises no UsageError; Enter is the default.
 
-    On stderr, since stdout may be the file.
+    The question is on stderr, since stdout may be the file.
     """
     while True:
         shown = f"{question} [{default}]: " if default else f"{question}: "

@@ -1,4 +1,4 @@
-"""`cablectl offload`: what of ESP the NIC really does."""
+"""`cablectl offload`: whether the NIC offloads ESP."""
 
 import sys
 from typing import Annotated
@@ -22,10 +22,10 @@ def offload(
     peer: options.Peers = None,
     format: options.Format = options.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Show what of a cable's ESP the NIC really does.
+    """Show whether the NIC really offloads a cable's ESP.
 
-    What is asked for, what NIC and kernel can, and the SAs, which alone tell the truth. Nothing is
-    changed.
+    The report has the file's setting, the features of NIC and kernel, and the SAs. Only the SAs are
+    proof. Nothing is changed.
     """
     from cablectl.render.nic_report import nic_report
     from cablectl.render.offload_table import print_table
@@ -33,7 +33,7 @@ def offload(
     if files:
         reports = offloading.offload_of(source.chosen(files, local, peer).cables)
     elif local or peer:
-        raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
+        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
     else:
         reports = offloading.offload_of_all()
     if format is options.ReportFormat.JSON:

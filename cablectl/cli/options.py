@@ -1,11 +1,32 @@
 """Options and arguments that several commands share."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from cablectl.cli import completion
+
+Number = TypeVar("Number", int, float)
+
+
+def number(
+    kind: type[Number], words: str, least: int, most: int | None = None
+) -> Callable[[str], Number]:
+    """Return a parser of an option's value, whose error names what is allowed in words."""
+    limits = f", at least {least}" if most is None else f" from {least} to {most}"
+
+    def parse(text: str) -> Number:
+        with suppress(ValueError):
+            value = kind(text)
+            if least <= value and (most is None or value <= most):
+                return value
+        raise typer.BadParameter(f"{text!r} is not {words}{limits}")
+
+    return parse
+
 
 Files = Annotated[
     list[str],
@@ -21,8 +42,8 @@ Local = Annotated[
     typer.Option(
         metavar="NAME",
         autocompletion=completion.ends,
-        help="Which end this is: cluster, hostname or address."
-        " [default: the one with this host's address]",
+        help="The end that this host is: cluster, hostname or address."
+        " [default: the end that has this host's address]",
     ),
 ]
 
@@ -33,21 +54,21 @@ Peers = Annotated[
         "--peer",
         metavar="NAME",
         autocompletion=completion.ends,
-        help="The cable to this peer alone: cluster, hostname or address. May be given again."
-        " [default: all]",
+        help="Only the cable to this peer: cluster, hostname or address; may be repeated."
+        " [default: all peers]",
     ),
 ]
 
 
 class ReportFormat(StrEnum):
-    """How a report is printed."""
+    """The formats of a report."""
 
     TABLE = "table"
     JSON = "json"
 
 
 class OutcomeFormat(StrEnum):
-    """How the outcome of a command that changes the host is printed."""
+    """The formats of the outcome of a command that changes the host."""
 
     TEXT = "text"
     JSON = "json"

@@ -16,7 +16,7 @@ from cablectl.render import plans
 
 
 class Format(StrEnum):
-    """How a plan is printed."""
+    """The formats of a plan."""
 
     DIFF = "diff"
     SH = "sh"
@@ -30,7 +30,7 @@ def plan(
         bool,
         typer.Option(
             "--dry-run",
-            help="The whole sequence, whatever this host has; needs no root and no Libreswan.",
+            help="Show the whole sequence, whatever this host has; needs no root and no Libreswan.",
         ),
     ] = False,
     local: options.Local = None,
@@ -40,7 +40,8 @@ def plan(
         typer.Option(
             metavar="VERSION",
             autocompletion=completion.releases,
-            help="For which Libreswan, with --dry-run. [default: this host's, else the newest]",
+            help="Release of Libreswan, with --dry-run."
+            " [default: the installed one, else the newest]",
         ),
     ] = None,
     format: Annotated[  # noqa: A002
@@ -50,23 +51,26 @@ def plan(
             " [default: diff; sh with --dry-run]"
         ),
     ] = None,
-    action: Annotated[Action, typer.Option(help="What to plan.")] = Action.CONNECT,
+    action: Annotated[Action, typer.Option(help="The command to plan.")] = Action.CONNECT,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 1 if there is something to do.")
+        bool, typer.Option("--exit-code", help="Exit with 1 if anything would change.")
     ] = False,
 ) -> None:
-    """Show what connect or teardown would do, in order.
+    """Show the commands of connect or teardown, in order.
 
-    This host is read, and each step is + added, ~ altered, - removed, or = there already. With
-    --dry-run the whole sequence is shown, whatever this host has. Nothing is changed.
+    Without --dry-run, this host is read, and a sign before each step says what it does: + adds,
+    ~ alters, - removes, = has nothing to do. With --dry-run, the whole sequence is shown, whatever
+    this host has. Nothing is changed.
     """
     if libreswan and not dry_run:
-        raise UsageError("--libreswan goes with --dry-run: else it is this host's")
+        raise UsageError("--libreswan needs --dry-run: without it, the installed release is used")
     release = parse_version(libreswan) if libreswan else None
-    these = source.chosen(files, local, peer)
-    facts = running.dry_facts(these, action, release) if dry_run else reading.facts_of(these.cables)
+    chosen = source.chosen(files, local, peer)
+    facts = (
+        running.dry_facts(chosen, action, release) if dry_run else reading.facts_of(chosen.cables)
+    )
     planning = connect_plan.plan if action is Action.CONNECT else teardown_plan.plan
-    plan = planning(these.cables, facts, narrowed=these.narrowed)
+    plan = planning(chosen.cables, facts, narrowed=chosen.narrowed)
     running.warn(plan)
     format = format or (Format.SH if dry_run else Format.DIFF)  # noqa: A001
     match format:

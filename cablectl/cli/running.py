@@ -1,4 +1,4 @@
-"""Shows a plan, or runs it and says what came of it."""
+"""Shows a plan, or runs it and prints the outcome."""
 
 import sys
 from collections.abc import Callable
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from cablectl.render.envelope import Kind
 
 
-def dry_facts(these: Chosen, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
+def dry_facts(chosen: Chosen, action: Action, release: Version | None = None) -> tuple[Facts, ...]:
     """Return the facts of a host that has nothing (connect) or all (teardown) of the cables."""
-    facts = reading.dry_facts_of(these.cables, release)
+    facts = reading.dry_facts_of(chosen.cables, release)
     if action is Action.CONNECT:
         return facts
-    others = tuple(StalePeer(id=each.id, gateway=str(each.remote_host)) for each in these.others)
+    others = tuple(
+        StalePeer(id=cable.id, gateway=str(cable.remote_host)) for cable in chosen.others
+    )
     return tuple(
-        connected(cable, its, its.path_mtu, stale_peers=others)
-        for cable, its in zip(these.cables, facts, strict=True)
+        connected(cable, cable_facts, cable_facts.path_mtu, stale_peers=others)
+        for cable, cable_facts in zip(chosen.cables, facts, strict=True)
     )
 
 
@@ -39,7 +41,7 @@ def show(plan: Plan) -> None:
 
 
 def warn(plan: Plan) -> None:
-    """Say on stderr what a person should know before they run it."""
+    """Print the plan's warnings on stderr."""
     for line in plans.as_warnings(plan):
         print(line, file=sys.stderr)
 
@@ -54,14 +56,14 @@ def refuse_json_of_a_dry_run(format: OutcomeFormat, *, dry_run: bool) -> None:  
 
 
 def apply(
-    these: Chosen,
+    chosen: Chosen,
     make_plan: Callable[[], Plan],
     wait: float,
     format: OutcomeFormat,  # noqa: A002
 ) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
-    `wait` is how many seconds another cablectl at work on the cables has to end.
+    `wait` is the time in seconds that another cablectl which works on these cables has to end.
     """
     privilege.refuse_others_than_root()
     from cablectl.render.progress import progress_on
@@ -69,7 +71,7 @@ def apply(
 
     progress = progress_on(sys.stderr)
     try:
-        outcome = execute.apply(these.cables[0].bundle, make_plan, progress, wait)
+        outcome = execute.apply(chosen.cables[0].bundle, make_plan, progress, wait)
     finally:
         progress.close()
     match format:
@@ -103,13 +105,13 @@ def refuse_failed(outcome: Outcome) -> None:
     if not failed:
         return
     kind = CablectlError
-    if all(isinstance(each, TimeLimitError) for each in failed.values()):
+    if all(isinstance(error, TimeLimitError) for error in failed.values()):
         kind = TimeLimitError
-    count = len({each.id for each in outcome.plan.cables} | failed.keys())
+    count = len({cable.id for cable in outcome.plan.cables} | failed.keys())
     lines = [
         line
-        for name, each in failed.items()
-        for line in (f"{name}: {each.message}", *(f"  {detail}" for detail in each.details))
+        for cable, error in failed.items()
+        for line in (f"{cable}: {error.message}", *(f"  {detail}" for detail in error.details))
     ]
-    hint = next((each.hint for each in failed.values() if each.hint), "")
+    hint = next((error.hint for error in failed.values() if error.hint), "")
     raise kind(f"{len(failed)} of {count} cables failed", details=lines, hint=hint)

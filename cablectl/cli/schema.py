@@ -6,7 +6,7 @@ import sys
 def schema() -> None:
     """Print the JSON Schema of the file.
 
-    By it an editor checks and explains a file that names it on its first line:
+    An editor checks and explains a file whose first line names the schema:
     # yaml-language-server: $schema=cablectl.schema.json
     """
     from cablectl.config import json_schema

@@ -11,10 +11,8 @@ app = typer.Typer(help="Make a pre-shared key.", no_args_is_help=True, rich_mark
 
 @app.command(epilog="Example: sudo cablectl secret new /etc/cablectl/psk")
 def new(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Where it goes; one that is there stays.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Key file; must not exist.")],
 ) -> None:
-    """Make a key of 32 random bytes, in a file of mode 0600, and its directory if need be."""
+    """Make a key of 32 random bytes, in a file of mode 0600; a missing directory is made too."""
     path = keys.new(file)
-    print(f"the key is in {path}, mode 0600: copy it to the peer by a way you trust")
+    print(f"the key is in {path}, mode 0600: copy it to the peer over a channel that you trust")

@@ -1,4 +1,4 @@
-"""What the commands share: their arguments, and the way from a file to a cable."""
+"""From the files of a command line to cables: one file of cablectl, or Submariner's documents."""
 
 import os
 import sys
@@ -10,12 +10,14 @@ from cablectl.errors import UsageError
 from cablectl.host import devices, files, keys
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
+from cablectl.model.wishes import Endpoint
 
 
 class Chosen(NamedTuple):
-    """The cables that a command is for, those of the file that it leaves alone, and if it is told.
+    """The cables that a command is for, and the other cables of the file.
 
-    Whoever names peers means them alone, also where the file has no others.
+    `narrowed` is true if peers were named: then the command is for these alone, even if the file
+    has no others.
     """
 
     cables: tuple[Cable, ...]
@@ -28,11 +30,36 @@ def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chos
     network = described(names)
     if forces_encapsulation():
         network = network.encapsulated()
-    end = network.named(local) if local else network.held_by(devices.addresses())
-    every, named = network.cables(end), network.cables(end, peers or ())
-    ids = {each.id for each in named}
-    others = tuple(each for each in every if each.id not in ids)
-    return Chosen(named, others, narrowed=bool(peers))
+    end = _named(network, "--local", local) if local else _this_host(network)
+    named = [_named(network, "--peer", peer) for peer in peers or ()]
+    if end in named:
+        raise UsageError(
+            f"--peer {(peers or [])[named.index(end)]!r} is the local end, {end}",
+            hint="name another endpoint, or name the local end with --local",
+        )
+    cables = network.cables(end, named)
+    ids = {cable.id for cable in cables}
+    others = tuple(cable for cable in network.cables(end) if cable.id not in ids)
+    return Chosen(cables, others, narrowed=bool(named))
+
+
+def _named(network: Network, option: str, name: str) -> Endpoint:
+    """Return the endpoint that an option names; the UsageError for an unknown name says which."""
+    try:
+        return network.named(name)
+    except UsageError as error:
+        raise UsageError(f"{option} {error.message}", hint=error.hint) from None
+
+
+def _this_host(network: Network) -> Endpoint:
+    """Return the endpoint whose address this host has; UsageError if there isn't exactly one."""
+    ends = network.held_by(devices.addresses())
+    if len(ends) == 1:
+        return ends[0]
+    raise UsageError(
+        f"this host has the address of {'more than one' if ends else 'no'} endpoint",
+        hint=f"name the local end with --local: {network.listed}",
+    )
 
 
 def described(names: list[str]) -> Network:
@@ -42,7 +69,7 @@ def described(names: list[str]) -> Network:
         if len(texts) == 1:
             return native.parse(texts[names[0]], names[0])
         raise UsageError(
-            f"{len(texts)} files, and none is a document of Submariner",
+            f"{len(texts)} files were given, and none of them is a document of Submariner",
             hint="give one file of cablectl; it describes all ends",
         )
     from cablectl.config.submariner import documents  # a file of cablectl does without it
@@ -64,7 +91,7 @@ def _has_objects(text: str) -> bool:
 
 
 def notes(lines: Iterable[str]) -> None:
-    """Say on stderr what was left out of documents."""
+    """Print notes on stderr, such as what was left out of documents."""
     for line in lines:
         print(f"cablectl: note: {line}", file=sys.stderr)
 

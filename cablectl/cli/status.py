@@ -1,4 +1,4 @@
-"""`cablectl status`: what is up, and what isn't. Its rooms are imported where a dry run isn't."""
+"""`cablectl status`: whether cables are up. A dry run imports nothing of its rooms."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a state is printed."""
+    """The formats of a state."""
 
     TABLE = "table"
     JSON = "json"
@@ -35,21 +35,24 @@ def status(
     local: options.Local = None,
     peer: options.Peers = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Every 2 seconds, with rates, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Show it every 2 seconds, with rates, until Ctrl-C.")
     ] = False,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,  # noqa: A002
 ) -> None:
     """Show whether cables are up.
 
-    Their connections, SAs and what they carried, overlay, guard, and offload. The exit code is 0
-    only if every cable is up, and there is one. Nothing is changed.
+    The report has the connections, the SAs and their traffic, the overlay, the guard, and offload.
+    The exit code is 0 only if there is a cable and every cable is up. Nothing is changed.
     """
     from cablectl.host import cables
 
     if (local or peer) and not files:
-        raise UsageError(f"--{'local' if local else 'peer'} goes with a FILE")
+        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
     if watch and format is Format.PROMETHEUS:
-        raise UsageError("--watch goes with the formats table and json: Prometheus asks by itself")
+        raise UsageError(
+            "--watch doesn't go with --format prometheus",
+            hint="leave --watch out, and run status whenever the metrics are collected",
+        )
     read = (
         partial(cables.report_of, source.chosen(files, local, peer).cables)
         if files

@@ -16,19 +16,25 @@ def teardown(
     local: options.Local = None,
     peer: options.Peers = None,
     timeout: Annotated[
-        float, typer.Option(min=1, metavar="S", help="Seconds to wait for another cablectl to end.")
+        float,
+        typer.Option(
+            parser=options.number(float, "a number of seconds", 1),
+            metavar="S",
+            help="Seconds to wait for another cablectl to end, at least 1.",
+        ),
     ] = WAIT_LIMIT,
     dry_run: options.DryRun = False,
     format: options.Outcome = options.OutcomeFormat.TEXT,  # noqa: A002
 ) -> None:
-    """Remove what connect made here, and nothing else.
+    """Remove what connect made on this host, and nothing else.
 
-    The overlay goes first, then IPsec. What is missing already is fine, and pluto may be dead.
+    The overlay is removed first, then IPsec. It is no error if a part is missing already, or if
+    pluto isn't running.
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
-    these = source.chosen(files, local, peer)
-    plan = partial(teardown_plan.plan, these.cables, narrowed=these.narrowed)
+    chosen = source.chosen(files, local, peer)
+    plan = partial(teardown_plan.plan, chosen.cables, narrowed=chosen.narrowed)
     if dry_run:
-        running.show(plan(running.dry_facts(these, Action.TEARDOWN)))
+        running.show(plan(running.dry_facts(chosen, Action.TEARDOWN)))
     else:
-        running.apply(these, lambda: plan(reading.facts_of(these.cables)), timeout, format)
+        running.apply(chosen, lambda: plan(reading.facts_of(chosen.cables)), timeout, format)

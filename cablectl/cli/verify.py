@@ -7,29 +7,37 @@ import typer
 
 from cablectl.cli import options, reporting, source
 
+MAX_COUNT = 1000  # packets
+
 
 def verify(
     files: options.Files,
     local: options.Local = None,
     peer: options.Peers = None,
     count: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="How many packets to send.")
+        int,
+        typer.Option(
+            parser=options.number(int, "a whole number", 1, MAX_COUNT),
+            metavar="N",
+            help=f"How many packets to send, 1 to {MAX_COUNT}.",
+        ),
     ] = 20,
     size_sweep: Annotated[
         bool,
-        typer.Option("--size-sweep", help="Find the largest packet that passes as well."),
+        typer.Option("--size-sweep", help="Also find the largest packet that passes."),
     ] = False,
     format: options.Format = options.ReportFormat.TABLE,  # noqa: A002
 ) -> None:
-    """Send over the cable, and prove that it encrypts; of several cables, over each in turn.
+    """Prove that a cable encrypts, by sending packets through it.
 
-    The SAs have to count what is sent and answered, their ESP has to be on the wire, and nothing of
-    the cable in clear text: the exit code is 0 only if every claim holds. Nothing is changed.
+    Several cables are verified one after the other. The SAs must count the packets and their
+    answers, the ESP of these SAs must be on the wire, and no packet of the cable may be there in
+    clear text. The exit code is 0 only if every claim holds. Nothing is changed.
     """
     cables = source.chosen(files, local, peer).cables
     from cablectl.render.proof_report import CableProof, cable_proof, proof_report
     from cablectl.render.proof_table import print_table
-    from cablectl.verification import proof  # and sockets and threads, which no dry run needs
+    from cablectl.verification import proof  # imports sockets and threads, which no dry run needs
     from cablectl.verification.observe import observation
 
     proofs: list[CableProof] = []

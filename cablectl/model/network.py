@@ -21,7 +21,7 @@ MAX_LISTED = 8  # endpoints that an error names
 
 
 class Network(Struct, frozen=True, kw_only=True):
-    """What the file describes."""
+    """All endpoints of a file, and what it says of the cables between them."""
 
     endpoints: tuple[Endpoint, ...]
     mode: Mode
@@ -30,38 +30,22 @@ class Network(Struct, frozen=True, kw_only=True):
     guard: bool
     vtep_network: AnyNetwork
 
-    def named(self, name: str, option: str = "--local") -> Endpoint:
+    def named(self, name: str) -> Endpoint:
         """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
         for endpoint in self.endpoints:
             if name in (endpoint.cluster, endpoint.hostname, str(endpoint.address)):
                 return endpoint
         raise UsageError(
-            f"{option} {name!r}: no endpoint has that cluster, hostname or address",
-            hint=f"the endpoints are {self._listed}",
+            f"{name!r}: no endpoint has that cluster, hostname or address",
+            hint=f"the endpoints are {self.listed}",
         )
 
-    def held_by(self, addresses: frozenset[str]) -> Endpoint:
-        """Return the one endpoint whose address is among `addresses`; else UsageError."""
-        found = [endpoint for endpoint in self.endpoints if str(endpoint.address) in addresses]
-        if len(found) == 1:
-            return found[0]
-        what = "more than one endpoint" if found else "no endpoint"
-        raise UsageError(
-            f"this host holds the address of {what}",
-            hint=f"say which end it is with --local: {self._listed}",
-        )
+    def held_by(self, addresses: frozenset[str]) -> tuple[Endpoint, ...]:
+        """Return the endpoints whose address is among `addresses`."""
+        return tuple(end for end in self.endpoints if str(end.address) in addresses)
 
-    def cables(self, local: Endpoint, peers: Sequence[str] = ()) -> tuple[Cable, ...]:
-        """Return the cables from `local` to the peers, or else to all, in the file's order.
-
-        A peer is named by its cluster, hostname or address. UsageError if there is none.
-        """
-        named = [self.named(name, "--peer") for name in peers]
-        if local in named:
-            raise UsageError(
-                f"--peer {peers[named.index(local)]!r} is the local end, {local}",
-                hint="name another one, or say which end this is with --local",
-            )
+    def cables(self, local: Endpoint, peers: Sequence[Endpoint] = ()) -> tuple[Cable, ...]:
+        """Return the cables from `local` to the peers, or else to all, in the file's order."""
         return tuple(
             Cable(
                 local=local,
@@ -73,11 +57,11 @@ class Network(Struct, frozen=True, kw_only=True):
                 vtep_network=self.vtep_network,
             )
             for remote in self.endpoints
-            if remote is not local and (not named or remote in named)
+            if remote is not local and (not peers or remote in peers)
         )
 
     def encapsulated(self) -> "Network":
-        """Return the same with ESP in UDP, whatever the file says; UsageError if it can't be."""
+        """Return the same network with ESP in UDP; UsageError if the file asks for offload."""
         if self.ipsec.offload in (Offload.REQUIRED, Offload.PACKET):
             raise UsageError(
                 "CE_IPSEC_FORCEENCAPS asks for UDP encapsulation, which no NIC offloads",
@@ -86,7 +70,8 @@ class Network(Struct, frozen=True, kw_only=True):
         return replace(self, ipsec=replace(self.ipsec, encapsulation=Encapsulation.YES))
 
     @property
-    def _listed(self) -> str:
+    def listed(self) -> str:
+        """The endpoints as an error lists them."""
         more = len(self.endpoints) - MAX_LISTED
         listed = ", ".join(map(str, self.endpoints[:MAX_LISTED]))
         return f"{listed} and {more} more" if more > 0 else listed

@@ -68,7 +68,7 @@ def test_the_report(tmp_path: Path) -> None:
     done = doctor("fail", *FILE, "--report", name)
     assert done.returncode == 1
     assert done.stderr == (
-        f"cablectl: note: the report is in {name}, mode 0600: look it through before you send it\n"
+        f"cablectl: note: the report is in {name}, mode 0600: read it before you send it\n"
     )
     assert done.stdout.startswith("fail  peer ")
     with tarfile.open(name) as archive:

@@ -63,7 +63,7 @@ class TestPeer:
     @pytest.mark.parametrize("of", ["status", "offload"])
     def test_goes_with_a_file(self, of: str) -> None:
         done = run(of, "--peer", "cluster2")
-        assert (done.returncode, done.stderr) == (2, "cablectl: --peer goes with a FILE\n")
+        assert (done.returncode, done.stderr) == (2, "cablectl: --peer needs a FILE\n")
 
     def test_is_completed(self) -> None:
         for of in ("plan", "connect", "teardown", "status", "verify", "offload"):

@@ -125,8 +125,8 @@ def test_it_is_never_written_over_another(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "missing: --endpoint, twice; this is no terminal to ask on"),
-        ((EAST,), "missing: a second --endpoint; this is no terminal to ask on"),
+        ((), "missing: --endpoint, twice; there is no terminal to ask on"),
+        ((EAST,), "missing: a second --endpoint; there is no terminal to ask on"),
         ((EAST, "--endpoint=west"), "--endpoint west: allowed: CLUSTER=ADDRESS[,SUBNET...]"),
         ((EAST, "--endpoint=a b=1.2.3.4"), "--endpoint a b=1.2.3.4: 'a b' is not allowed; allowed"),
         ((EAST, "--endpoint=b=1.2.3"), "--endpoint b=1.2.3: '1.2.3' is not allowed; allowed: an I"),

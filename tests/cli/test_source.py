@@ -46,7 +46,7 @@ def test_a_cluster_of_that_name(tmp_path: Path) -> None:
 
 
 def test_two_files_of_cablectl_that_have_the_word(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="2 files, and none is a document of Submariner"):
+    with pytest.raises(UsageError, match="2 files were given, and none of them is a document"):
         described(tmp_path, f"# apiVersion\n{QUICKSTART}", QUICKSTART)
 
 
@@ -71,7 +71,7 @@ def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("version: 1\nmode: [x\napiVersion: v1\n", r"0\.yaml:3: .*did not find expected"),
         ("apiVersion: v1\nkind: [\n", r"0\.yaml:3: .*did not find expected node"),
         ("version: 1  # apiVersion\x00\n", r"0\.yaml:1: this is not YAML"),
-        ("- apiVersion: v1\n", r"0\.yaml:1: allowed: a mapping with version"),
+        ("- apiVersion: v1\n", r"0\.yaml:1: not a mapping; allowed: a mapping with version"),
         (f"{QUICKSTART}---\n# apiVersion\n", "a second document is not allowed"),
     ],
 )

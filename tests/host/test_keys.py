@@ -302,7 +302,7 @@ class TestNew:
         done = run("secret", "new", str(path))
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == (
-            f"the key is in {path}, mode 0600: copy it to the peer by a way you trust\n"
+            f"the key is in {path}, mode 0600: copy it to the peer over a channel that you trust\n"
         )
         assert len(base64.b64decode(path.read_text().strip(), validate=True)) == 32
         assert path.read_text().count("\n") == 1
