@@ -40,7 +40,7 @@ def report_of_all() -> StatusReport:
             hint="start it, or name the cable's file",
         )
     links = devices.links() if found else {}
-    why = "pluto has none of its connections" if status else "pluto isn't running"
+    why = "no connection of the cable is loaded" if status else "pluto isn't running"
     states = list(_traced(found, links))
     states += [state.unknown(f"{CABLE}{each}", Verdict.DOWN, why) for each in forgotten]
     return _report(states)

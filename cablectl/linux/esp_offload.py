@@ -82,7 +82,7 @@ class OffloadReport(Struct, frozen=True, kw_only=True):
         if self.asked is Offload.OFF:
             yield "offload: off"
         if self.nic is None:
-            yield "there is no route to the peer"
+            yield "this host has no route to the peer"
         elif self.nic.can is None:
             yield f"what {self.nic.device} can isn't known: ethtool is missing, or doesn't know it"
         elif not self.nic.can:

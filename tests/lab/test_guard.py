@@ -78,7 +78,7 @@ def test_nobody_gets_clear_text_in(pair: Lab, record_property: Record) -> None:
     until(lambda: received(c1) == before + COUNT, f"{COUNT} packets of an outsider")
     mended = run(c1, "connect", FILE)
     assert mended.returncode == 0, mended.stderr
-    assert "warning: somebody flushed the guard: table inet cablectl_" in mended.stderr
+    assert "warning: the guard is missing: table inet cablectl_" in mended.stderr
     send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
     until(lambda: dropped(c1, cable)[0] == COUNT, f"{COUNT} dropped packets")
     assert received(c1) == before + COUNT

@@ -129,7 +129,7 @@ def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) ->
         (report("packet"), "packet", ()),
         (report("", "crypto", nic=CAN), "mixed", ()),
         (report("", nic=Nic("eth0")), "software", ("what eth0 can isn't known",)),
-        (report(nic=None), "none", ("there is no route to the peer",)),
+        (report(nic=None), "none", ("this host has no route to the peer",)),
         (report(nic=CAN), "none", ("there is no SA",)),
         (
             report("", asked=Offload.OFF),
