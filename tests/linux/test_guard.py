@@ -1,4 +1,4 @@
-"""The guard: the packets its rules match, its listing by nft, and when a plan loads or deletes it."""
+"""The guard: which packets the rules match, how nft lists it, when a plan loads or deletes it."""
 
 import json
 from pathlib import Path
