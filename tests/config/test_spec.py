@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from cablectl.config import native
 from cablectl.errors import UsageError
-from cablectl.model.wishes import Dpd, DpdAction, Encapsulation, Initiate, Offload, PskEnv, Vxlan
+from cablectl.model.wishes import (
+    Dpd,
+    DpdAction,
+    Encapsulation,
+    Forwarding,
+    Initiate,
+    Offload,
+    PskEnv,
+    Vxlan,
+)
+from tests.support.documents import document
 from tests.support.places import CASES, EXAMPLES
 
 FILES = CASES / "file"
@@ -101,3 +111,14 @@ def test_no_value_makes_a_traceback(place: str, value: object) -> None:
     except UsageError as error:
         message = error.message
     assert not message or message.startswith("cable.yaml:")
+
+
+def test_forwarding_of_a_file() -> None:
+    def forwarding(text: str) -> Forwarding:
+        overlay = native.parse(text, "x.yaml").overlay
+        assert isinstance(overlay, Vxlan)
+        return overlay.forwarding
+
+    assert forwarding((EXAMPLES / "mesh.yaml").read_text()) is Forwarding.STATIC
+    assert forwarding(document("none vxlan v6 mesh")) is Forwarding.STATIC
+    assert forwarding(document("transport vxlan v4")) is Forwarding.FLOOD

@@ -318,7 +318,7 @@ class TestCommand:
         name = str(EXAMPLES / "quickstart.yaml")
         done = run("plan", name, str(EXAMPLES / "proposal.yaml"), "--dry-run")
         assert done.returncode == 2
-        assert "none is a document of Submariner" in done.stderr
+        assert "none of them is a document of Submariner" in done.stderr
 
     def test_our_own_file_is_nothing_to_import(self) -> None:
         done = run("import", str(EXAMPLES / "quickstart.yaml"))

@@ -1,27 +1,23 @@
 """More than two endpoints: each thing once, each cable for itself, and those that are gone."""
 
-from ipaddress import ip_address
-
 import pytest
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from cablectl.cli import source
 from cablectl.config import native
-from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError, UsageError
+from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts import partition
-from cablectl.facts.host_facts import Credential, OverlayFacts, Pluto, connected
+from cablectl.facts.host_facts import Credential, Pluto
 from cablectl.linux.iproute import ANY_MAC
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.network import Network
-from cablectl.model.wishes import Forwarding, Vxlan
+from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Outcome, Phase
 from cablectl.render import plans
 from cablectl.render.plan_report import plan_report
-from tests.support.documents import MESHES, document, meshed
+from tests.support.documents import MESHES, meshed
 from tests.support.examples import load
-from tests.support.meshes import CABLES, SECOND, THIRD, alone, of_steps, there, whole
+from tests.support.meshes import CABLES, SECOND, THIRD, big, of_steps, there, whole
 from tests.support.places import EXAMPLES
 from tests.support.plans import BLANK, needed
 
@@ -143,42 +139,6 @@ class TestMtu:
         assert line == "ip link set dev vxlan-tunnel mtu 1208"
 
 
-class TestPeers:
-    def named(self, *names: str) -> list[str]:
-        chosen = source.chosen([str(EXAMPLES / "mesh.yaml")], "cluster1", list(names))
-        return [cable.remote.cluster for cable in chosen.cables]
-
-    def test_by_cluster_hostname_or_address(self) -> None:
-        assert self.named() == ["cluster2", "cluster3"]
-        for name in ("cluster3", "cluster3-worker", "172.18.0.6"):
-            assert self.named(name) == ["cluster3"]
-        assert self.named("cluster3", "cluster2", "172.18.0.7") == ["cluster2", "cluster3"]
-
-    def test_nobody_and_oneself_are_none(self) -> None:
-        with pytest.raises(UsageError, match="--peer 'x': no endpoint has that"):
-            self.named("x")
-        with pytest.raises(UsageError, match=r"--peer 'cluster1-worker' is the local end"):
-            self.named("cluster2", "cluster1-worker")
-
-
-def test_an_error_names_a_few_of_a_thousand() -> None:
-    with pytest.raises(UsageError) as caught:
-        big(1000).named("x")
-    assert caught.value.hint.endswith(" and 992 more")
-    assert len(caught.value.hint) < 600
-
-
-def big(count: int) -> Network:
-    first = native.parse(document("transport vxlan v4"), "first.yaml")
-    address = ip_address("10.200.0.0")
-    endpoints = tuple(
-        replace(first.endpoints[0], cluster=f"c{i}", hostname=f"h{i}", address=address + i,
-                subnets=())
-        for i in range(1, count + 1)
-    )  # fmt: skip
-    return replace(first, endpoints=endpoints)
-
-
 def test_steps_grow_by_the_same_with_every_peer() -> None:
     def planned(count: int) -> int:
         cables = big(count).cables(big(count).endpoints[0])
@@ -214,37 +174,3 @@ class TestWords:
         gone = teardown_plan.plan(CABLES, there(CABLES, CABLES))
         told = "no trace of the 2 cables of cluster1 is left"
         assert plans.as_summary(Outcome(gone)) == told
-
-
-class TestShares:
-    """What a host has is each cable's own, and what is nobody's everybody sees."""
-
-    def test_of_what_is_there(self) -> None:
-        for cable, its in zip(CABLES, there(CABLES, CABLES), strict=True):
-            expected = alone(cable)
-            assert its.connections == expected.connections
-            assert its.policies.keys() == expected.policies.keys()
-            assert its.overlay == expected.overlay
-
-    def test_what_is_nobodys(self) -> None:
-        other = load("quickstart", "cluster2")
-        foreign = dict.fromkeys(connected(other, BLANK, 1408).policies, 7)
-        host = replace(whole(CABLES), policies={**whole(CABLES).policies, **foreign})
-        for its in partition.of_each(CABLES, host, frozenset()):
-            assert foreign.items() <= its.policies.items()
-
-    def test_without_a_device(self) -> None:
-        host = replace(whole(CABLES), overlay=OverlayFacts(rule=True))
-        for its in partition.of_each(CABLES, host, frozenset()):
-            assert its.overlay == OverlayFacts(rule=True)
-
-
-def test_forwarding_of_a_file() -> None:
-    def forwarding(text: str) -> Forwarding:
-        overlay = native.parse(text, "x.yaml").overlay
-        assert isinstance(overlay, Vxlan)
-        return overlay.forwarding
-
-    assert forwarding(MESH) is Forwarding.STATIC
-    assert forwarding(document("none vxlan v6 mesh")) is Forwarding.STATIC
-    assert forwarding(document("transport vxlan v4")) is Forwarding.FLOOD

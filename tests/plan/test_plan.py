@@ -3,7 +3,6 @@
 import shlex
 import subprocess
 from collections.abc import Callable
-from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
@@ -12,12 +11,11 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts import host_facts
-from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
+from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto
 from cablectl.libreswan import dialects, pluto_commands, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute
-from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Offload, Vxlan
@@ -27,7 +25,7 @@ from cablectl.render import plans
 from tests.support.documents import SHAPES, shaped
 from tests.support.examples import load
 from tests.support.places import SHELLCHECK
-from tests.support.plans import BLANK, needed
+from tests.support.plans import BLANK, FOREIGN, OTHER_LINK, OTHER_SA, needed
 
 
 def unrouted(made: Facts) -> Facts:
@@ -50,10 +48,6 @@ def test_only_the_modules_that_are_missing_are_loaded(cable: Cable, made: Facts)
     ]
     off = replace(cable, ipsec=replace(cable.ipsec, offload=Offload.OFF))
     assert needed(connect_plan.plan((off,), (newer,))) == []
-
-
-def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
-    assert needed(teardown_plan.plan((cable,), (BLANK,))) == []
 
 
 @pytest.mark.parametrize("action", [connect_plan.plan, teardown_plan.plan])
@@ -82,12 +76,6 @@ def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
     waits = [i for i, line in enumerate(lines) if line.startswith("sh -c 'i=0; until")]
     assert len(waits) == 2
     assert max(waits) < up
-
-
-def test_teardown_takes_the_device_down_before_the_policies(cable: Cable, made: Facts) -> None:
-    lines = needed(teardown_plan.plan((cable,), (made,)))
-    device = lines.index("ip link delete dev vxlan-tunnel")
-    assert all(i > device for i, line in enumerate(lines) if line.startswith("ipsec whack"))
 
 
 def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
@@ -255,11 +243,6 @@ def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
         assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
 
 
-FOREIGN = Policy("10.0.0.0/8", "10.1.0.0/16", None, None, None, "out")
-OTHER_SA = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x100", 7)
-OTHER_LINK = Link(kind="vxlan", group="0", mac="02:ca:ac:12:00:08", mtu=1450, up=True)
-
-
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
@@ -292,83 +275,6 @@ def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> 
         connect_plan.plan((this,), (facts,))
 
 
-def signs(plan: Plan) -> list[str]:
-    return [f"{step.change} {shlex.join(step.argv)}" for step in plan.needed]
-
-
-class TestAChangedFile:
-    """What is not said otherwise stays as it is."""
-
-    def test_another_mtu(self, cable: Cable, made: Facts) -> None:
-        this = replace(cable, overlay=Vxlan(mtu=1300))
-        assert signs(connect_plan.plan((this,), (made,))) == [
-            "~ ip link set dev vxlan-tunnel mtu 1300"
-        ]
-
-    def test_another_subnet(self, cable: Cable, made: Facts) -> None:
-        remote = replace(cable.remote, subnets=(ip_network("10.46.0.0/16"),))
-        added, removed = signs(connect_plan.plan((replace(cable, remote=remote),), (made,)))
-        assert added.startswith("+ ip route add 10.46.0.0/16 via 241.18.0.7 dev vxlan-tunnel")
-        assert removed.startswith("- ip route delete 10.45.0.0/16 via 241.18.0.7")
-
-    def test_routes_by_another_peer_stay(self, cable: Cable, made: Facts) -> None:
-        theirs = ("10.99.0.0/16", "241.18.0.99", "")
-        there = replace(made.overlay, routes=made.overlay.routes | {theirs})
-        assert connect_plan.plan((cable,), (replace(made, overlay=there),)).needed == ()
-
-    def test_other_algorithms(self, cable: Cable, made: Facts) -> None:
-        """The facts have the new file's in pluto's words, the connections the old one's."""
-        plan = connect_plan.plan(
-            (cable,), (replace(made, algorithms=("AES_GCM_16-NONE-MODP2048",)),)
-        )
-        names = [each.name for each in cable.connections]
-        assert signs(plan)[:2] == [f"- ipsec whack --delete --name {name}" for name in names]
-        assert Phase.ADD in {step.phase for step in plan.needed[2:]}
-        assert connect_plan.plan((cable,), (replace(made, algorithms=()),)).needed == ()
-        assert connect_plan.plan((cable,), (replace(made, algorithms=None),)).needed == ()
-
-    def test_other_subnets_in_tunnel_mode(self) -> None:
-        """The first pair of subnets becomes another, the second is no more."""
-        cable = shaped("tunnel v4")
-        made = host_facts.connected(cable, BLANK, 0)
-        local = replace(cable.local, subnets=(ip_network("10.47.0.0/16"),))
-        changed = connect_plan.plan((replace(cable, local=local),), (made,))
-        name = cable.remote.cable_name
-        deleted = [f"- ipsec whack --delete --name {name}-{i}-0" for i in (0, 1)]
-        assert sorted(line for line in signs(changed) if line[0] == "-") == deleted
-        assert [line[:21] for line in signs(changed) if "--psk" in line] == [
-            "+ ipsec whack --psk -"
-        ]
-        gone = needed(teardown_plan.plan((replace(cable, local=local),), (made,)))
-        assert [line for line in gone if "--delete" in line] == [line[2:] for line in deleted]
-
-    def test_what_cablectl_did_not_make_stays(self) -> None:
-        cable = shaped("tunnel v4")
-        made = replace(
-            host_facts.connected(cable, BLANK, 0), credential=Credential.ABSENT, made_here=False
-        )
-        one = replace(cable, local=replace(cable.local, subnets=cable.local.subnets[:1]))
-        assert not any("--delete" in line for line in needed(connect_plan.plan((one,), (made,))))
-
-    def test_another_file_is_no_reason_to_say_that_the_guard_was_flushed(
-        self, cable: Cable, made: Facts
-    ) -> None:
-        this = replace(cable, overlay=Vxlan(vni=7), guard=True)
-        facts = replace(made, overlay=OverlayFacts())
-        plan = connect_plan.plan((this,), (facts,))
-        assert plan.warnings == ()
-        assert plan.needed[0].change is Change.ALTER
-
-
-def test_a_difference_is_a_line_for_each_step(cable: Cable, made: Facts) -> None:
-    this = replace(cable, overlay=Vxlan(mtu=1300))
-    lines = plans.as_difference(connect_plan.plan((this,), (made,))).splitlines()
-    assert lines[0].startswith("# connect cluster1 to cluster2")
-    changed = lines.index("~ overlay   the device's MTU in bytes; it was 1408")
-    assert lines[changed + 1] == "    $ ip link set dev vxlan-tunnel mtu 1300"
-    assert {line[0] for line in lines[1:changed] + lines[changed + 2 :]} == {"="}
-
-
 def test_a_service_name_must_resolve() -> None:
     this = load("proposal")
     with pytest.raises(HostNotReadyError, match=r"doesn't call 4789/udp vxlan") as caught:
@@ -383,44 +289,6 @@ def test_dpd_off_warns_where_pluto_may_abort() -> None:
         (load("proposal"),), (replace(BLANK, libreswan=Version(5, 2)),)
     ).warnings
     assert not connect_plan.plan((load("quickstart"),), (BLANK,)).warnings
-
-
-class TestTeardown:
-    def test_what_pluto_removes_is_left_to_pluto(self, cable: Cable, made: Facts) -> None:
-        assert not any(
-            line.startswith("ip xfrm") for line in needed(teardown_plan.plan((cable,), (made,)))
-        )
-
-    def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
-        facts = replace(made, overlay=OverlayFacts(rule=True))
-        lines = needed(teardown_plan.plan((cable,), (facts,)))
-        assert lines[0] == shlex.join(iproute.rule(cable, "delete"))
-        assert not any(line.startswith("ip link") for line in lines)
-
-    def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:
-        facts = replace(made, overlay=OverlayFacts(link=OTHER_LINK))
-        assert not any(
-            "dev vxlan-tunnel" in line for line in needed(teardown_plan.plan((cable,), (facts,)))
-        )
-
-    def test_a_dead_pluto_is_not_asked_and_its_remains_are_removed(
-        self, cable: Cable, made: Facts
-    ) -> None:
-        ours = SecurityAssociation("172.18.0.7", "172.18.0.8", "esp", "0xabc", 16389)
-        facts = replace(
-            made,
-            pluto=Pluto.DOWN,
-            connections={},
-            policies={**made.policies, FOREIGN: 7},
-            sas=(ours, OTHER_SA),
-        )
-        lines = needed(teardown_plan.plan((cable,), (facts,)))
-        assert not any("whack" in line for line in lines)
-        assert sum(line.startswith("ip xfrm policy delete") for line in lines) == 4
-        assert not any("10.1.0.0" in line for line in lines)
-        states = [line for line in lines if line.startswith("ip xfrm state delete")]
-        assert states == ["ip xfrm state delete src 172.18.0.7 dst 172.18.0.8 proto esp spi 0xabc"]
-        assert any(line.startswith("rm -f /etc/ipsec.d/cablectl-") for line in lines)
 
 
 @given(

@@ -4,14 +4,12 @@
 """
 
 import shlex
-import signal
-import threading
 import time
 
 import pytest
 from msgspec.structs import replace
 
-from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import daemon
 from cablectl.libreswan import pluto_commands
@@ -19,7 +17,6 @@ from cablectl.linux import guard
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
-from cablectl.run import execute
 from tests.support.examples import load
 from tests.support.executor import (
     TRAFFIC,
@@ -169,80 +166,6 @@ class TestWaiting:
             apply(cable, lambda: self.plan(cable), Told())
         assert caught.value.exit_code == 1
         assert caught.value.details == (line,)
-
-
-class TestRun:
-    def test_output_of_both_streams(self) -> None:
-        out = execute.run(("/bin/sh", "-c", "echo one; echo two >&2"), 5, "x")
-        assert sorted(out.split()) == ["one", "two"]
-
-    def test_no_terminal_and_no_input(self) -> None:
-        script = "[ -t 0 ] || [ -t 1 ] && exit 1; cat"
-        assert execute.run(("/bin/sh", "-c", script), 5, "x") == ""
-
-    def test_a_time_limit_shows_what_was_printed(self) -> None:
-        with pytest.raises(TimeLimitError) as caught:
-            execute.run(("/bin/sh", "-c", "echo begun; exec sleep 60"), 1, "add")
-        assert caught.value.message == "add: the command took longer than 1 s"
-        assert caught.value.details[1:] == ("begun",)
-
-    def test_a_signal_is_no_exit_code(self) -> None:
-        with pytest.raises(CablectlError, match="killed by signal 9"):
-            execute.run(("/bin/sh", "-c", "kill -9 $$"), 5, "x")
-
-    def test_long_output_is_cut_at_its_beginning(self) -> None:
-        with pytest.raises(CablectlError) as caught:
-            execute.run(("/bin/sh", "-c", "seq 1 1000; exit 1"), 5, "x")
-        assert caught.value.details[1:] == tuple(str(i) for i in range(981, 1001))
-
-    def test_a_missing_program(self) -> None:
-        with pytest.raises(HostNotReadyError, match="is not installed"):
-            execute.run(("no-such-program",), 5, "x")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_undone_like_a_failure(
-    cable: Cable, commands: Commands, number: signal.Signals
-) -> None:
-    """It comes while the Child SAs are awaited, as a person's Ctrl-C does."""
-    told = Told()
-    main = threading.main_thread().ident
-    assert main
-    kill = threading.Timer(1.5, signal.pthread_kill, (main, number))
-    before = signal.getsignal(number)
-    kill.start()
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
-        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,), limit=30), told)
-    assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
-    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
-    assert told.undone[-1] == guard.remove(cable)
-    assert signal.getsignal(number) == before
-
-
-def test_ctrl_c_does_not_stop_the_undo(cable: Cable, commands: Commands) -> None:
-    undo = ((str(commands.folder / "rm"), "one"), ("/bin/sleep", "1"), ("rm", "two"))
-    slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=undo, limit=50)
-    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
-    main = threading.main_thread().ident
-    assert main
-    for delay in (0.5, 1.0):
-        threading.Timer(delay, signal.pthread_kill, (main, signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        apply(cable, lambda: plan, Told())
-    assert commands.log == ["rm one", "rm two"]
-
-
-def test_ctrl_c_kills_the_running_command_and_undoes_it(cable: Cable, commands: Commands) -> None:
-    slow = Step(phase=Phase.ADD, argv=("/bin/sleep", "60"), why="", undo=(("rm", "it"),), limit=50)
-    plan = Plan(action=Action.CONNECT, cables=(cable,), facts=(BLANK,), steps=(slow,))
-    main = threading.main_thread().ident
-    assert main
-    threading.Timer(1, signal.pthread_kill, (main, signal.SIGINT)).start()
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        apply(cable, lambda: plan, Told())
-    assert commands.log == ["rm it"]
-    assert time.monotonic() - began < 30
 
 
 def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Commands) -> None:

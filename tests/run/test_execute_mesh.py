@@ -4,13 +4,12 @@ import os
 import shlex
 import signal
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, OverlayFacts, connected
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.pluto_commands import REREAD_SECRETS
@@ -20,7 +19,7 @@ from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.calls import Kind, calls
 from cablectl.plan.steps import Outcome, Phase, Plan, Step
 from cablectl.run import command, execute
-from cablectl.run.command import SHELL, Shell, batch
+from cablectl.run.command import SHELL
 from tests.support.documents import meshed
 from tests.support.examples import load
 from tests.support.executor import TRAFFIC, MakePlan, Told, in_turn, words
@@ -372,61 +371,3 @@ def test_with_one_cable_every_step_is_a_call_of_its_own() -> None:
     plan = connect_plan.plan((load("quickstart"),), (BLANK,))
     assert [call.steps for call in calls(plan)] == [(step,) for step in plan.needed]
     assert {call.kind for call in calls(plan)} == {Kind.ALONE, Kind.WAIT}
-
-
-class TestBatch:
-    ARGVS = tuple(("ip", "route", "add", f"10.{number}.0.0/16") for number in range(4))
-
-    def told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> dict[int, str]:
-        (tmp_path / "ip").write_text(f"#!/bin/sh\ncat <<'E'\n{said}E\nexit 1\n")
-        (tmp_path / "ip").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        failed = batch(self.ARGVS, 5, "up")
-        return {place: "|".join(error.details) for place, error in failed.items()}
-
-    def test_the_lines_that_failed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        said = "File exists\nCommand failed -:2\nNo device\nCommand failed -:4\n"
-        assert self.told(tmp_path, monkeypatch, said) == {
-            1: "$ ip route add 10.1.0.0/16|File exists",
-            3: "$ ip route add 10.3.0.0/16|No device",
-        }
-
-    def test_an_end_without_a_word_leaves_the_rest_undone(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        said = "File exists\nCommand failed -:2\nError: a prefix is expected\n"
-        assert self.told(tmp_path, monkeypatch, said).keys() == {1, 2, 3}
-
-
-class TestShell:
-    @pytest.fixture
-    def shell(self, tmp_path: Path) -> Shell:
-        return Shell(os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR))
-
-    def test_each_command_has_its_own_words_output_and_end(self, shell: Shell) -> None:
-        assert shell.run(("/bin/echo", "it's $HOME", "a  b"), 5, "x") == "it's $HOME a  b\n"
-        with pytest.raises(CablectlError, match="x: the command failed with exit code 3") as caught:
-            shell.run(("/bin/sh", "-c", "echo out; echo err >&2; exit 3"), 5, "x", ("what", "for"))
-        assert caught.value.details == ("$ what for", "out", "err")
-        with pytest.raises(CablectlError, match="killed by signal 9"):
-            shell.run(("/bin/sh", "-c", "kill -9 $$"), 5, "x")
-        with pytest.raises(HostNotReadyError, match="is not installed"):
-            shell.run(("no-such-program",), 5, "x")
-        assert shell.run(("/bin/cat",), 5, "x") == ""
-        shell.close()
-
-    def test_a_time_limit_ends_the_command_and_not_the_work(
-        self, shell: Shell, tmp_path: Path
-    ) -> None:
-        pid = tmp_path / "pid"
-        with pytest.raises(TimeLimitError, match="took longer than") as caught:
-            shell.run(("/bin/sh", "-c", f"echo $$ >{pid}; echo begun; exec sleep 60"), 0.5, "x")
-        assert caught.value.details[1:] == ("begun",)
-        last = time.monotonic() + 10
-        while Path(f"/proc/{pid.read_text().strip()}/cwd").exists():  # a killed one takes a moment
-            assert time.monotonic() < last
-        assert shell.run(("/bin/echo", "again"), 5, "x") == "again\n"
-        shell.close()
-
-
-assert command.run is execute.run

@@ -16,8 +16,6 @@ from cablectl.status import state
 from cablectl.status.report import CableState, StatusReport, Verdict
 
 NOW = 1_795_548_000.25
-
-
 BLANK = Facts(libreswan=Version(4, 10), nic=Nic("eth0"))
 
 

@@ -5,8 +5,6 @@ from pathlib import Path
 IPTABLES = [
     f"{kind}-save" for kind in ("iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy")
 ]
-
-
 CHANGERS = (
     *("bridge", "ethtool", "ip", "ipsec", "journalctl", "modprobe", "nft", "pidof", "ss"),
     *("systemctl", *IPTABLES),

@@ -10,8 +10,6 @@ from cablectl.plan.steps import Plan, Step
 from cablectl.run import execute
 
 MakePlan = Callable[[], Plan]
-
-
 STAND_IN = """\
 #!/bin/sh
 case "$*" in
@@ -22,8 +20,6 @@ esac
 printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
 [ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ echo "it broke"; exit 7; }}
 """
-
-
 # As --trafficstatus prints a Child SA.
 TRAFFIC = '006 #{}: "{}", type=ESP, add_time=1795489788, inBytes=0, outBytes=0, maxBytes=2^63B\n'
 

@@ -20,8 +20,6 @@ from tests.support.alive import (
 from tests.support.examples import load
 
 Change = Callable[[Cable, Facts], Facts]
-
-
 PEERS = "submariner-cable-cluster1-172-18-0-8-0"
 
 
@@ -137,8 +135,6 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "the MTU 1408 is larger than the 1308 that path and SAs carry",
     ),
 }
-
-
 # What connect doesn't mend, since pluto has to.
 OUTSIDE: dict[str, tuple[Change, str]] = {
     "a shunt": (

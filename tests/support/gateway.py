@@ -13,11 +13,7 @@ from cablectl.libreswan import secrets_file
 from tests.support.captures import GUARD_LISTING, blocks
 
 KEY = "correct horse battery staple, and more"
-
-
 WAYS = "ip -j -force -batch -"
-
-
 # What iproute2 6.1 prints, cut to what matters and one thing more each.
 LINK = {
     "ifname": "vxlan-tunnel",
@@ -34,29 +30,19 @@ LINK = {
         {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
     ],
 }
-
-
 FDB = [
     {"mac": "02:ca:ac:12:00:07", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
     {"mac": "00:00:00:00:00:00", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
 ]
-
-
 NEIGHBOURS = [{"dst": "241.18.0.7", "lladdr": "02:ca:ac:12:00:07", "state": ["PERMANENT"]}]
-
-
 ROUTES = [
     {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "100"},
     {"dst": "10.99.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "7"},
 ]
-
-
 RULES = [
     {"priority": 0, "src": "all", "table": "local"},
     {"priority": 100, "src": "all", "table": "100", "protocol": "241"},
 ]
-
-
 POLICY = """\
 src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 \n\tdir out priority 1360065 ptype main \n
 src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 \n\tdir out priority 1360065 ptype main \n

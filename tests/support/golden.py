@@ -8,8 +8,6 @@ from tests.support.documents import SHAPES, meshed
 from tests.support.examples import load_all
 
 ENDS = ("cluster1", "cluster2")
-
-
 # action, example or shape, local end, Libreswan
 NAMES = (
     [

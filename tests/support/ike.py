@@ -3,8 +3,6 @@
 import struct
 
 SPI, NONCE = b"12345678", bytes(range(32))
-
-
 SA, NOTIFY = 33, 41
 
 

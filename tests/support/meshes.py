@@ -1,19 +1,22 @@
 """The cables of a mesh of three, seen from the first end, and hosts that have some of them."""
 
+from ipaddress import ip_address
+
 from msgspec.structs import replace
 
+from cablectl.config import native
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Credential, Facts, connected
 from cablectl.linux import guard
 from cablectl.model.cable import Cable
+from cablectl.model.network import Network
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Plan
+from tests.support.documents import document
 from tests.support.examples import load_all
 from tests.support.plans import BLANK
 
 CABLES = load_all("mesh")
-
-
 SECOND, THIRD = (cable.id for cable in CABLES)
 
 
@@ -62,3 +65,14 @@ def there(
 
 def of_steps(plan: Plan) -> set[str]:
     return {step.cable for step in plan.needed}
+
+
+def big(count: int) -> Network:
+    first = native.parse(document("transport vxlan v4"), "first.yaml")
+    address = ip_address("10.200.0.0")
+    endpoints = tuple(
+        replace(first.endpoints[0], cluster=f"c{i}", hostname=f"h{i}", address=address + i,
+                subnets=())
+        for i in range(1, count + 1)
+    )  # fmt: skip
+    return replace(first, endpoints=endpoints)

@@ -1,0 +1,60 @@
+"""What teardown removes, and what it leaves."""
+
+import shlex
+
+from msgspec.structs import replace
+
+from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto
+from cablectl.linux import iproute
+from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.model.cable import Cable
+from cablectl.plan import teardown_plan
+from tests.support.plans import BLANK, FOREIGN, OTHER_LINK, OTHER_SA, needed
+
+
+def test_teardown_of_nothing_has_nothing_to_do(cable: Cable) -> None:
+    assert needed(teardown_plan.plan((cable,), (BLANK,))) == []
+
+
+def test_teardown_takes_the_device_down_before_the_policies(cable: Cable, made: Facts) -> None:
+    lines = needed(teardown_plan.plan((cable,), (made,)))
+    device = lines.index("ip link delete dev vxlan-tunnel")
+    assert all(i > device for i, line in enumerate(lines) if line.startswith("ipsec whack"))
+
+
+class TestTeardown:
+    def test_what_pluto_removes_is_left_to_pluto(self, cable: Cable, made: Facts) -> None:
+        assert not any(
+            line.startswith("ip xfrm") for line in needed(teardown_plan.plan((cable,), (made,)))
+        )
+
+    def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
+        facts = replace(made, overlay=OverlayFacts(rule=True))
+        lines = needed(teardown_plan.plan((cable,), (facts,)))
+        assert lines[0] == shlex.join(iproute.rule(cable, "delete"))
+        assert not any(line.startswith("ip link") for line in lines)
+
+    def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:
+        facts = replace(made, overlay=OverlayFacts(link=OTHER_LINK))
+        assert not any(
+            "dev vxlan-tunnel" in line for line in needed(teardown_plan.plan((cable,), (facts,)))
+        )
+
+    def test_a_dead_pluto_is_not_asked_and_its_remains_are_removed(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        ours = SecurityAssociation("172.18.0.7", "172.18.0.8", "esp", "0xabc", 16389)
+        facts = replace(
+            made,
+            pluto=Pluto.DOWN,
+            connections={},
+            policies={**made.policies, FOREIGN: 7},
+            sas=(ours, OTHER_SA),
+        )
+        lines = needed(teardown_plan.plan((cable,), (facts,)))
+        assert not any("whack" in line for line in lines)
+        assert sum(line.startswith("ip xfrm policy delete") for line in lines) == 4
+        assert not any("10.1.0.0" in line for line in lines)
+        states = [line for line in lines if line.startswith("ip xfrm state delete")]
+        assert states == ["ip xfrm state delete src 172.18.0.7 dst 172.18.0.8 proto esp spi 0xabc"]
+        assert any(line.startswith("rm -f /etc/ipsec.d/cablectl-") for line in lines)
