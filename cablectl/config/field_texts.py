@@ -22,7 +22,7 @@ WORDS = {
     "endpoints[].address": "The endpoint's own address. All addresses and subnets of the file have"
     " the same IP version.",
     "endpoints[].public_address": "The address at which the other end reaches this endpoint through"
-    " NAT. Allowed only in mode tunnel.",
+    " NAT. It needs mode tunnel.",
     "endpoints[].subnets": "The cluster's subnets, which are reached through this endpoint. Subnets"
     " must not overlap or contain a gateway. A subnet that is only the gateway's own address is"
     " ignored.",

@@ -51,7 +51,7 @@ class PreSharedKey(Authentication):
 
     def remove(self, cable_id: str) -> tuple[Argv, ...]:
         """Return the commands that remove the secrets file and make pluto reload its secrets."""
-        return secrets_file.remove_of(cable_id)
+        return secrets_file.remove(cable_id)
 
 
 def authentication_of(ipsec: Ipsec) -> Authentication:
@@ -65,4 +65,4 @@ def authentication_of(ipsec: Ipsec) -> Authentication:
 
 def marked_cables(files: Iterable[str]) -> frozenset[str]:
     """Return the ids of cablectl's own cables, by the names of the files in pluto's directory."""
-    return secrets_file.ids(files)
+    return secrets_file.cable_ids(files)

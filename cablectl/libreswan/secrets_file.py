@@ -72,7 +72,7 @@ def _path(cable_id: str) -> str:
     return f"{DIRECTORY}/cablectl-{cable_id}.secrets"
 
 
-def ids(files: Iterable[str]) -> frozenset[str]:
+def cable_ids(files: Iterable[str]) -> frozenset[str]:
     """Return the ids of the cables whose secrets files are among these file names."""
     matches = (re.fullmatch(r"cablectl-(.+)\.secrets", file) for file in files)
     return frozenset(match[1] for match in matches if match)
@@ -143,16 +143,11 @@ def _key_program(cable: Cable) -> tuple[str, Argv]:
             assert_never(psk)
 
 
-def remove(cable: Cable) -> tuple[Argv, Argv]:
-    """Return the commands that remove the secrets file and have pluto reload its secrets.
+def remove(cable_id: str) -> tuple[Argv, Argv]:
+    """Return the commands that remove a cable's secrets file and have pluto reload its secrets.
 
     A file left by an interrupted write is removed too.
     """
-    return remove_of(cable.id)
-
-
-def remove_of(cable_id: str) -> tuple[Argv, Argv]:
-    """Return the same commands as `remove`, for a cable of which only the id is known."""
     file = _path(cable_id)
     return (("rm", "-f", file, f"{file}.new"), REREAD_SECRETS)
 

@@ -263,7 +263,7 @@ def test_what_all_share_is_everybodys_failure(cables: tuple[Cable, ...], host: H
     assert told.undone[-1] == guard.remove(cables[0])
     assert told.undone.count(REREAD_SECRETS) == 1
     for cable in cables:
-        assert secrets_file.remove(cable)[0] in told.undone
+        assert secrets_file.remove(cable.id)[0] in told.undone
         deleted = [argv[-1] for argv in told.undone if "--delete" in argv]
         assert {each.name for each in cable.connections} <= set(deleted)
 
@@ -294,7 +294,7 @@ def test_one_peer_that_does_not_answer(
     (error,) = outcome.failed.values()
     assert isinstance(error, TimeLimitError) is not refused
     assert bad.connections[0].name in error.message
-    assert secrets_file.remove(bad)[0] in told.undone
+    assert secrets_file.remove(bad.id)[0] in told.undone
     assert guard.remove(bad) not in told.undone
     assert any(f"via {good.remote_vtep.ip}" in line for line in host.log)
     assert not any(f"via {bad.remote_vtep.ip}" in line for line in host.log)
@@ -317,8 +317,8 @@ def test_what_is_still_to_do_is_that_of_its_cable(cables: tuple[Cable, ...], hos
     outcome = apply(in_turn(blank(cables), left), told)
     assert outcome.failed.keys() == {bad.id}
     assert "still to do" in outcome.failed[bad.id].message
-    assert secrets_file.remove(bad)[0] in told.undone
-    assert secrets_file.remove(good)[0] not in told.undone
+    assert secrets_file.remove(bad.id)[0] in told.undone
+    assert secrets_file.remove(good.id)[0] not in told.undone
 
 
 def without_entry(cable: Cable) -> Facts:
@@ -336,8 +336,8 @@ def test_teardown_of_one_fails_and_the_guard_stays(cables: tuple[Cable, ...], ho
     left = teardown_plan.plan(cables, (without_device, BLANK))
     outcome = apply(in_turn(plan, left), told)
     assert outcome.failed.keys() == {bad.id}
-    assert words(secrets_file.remove(good)[0]) in host.log
-    assert words(secrets_file.remove(bad)[0]) not in host.log
+    assert words(secrets_file.remove(good.id)[0]) in host.log
+    assert words(secrets_file.remove(bad.id)[0]) not in host.log
     assert words(guard.remove(good)) not in host.log
     assert told.undone == []
 
@@ -364,7 +364,7 @@ def test_ctrl_c_undoes_all_that_was_begun(
     with pytest.raises(KeyboardInterrupt):
         apply(lambda: blank(cables, limit=30), told)
     assert told.undone[-1] == guard.remove(cables[0])
-    assert {secrets_file.remove(cable)[0] for cable in cables} <= set(told.undone)
+    assert {secrets_file.remove(cable.id)[0] for cable in cables} <= set(told.undone)
 
 
 def test_with_one_cable_every_step_is_a_call_of_its_own() -> None:
