@@ -1,1 +1,1 @@
-"""What cablectl and its cables cost, measured; docs/performance.md has the results."""
+"""Measures the cost of cablectl and of its cables; docs/performance.md has the results."""

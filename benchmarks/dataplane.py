@@ -1,14 +1,14 @@
-"""What each way to join two gateways costs in time and in bytes, on one kernel in one run.
+"""Compares the time and the bytes of each cable type, on one kernel in one run.
 
-Run `make dataplane`, which boots the lab around it. Each way has two gateways and a wire of its
-own; all stand while one flow of TCP after another goes through them, in turn, in each round.
-Goodput is what the receiver counted; on user-mode-linux it says little in Mbit/s, so it is shown as
-a ratio to plain VXLAN in the same round, the median of the rounds. Bytes on the wire are those that
-the sender's `eth0` counted, Ethernet's header included.
+Run `make dataplane`, which boots the lab. Each cable type has its own two gateways and wire. All
+cables are up at the same time. In each round they take turns to carry a TCP flow. Goodput is what
+the receiver counted. On user-mode Linux the absolute Mbit/s mean little, so the result is the ratio
+to plain VXLAN in the same round, the median of the rounds. The sender's `eth0` counts the bytes on
+the wire, with Ethernet headers.
 
-There are two turns: with AES-GCM, as pluto agrees on it; and with SAs that were then exchanged by
-hand for some of ESP with the null cipher and no authentication, in the same places. That is what a
-NIC leaves to the CPU that does all of the cryptography itself. Libreswan makes no such SA.
+The measurement is repeated with other SAs. First pluto negotiates AES-GCM. Then the SAs are
+replaced by SAs with the null cipher and without authentication. That is the work that remains for
+the CPU if a NIC does all cryptography. Libreswan doesn't create such SAs.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ PATH_MTU = 1500
 ETHERNET = 14
 PLAIN, DEFAULT, WIREGUARD = "plain VXLAN", "VXLAN, ESP in UDP", "WireGuard"
 WIREGUARD_MTU = PATH_MTU - 20 - 8 - 32  # the usual 1420 leaves room for IPv6 outside
-WAYS = {  # in words of tests/support/documents.py
+CABLES = {  # the shapes of tests/support/documents.py
     PLAIN: "none vxlan v4",
     "tunnel mode": "tunnel v4",
     "VXLAN over transport": "transport vxlan v4",
     "GRE over transport": "transport gre v4",
     "Geneve over transport": "transport geneve v4",
-    DEFAULT: "transport vxlan v4",  # as a file has it that doesn't say `encapsulation: no`
+    DEFAULT: "transport vxlan v4",  # the default, without `encapsulation: no`
     WIREGUARD: "",
 }
 FIXED = {PLAIN: "no crypto", DEFAULT: "AES-GCM", WIREGUARD: "ChaCha20-Poly1305"}
 GCM, NONE = "AES-GCM", "no crypto"
 BARE = "ipsec: {encapsulation: no, esp: [aes_gcm-null]}\n"
-NO_CIPHER = 'enc ecb(cipher_null) ""'  # what `ip xfrm state add` is told
+NO_CIPHER = 'enc ecb(cipher_null) ""'  # for `ip xfrm state add`
 
 
 @dataclass
 class Measured:
-    """What was measured of a way with a cipher."""
+    """The measurements of one cable type with one cipher, a value for each round."""
 
-    ratios: list[float] = field(default_factory=list)  # of goodputs, to that of plain VXLAN
+    ratios: list[float] = field(default_factory=list)  # goodput as a ratio to plain VXLAN
     goodputs: list[float] = field(default_factory=list)  # Mbit/s
-    wire: list[float] = field(default_factory=list)  # bytes on the wire for each of payload
-    largest: int = 0  # bytes, of the largest IP packet on the wire
+    wire: list[float] = field(default_factory=list)  # bytes on the wire per byte of payload
+    largest: int = 0  # bytes; the largest IP packet on the wire
 
 
-class Stand:
-    """A way that stands, on two gateways, until the stack ends; flows go from the first."""
+class Testbed:
+    """Two gateways joined by a cable until the stack is closed; the first gateway sends."""
 
     def __init__(self, name: str, stack: ExitStack) -> None:
         self.name, self.stack = name, stack
@@ -83,62 +83,64 @@ class Stand:
         assert self._answer() == "ready\n"
 
     def _cable(self) -> None:
-        cables = [shaped(WAYS[self.name], f"cluster{number}") for number in (1, 2)]
+        cables = [shaped(CABLES[self.name], f"cluster{number}") for number in (1, 2)]
         self.source, self.target = target(cables[0])
         for gateway in self.gateways:
             gateway.start_pluto()
             gateway.write(PSK_FILE, f"{PSK}\n")
-            gateway.write(FILE, document(WAYS[self.name]) + ("" if self.name in FIXED else BARE))
+            gateway.write(FILE, document(CABLES[self.name]) + ("" if self.name in FIXED else BARE))
         self.stack.enter_context(hosts(list(zip(self.gateways, cables, strict=True))))
         connected(*self.gateways)
 
     def no_crypto(self) -> None:
-        """Have the cable's SAs encrypt and authenticate nothing."""
+        """Replace the cable's SAs by SAs without encryption and authentication."""
         for gateway in self.gateways:
-            exchange_sas(gateway, WAYS[self.name].partition(" ")[0])
+            replace_sas(gateway, CABLES[self.name].partition(" ")[0])
 
     def _answer(self) -> str:
         assert self._receiving.stdout
         return self._receiving.stdout.readline()
 
     def flow(self, seconds: float) -> tuple[int, float, int]:
-        """Send for so long; return bytes of payload, the seconds they took, bytes on the wire."""
+        """Send for `seconds`; return bytes of payload, duration in seconds, bytes on the wire."""
         before = sent(self.gateways[0])
         assert self._sending.stdin
         print(self.source, self.target, seconds, file=self._sending.stdin, flush=True)
-        told = json.loads(self._answer())
-        return told["bytes"], told["seconds"], sent(self.gateways[0]) - before
+        result = json.loads(self._answer())
+        return result["bytes"], result["seconds"], sent(self.gateways[0]) - before
 
     def largest(self) -> int:
-        """Return the size of the largest packet, of a flow of its own: a capture costs time."""
+        """Return the size of the largest packet in bytes, in a separate flow with a capture."""
         with self.lab.capture() as wire:
             self.flow(BURST)
         return max(len(frame) for frame in wire.frames) - ETHERNET
 
 
 def python(gateway: Gateway, end: str) -> Process:
-    """Start one end of the flows on a gateway."""
+    """Start benchmarks.flow on a gateway; `end` is send or receive."""
     path = {"PYTHONPATH": str(CHECKOUT)}
     return gateway.popen(sys.executable, "-m", "benchmarks.flow", end, env=path)
 
 
 def sent(gateway: Gateway) -> int:
-    """Return how many bytes went out by `eth0`."""
+    """Return how many bytes `eth0` has sent."""
     (link,) = json.loads(gateway.run("ip", "-j", "-s", "link", "show", "eth0").stdout)
     return int(link["stats64"]["tx"]["bytes"])
 
 
-def exchange_sas(gateway: Gateway, mode: str) -> None:
-    """Put SAs without cryptography in the place of those that pluto made."""
+def replace_sas(gateway: Gateway, mode: str) -> None:
+    """Replace pluto's SAs by SAs without cryptography."""
     listed = gateway.run("ip", "-s", "xfrm", "state", "list", "nokeys").stdout
     for sa in xfrm.parse_sas(listed):
-        which = f"src {sa.source} dst {sa.destination} proto esp spi {sa.spi}"
-        kept = f"reqid {sa.reqid} mode {mode} replay-window 128 flag af-unspec"
-        gateway.ip(f"xfrm state delete {which}", f"xfrm state add {which} {kept} {NO_CIPHER}")
+        identity = f"src {sa.source} dst {sa.destination} proto esp spi {sa.spi}"
+        options = f"reqid {sa.reqid} mode {mode} replay-window 128 flag af-unspec"
+        gateway.ip(
+            f"xfrm state delete {identity}", f"xfrm state add {identity} {options} {NO_CIPHER}"
+        )
 
 
 def wireguard(first: Gateway, last: Gateway) -> tuple[str, str]:
-    """Join two gateways by WireGuard; return the addresses between which it carries."""
+    """Join two gateways by WireGuard; return the two addresses inside the tunnel."""
     keys = [gateway.run("wg", "genkey").stdout.strip() for gateway in (first, last)]
     publics = [first.run("wg", "pubkey", input=key).stdout.strip() for key in keys]
     for gateway, key, number, peer, address in (
@@ -147,75 +149,75 @@ def wireguard(first: Gateway, last: Gateway) -> tuple[str, str]:
     ):
         gateway.write("/etc/wg.key", key)
         gateway.ip("link add wg0 type wireguard")
-        mine = ("private-key", "/etc/wg.key", "listen-port", "51820")
-        theirs = ("allowed-ips", "10.0.0.0/24", "endpoint", f"{address}:51820")
-        gateway.run("wg", "set", "wg0", *mine, "peer", peer, *theirs)
+        local = ("private-key", "/etc/wg.key", "listen-port", "51820")
+        remote = ("allowed-ips", "10.0.0.0/24", "endpoint", f"{address}:51820")
+        gateway.run("wg", "set", "wg0", *local, "peer", peer, *remote)
         gateway.ip(
             f"address add 10.0.0.{number}/24 dev wg0", f"link set wg0 mtu {WIREGUARD_MTU} up"
         )
     return "10.0.0.1", "10.0.0.2"
 
 
-def turn(stands: list[Stand], cipher: str) -> dict[tuple[str, str], Measured]:
-    """Measure the stands in turn, in each round; the first one is plain VXLAN."""
-    measured = {(each.name, FIXED.get(each.name, cipher)): Measured() for each in stands}
-    for each, found in zip(stands, measured.values(), strict=True):
-        found.largest = each.largest()
+def measure(testbeds: list[Testbed], cipher: str) -> dict[tuple[str, str], Measured]:
+    """Measure the testbeds in turn, in each round; the first one is plain VXLAN."""
+    results = {(bed.name, FIXED.get(bed.name, cipher)): Measured() for bed in testbeds}
+    for bed, result in zip(testbeds, results.values(), strict=True):
+        result.largest = bed.largest()
     for number in range(ROUNDS):
-        base = 0.0
-        for each, found in zip(stands, measured.values(), strict=True):
-            payload, seconds, wire = each.flow(SECONDS)
+        plain_vxlan = 0.0
+        for bed, result in zip(testbeds, results.values(), strict=True):
+            payload, seconds, wire = bed.flow(SECONDS)
             goodput = payload * 8 / seconds / 1e6
-            base = base or goodput
-            found.goodputs.append(goodput)
-            found.ratios.append(goodput / base)
-            found.wire.append(wire / payload)
+            plain_vxlan = plain_vxlan or goodput
+            result.goodputs.append(goodput)
+            result.ratios.append(goodput / plain_vxlan)
+            result.wire.append(wire / payload)
         print(f"{cipher}: round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-    return measured
+    return results
 
 
-def table(measured: dict[tuple[str, str], Measured]) -> str:
-    """Return what was measured as a table of Markdown."""
+def table(results: dict[tuple[str, str], Measured]) -> str:
+    """Return the measurements as a Markdown table."""
     lines = [
-        "| way | cipher | goodput, as ratio (of the rounds) | Mbit/s | wire bytes per payload byte "
-        "| largest packet |",
+        "| cable | cipher | goodput, as ratio (of the rounds) | Mbit/s "
+        "| wire bytes per payload byte | largest packet |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for (name, cipher), found in measured.items():
-        ratio, speed = statistics.median(found.ratios), statistics.median(found.goodputs)
-        span = f"{min(found.ratios):.2f} to {max(found.ratios):.2f}"
+    for (name, cipher), result in results.items():
+        ratio, speed = statistics.median(result.ratios), statistics.median(result.goodputs)
+        span = f"{min(result.ratios):.2f} to {max(result.ratios):.2f}"
         lines.append(
             f"| {name} | {cipher} | {ratio:.2f} ({span}) | {speed:.0f} "
-            f"| {statistics.median(found.wire):.4f} | {found.largest} |"
+            f"| {statistics.median(result.wire):.4f} | {result.largest} |"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure, print a table, and draw a picture of it into LAB_RESULTS."""
+    """Measure, print two tables, and draw the picture into the directory LAB_RESULTS."""
     with ExitStack() as stack:
-        stands = []
-        for name in WAYS:
-            stands.append(Stand(name, stack))
+        testbeds = []
+        for name in CABLES:
+            testbeds.append(Testbed(name, stack))
             print(f"up: {name}", file=sys.stderr, flush=True)
         print(f"Linux {platform.release()}, {ROUNDS} rounds, flows of {SECONDS:g} s")
-        measured = turn(stands, GCM)
-        print(table(measured), flush=True)
-        changed = [each for each in stands if each.name not in FIXED]
-        for each in changed:
-            each.no_crypto()
-        found = turn([stands[0], *changed], NONE)
-        print(table(found), flush=True)
-        measured |= {key: value for key, value in found.items() if key not in measured}
-    if results := os.environ.get("LAB_RESULTS"):
-        order = list(WAYS)
+        results = measure(testbeds, GCM)
+        print(table(results), flush=True)
+        changeable = [bed for bed in testbeds if bed.name not in FIXED]
+        for bed in changeable:
+            bed.no_crypto()
+        without_crypto = measure([testbeds[0], *changeable], NONE)
+        print(table(without_crypto), flush=True)
+        results |= {key: value for key, value in without_crypto.items() if key not in results}
+    if directory := os.environ.get("LAB_RESULTS"):
+        order = list(CABLES)
         rows = [
-            bars.Row(name, cipher, statistics.median(each.ratios), statistics.median(each.wire))
-            for (name, cipher), each in sorted(
-                measured.items(), key=lambda item: order.index(item[0][0])
+            bars.Row(name, cipher, statistics.median(result.ratios), statistics.median(result.wire))
+            for (name, cipher), result in sorted(
+                results.items(), key=lambda item: order.index(item[0][0])
             )
         ]
-        (Path(results) / "dataplane.svg").write_text(bars.draw(rows))
+        (Path(directory) / "dataplane.svg").write_text(bars.draw(rows))
 
 
 if __name__ == "__main__":

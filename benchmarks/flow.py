@@ -1,11 +1,11 @@
-"""Flows of TCP, their sender and their receiver in the standard library's own sockets.
+"""Sends and receives TCP flows with the sockets of the standard library.
 
     python -m benchmarks.flow receive
     python -m benchmarks.flow send
 
-The receiver says `ready` as soon as it listens on every address, and after each flow, as a line of
-JSON, how many bytes came and how many seconds passed from the first to the last. The sender makes a
-flow for each line of standard input: source, destination, seconds. Both go on to the end of it.
+The receiver prints `ready` when it listens on every address. After each flow it prints a line of
+JSON: the bytes received, and the seconds from the first byte to the last. The sender reads lines
+from standard input (source, destination, seconds) and sends a flow for each, until the input ends.
 """
 
 import json
@@ -15,42 +15,42 @@ import sys
 import time
 
 PORT = 5001
-PIECE = 1 << 16  # bytes that the sender hands to the kernel at once, and has the kernel keep
-SPACE = 1 << 20  # bytes that the receiver takes at once, at most
+CHUNK = 1 << 16  # bytes; the sender's writes, and the kernel's send buffer
+BUFFER = 1 << 20  # bytes; the receiver's largest read
 
 
 def receive() -> None:
-    """Take one flow after another."""
-    space = bytearray(SPACE)
+    """Receive one flow after another."""
+    buffer = bytearray(BUFFER)
     with socket.create_server(("", PORT)) as server:
         print("ready", flush=True)
         while True:
             connection, _ = server.accept()
             with connection:
-                total = connection.recv_into(space)
+                total = connection.recv_into(buffer)
                 began = ended = time.perf_counter()
-                while count := connection.recv_into(space):
+                while count := connection.recv_into(buffer):
                     total += count
                     ended = time.perf_counter()
             print(json.dumps({"bytes": total, "seconds": ended - began}), flush=True)
 
 
 def send() -> None:
-    """Send as much as goes in so many seconds, for each line of standard input."""
-    piece = os.urandom(PIECE)
+    """Send as much as possible in the given seconds, for each line of standard input."""
+    chunk = os.urandom(CHUNK)
     for line in sys.stdin:
         source, destination, seconds = line.split()
         with socket.create_connection(
             (destination, PORT), source_address=(source, 0)
         ) as connection:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
             end = time.perf_counter() + float(seconds)
             while time.perf_counter() < end:
-                connection.sendall(piece)
+                connection.sendall(chunk)
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the end that the command line names."""
     match sys.argv[1:]:
         case ["receive"]:
             receive()

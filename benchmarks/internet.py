@@ -1,6 +1,6 @@
-"""A mesh of many gateways by calculation, from what was measured of one: see docs/performance.md.
+"""Calculates the cost of a large mesh from measurements of one gateway; see docs/performance.md.
 
-Run `python -m benchmarks.internet`, with other measurements in `MEASURED` for another machine.
+Run `python -m benchmarks.internet`. For another machine, replace the measurements in `MEASURED`.
 """
 
 from __future__ import annotations
@@ -9,74 +9,74 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 GATEWAYS = (10, 100, 1000, 2000)
-# Connections of a cable, and policies of a connection: tunnel mode has one for forwarding as well.
+# Connections per cable, and policies per connection; tunnel mode has one more, for forwarding.
 MODES = {
     "GRE over transport": (1, 2),
     "VXLAN or Geneve over transport": (2, 2),
     "tunnel mode, 3 subnets each": (9, 3),
 }
-# Exchanges of RFC 7296: two messages each, and every one of them is seen at both ends.
-CREATE_CHILD_SA = 2  # makes the new SA
-INFORMATIONAL = 2  # deletes the old one, or asks whether the peer is there
-BEGIN = 4  # IKE_SA_INIT and IKE_AUTH, which makes the first Child SA as well
+# The messages of each exchange (RFC 7296); both ends handle every message.
+CREATE_CHILD_SA = 2  # creates the new SA
+INFORMATIONAL = 2  # deletes the old SA, or probes the peer
+BEGIN = 4  # IKE_SA_INIT and IKE_AUTH, which also creates the first Child SA
 
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """When pluto renews, in seconds: what `ipsec whack --status` says of a connection."""
+    """The lifetimes of a connection in seconds, as `ipsec whack --status` prints them."""
 
     ike: float = 28800.0
     child: float = 28800.0
-    margin: float = 540.0  # before the end,
-    fuzz: float = 1.0  # and by chance up to this much earlier, as a part of the margin
+    margin: float = 540.0  # the rekeying begins this long before the end
+    fuzz: float = 1.0  # the largest random addition to the margin, as a fraction of the margin
     dpd: float = 30.0
 
     def between(self, life: float) -> float:
-        """Return how many seconds pass on average from one rekeying to the next.
+        """Return the mean seconds from one rekeying to the next.
 
-        The end that initiated begins early, by the margin and a random part of it.
+        The initiator rekeys early, by the margin and a random fraction of the margin.
         """
         return life - self.margin * (1 + self.fuzz / 2)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one of each takes, in bytes: measured by benchmarks/memory.py."""
+    """The memory of one object of each kind, in bytes, measured by benchmarks/memory.py."""
 
-    pluto: float  # with nothing loaded
-    connection: float  # loaded and routed, in pluto
+    pluto: float  # pluto without connections
+    connection: float  # in pluto, loaded and routed
     ike_sa: float  # in pluto
     child_sa: float  # in pluto
-    sa: float  # one direction, in the kernel
+    sa: float  # in the kernel, one direction
     policy: float  # in the kernel
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """What one gateway of a mesh has, and has to do: counts, rates per second, bytes."""
+    """The objects, the work and the memory of one gateway of a mesh."""
 
     peers: int
     connections: int
     ike_sas: int
     sas: int
     policies: int
-    ike_rekeys: float
-    child_rekeys: float
-    messages: float
-    dpd_messages: float
-    start: int  # messages until all is up
-    pluto: float
-    kernel: float
+    ike_rekeys: float  # per second
+    child_rekeys: float  # per second
+    messages: float  # of rekeying, per second
+    dpd_messages: float  # per second, in a mesh without traffic
+    start: int  # messages until every cable is up
+    pluto: float  # bytes
+    kernel: float  # bytes
 
 
 def gateway(
     peers: int, costs: Costs, lives: Lifetimes, *, connections: int = 2, policies: int = 2
 ) -> Gateway:
-    """Return what a gateway with so many peers has.
+    """Return the costs of a gateway with that many peers.
 
-    Of each cable there are so many `connections` (VXLAN and Geneve: 2, GRE: 1), with so many
-    `policies` each; a Child SA is one SA in each direction, and a cable has one IKE SA. DPD asks
-    a peer only if nothing came from it: `dpd_messages` is what a silent mesh says, at most.
+    `connections` are per cable (VXLAN and Geneve: 2, GRE: 1), `policies` per connection.
+    A cable has one IKE SA. A Child SA is one SA in each direction.
+    DPD probes only a silent peer, so `dpd_messages` is the maximum.
     """
     all_connections = peers * connections
     ike_rekeys = peers / lives.between(lives.ike)
@@ -90,7 +90,7 @@ def gateway(
         ike_rekeys=ike_rekeys,
         child_rekeys=child_rekeys,
         messages=(ike_rekeys + child_rekeys) * (CREATE_CHILD_SA + INFORMATIONAL),
-        # Each end of a cable asks for itself.
+        # Both ends of a cable probe.
         dpd_messages=2 * peers * INFORMATIONAL / lives.dpd,
         start=peers * (BEGIN + (connections - 1) * CREATE_CHILD_SA),
         pluto=costs.pluto
@@ -100,7 +100,7 @@ def gateway(
     )
 
 
-# Libreswan 4.10 and Linux 6.1, as benchmarks/memory.py measured them; see docs/performance.md.
+# Measured by benchmarks/memory.py on Libreswan 4.10 and Linux 6.1; see docs/performance.md.
 MEASURED = Costs(
     pluto=13.0 * 2**20,
     connection=12.8 * 1024,
@@ -112,7 +112,7 @@ MEASURED = Costs(
 
 
 def main() -> None:
-    """Print what one gateway has: of meshes of several sizes, and of a thousand by mode."""
+    """Print the costs of one gateway, for several sizes of the mesh and for each mode."""
     sizes = {f"{count:,}": gateway(count - 1, MEASURED, Lifetimes()) for count in GATEWAYS}
     print(table("VXLAN, one gateway of", sizes))
     modes = {
@@ -125,7 +125,7 @@ def main() -> None:
 def table(first: str, meshes: Mapping[str, Gateway]) -> str:
     """Return a table of Markdown with a column for each mesh."""
     lines = [[first, *meshes], ["---", *("---:" for _ in meshes)]]
-    lines += [[what, *map(show, meshes.values())] for what, show in ROWS.items()]
+    lines += [[label, *map(show, meshes.values())] for label, show in ROWS.items()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -135,7 +135,7 @@ def mib(size: float) -> str:
 
 
 def one_in(rate: float) -> str:
-    """Return how many seconds pass from one to the next, or how many come in a second."""
+    """Return a rate in words: the seconds between two events, or the events per second."""
     return f"one in {1 / rate:,.0f} s" if rate < 1 else f"{rate:.1f} a second"
 
 

@@ -1,10 +1,10 @@
-"""Memory of a real pluto, and of the kernel's SAs and policies.
+"""Measures the memory of a real pluto, and of the kernel's SAs and policies.
 
-Run `make memory`: as root `python -m benchmarks.memory` for connections that are loaded, and with
-`sas` for SAs that stand, which takes the lab's kernel. Connections are VXLAN's, two to each peer,
-by the very commands of cablectl's plans. Pluto's memory is what the kernel tells of it: Rss, and
-Pss, where each page that other processes have as well counts in part only. Nothing is calculated
-from Pss: it changes whenever another pluto starts on the machine.
+Run `make memory`. As root, `python -m benchmarks.memory` measures loaded connections, and
+`python -m benchmarks.memory sas` measures SAs, which needs the lab's kernel. The connections are
+for VXLAN, two per peer, loaded by the commands of cablectl's plans. Pluto's memory is Rss and Pss
+as the kernel reports them. Pss counts a shared page only in part, so it changes whenever another
+pluto starts on the machine; therefore no result is calculated from Pss.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from tests.support.documents import shaped
 
 COUNTS = (10, 100, 500)  # connections
 MESH = 1998  # connections to 999 peers
-PEERS = 20  # with SAs that stand
-ENTRIES = 2000  # SAs, and then policies, of which the kernel's memory is measured
+PEERS = 20  # with established SAs
+ENTRIES = 2000  # SAs, and then policies, for the kernel's memory
 RELEASES = {"4.10": Version(4, 10), "5.2": Version(5, 2)}
 HERE = "10.0.0.1"
 SA = "xfrm state add src 10.0.0.1 dst 10.0.0.2 proto esp spi {} reqid {} mode transport"
@@ -42,7 +42,7 @@ TEMPLATE = "tmpl proto esp reqid 1 mode transport"
 
 
 def addresses(count: int) -> Iterator[str]:
-    """Yield so many peers' addresses."""
+    """Yield the addresses of `count` peers."""
     return (f"10.1.{number // 250}.{number % 250 + 1}" for number in range(count))
 
 
@@ -61,33 +61,35 @@ def cables(peers: Sequence[str]) -> list[Cable]:
 
 
 def mirrored(cable: Cable) -> Cable:
-    """Return the cable as its other end has it, under a name that no other one has there."""
+    """Return the cable as seen from its other end, with a unique name."""
     here = replace(cable.local, cluster=f"here-{cable.remote.cluster}")
     return replace(cable, local=cable.remote, remote=here)
 
 
-def load(gateway: Gateway, these: Sequence[Cable], version: Version) -> None:
-    """Load and route the cables' connections, and their secrets, as their plans do."""
-    secrets = (f'{each.local.address} {each.remote.address} : PSK "{PSK}"\n' for each in these)
+def load(gateway: Gateway, cables: Sequence[Cable], version: Version) -> None:
+    """Load and route the cables' connections and secrets, like connect."""
+    secrets = (f'{cable.local.address} {cable.remote.address} : PSK "{PSK}"\n' for cable in cables)
     gateway.write(
         "/etc/ipsec.d/bench.secrets", gateway.read("/etc/ipsec.d/bench.secrets") + "".join(secrets)
     )
     lines = ["ipsec whack --rereadsecrets"]
-    for cable in these:
-        lines += [shlex.join(whack.add(cable, each, version)) for each in cable.connections]
-        lines += [shlex.join(whack.route(each.name)) for each in cable.connections]
+    for cable in cables:
+        for connection in cable.connections:
+            lines.append(shlex.join(whack.add(cable, connection, version)))
+        for connection in cable.connections:
+            lines.append(shlex.join(whack.route(connection.name)))
     gateway.run("sh", "-e", input="\n".join(lines), timeout=300)
 
 
-def pluto(gateway: Gateway) -> dict[str, int]:
-    """Return what the kernel tells of pluto's memory, in bytes: Rss, Pss and more."""
+def pluto_memory(gateway: Gateway) -> dict[str, int]:
+    """Return pluto's memory in bytes, by the kernel's names: Rss, Pss and more."""
     pid = gateway.read("/run/pluto/pluto.pid").strip()
-    told = gateway.read(f"/proc/{pid}/smaps_rollup")
-    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB", told, re.M)}
+    rollup = gateway.read(f"/proc/{pid}/smaps_rollup")
+    return {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB", rollup, re.M)}
 
 
-def loaded(release: str) -> None:
-    """Print pluto's memory at each of COUNTS, and what follows for MESH."""
+def measure_loaded(release: str) -> None:
+    """Print pluto's memory for each of COUNTS, and the extrapolation to MESH."""
     with closing(Gateway("here", ROOTS[release])) as gateway:
         gateway.ip(
             "link set lo up",
@@ -99,16 +101,16 @@ def loaded(release: str) -> None:
         )
         gateway.start_pluto()
         all_cables = cables(list(addresses(COUNTS[-1] // 2)))
-        seen = [(0, pluto(gateway))]
+        measured = [(0, pluto_memory(gateway))]
         for count in COUNTS:
-            load(gateway, all_cables[seen[-1][0] // 2 : count // 2], RELEASES[release])
-            seen.append((count, pluto(gateway)))
+            load(gateway, all_cables[measured[-1][0] // 2 : count // 2], RELEASES[release])
+            measured.append((count, pluto_memory(gateway)))
         status = gateway.whack("--status")
     assert f"Total IPsec connections: loaded {COUNTS[-1]}," in status
     print(f"Libreswan {release}, lifetimes: {lifetimes(status)}")
-    for count, told in seen:
-        print(f"{count:5} loaded  Rss {mib(told['Rss'])}  Pss {mib(told['Pss'])}")
-    sizes = [(count, told["Rss"]) for count, told in seen[1:]]
+    for count, memory in measured:
+        print(f"{count:5} loaded  Rss {mib(memory['Rss'])}  Pss {mib(memory['Pss'])}")
+    sizes = [(count, memory["Rss"]) for count, memory in measured[1:]]
     slope, start = statistics.linear_regression(*zip(*sizes, strict=True))
     print(
         f"{MESH:5} loaded  Rss {mib(start + slope * MESH)}, extrapolated: "
@@ -117,12 +119,12 @@ def loaded(release: str) -> None:
 
 
 def lifetimes(status: str) -> str:
-    """Return the line of pluto's status that has a connection's lifetimes."""
-    found = re.search(
+    """Return a connection's lifetimes from pluto's status."""
+    match = re.search(
         r"ike_life: .*?;.*?ipsec_life: .*?;.*?rekey_margin: .*?;.*?rekey_fuzz: [^;]*", status
     )
-    assert found
-    return found[0]
+    assert match
+    return match[0]
 
 
 def mib(size: float) -> str:
@@ -130,71 +132,76 @@ def mib(size: float) -> str:
     return f"{size / 2**20:6.1f} MiB"
 
 
-def established() -> None:
-    """Print what SAs that stand cost pluto: PEERS peers, which are the addresses of one gateway."""
+def measure_established() -> None:
+    """Print pluto's memory of established SAs with PEERS peers; one gateway has all addresses."""
     with Lab() as lab:
-        here = lab.gateway("here", f"{HERE}/8")
-        there = lab.gateway("there", "10.0.0.2/8")
+        local = lab.gateway("here", f"{HERE}/8")
+        remote = lab.gateway("there", "10.0.0.2/8")
         peers = list(addresses(PEERS))
-        there.ip(*(f"address add {each}/8 dev eth0" for each in peers))
+        remote.ip(*(f"address add {address}/8 dev eth0" for address in peers))
         release, version = "4.10", RELEASES["4.10"]
-        ours = cables(peers)
-        for gateway, these in ((here, ours), (there, [mirrored(cable) for cable in ours])):
+        local_cables = cables(peers)
+        remote_cables = [mirrored(cable) for cable in local_cables]
+        for gateway, own_cables in ((local, local_cables), (remote, remote_cables)):
             gateway.start_pluto()
-            load(gateway, these, version)
-        before, sizes = pluto(here), [(0, pluto(here))]
+            load(gateway, own_cables, version)
+        before = pluto_memory(local)
+        sizes = [(0, before)]
         for index in (0, 1):
-            names = [cable.connections[index].name for cable in ours]
+            names = [cable.connections[index].name for cable in local_cables]
             lines = [shlex.join(whack.initiate(name)) for name in names]
-            here.run("sh", "-e", input="\n".join(lines), timeout=300)
+            local.run("sh", "-e", input="\n".join(lines), timeout=300)
             count = PEERS * (index + 1)
-            until(lambda: standing(here) >= count, f"{count} Child SAs", timeout=120)  # noqa: B023
-            sizes.append((standing(here), pluto(here)))
-        policies = here.run("ip", "xfrm", "policy", "list", "nosock").stdout.count("\tdir ")
+            until(lambda: child_sas(local) >= count, f"{count} Child SAs", timeout=120)  # noqa: B023
+            sizes.append((child_sas(local), pluto_memory(local)))
+        policies = local.run("ip", "xfrm", "policy", "list", "nosock").stdout.count("\tdir ")
     print(
         f"Libreswan {release}, {PEERS} peers, {2 * PEERS} connections loaded, "
         f"no SA: Rss {mib(before['Rss'])}"
     )
-    for count, told in sizes[1:]:
-        print(f"{count:5} Child SAs, {PEERS} IKE SAs  Rss {mib(told['Rss'])}")
-    first, second = ((b["Rss"] - a["Rss"]) / PEERS for (_, a), (_, b) in pairwise(sizes))
-    print(f"{(first - second) / 1024:.0f} KiB for each IKE SA, {second / 1024:.0f} KiB a Child SA")
+    for count, memory in sizes[1:]:
+        print(f"{count:5} Child SAs, {PEERS} IKE SAs  Rss {mib(memory['Rss'])}")
+    # The first step adds an IKE SA and a Child SA per peer, the second step only a Child SA.
+    first, second = (
+        (after["Rss"] - earlier["Rss"]) / PEERS for (_, earlier), (_, after) in pairwise(sizes)
+    )
+    print(f"{(first - second) / 1024:.0f} KiB per IKE SA, {second / 1024:.0f} KiB per Child SA")
     print(f"{policies} policies for {2 * PEERS} connections")
 
 
-def standing(gateway: Gateway) -> int:
-    """Return how many Child SAs there are."""
+def child_sas(gateway: Gateway) -> int:
+    """Return the number of Child SAs."""
     return gateway.whack("--trafficstatus").count("type=ESP")
 
 
-def kernel() -> None:
-    """Print how much of its memory the kernel takes for an SA, and for a policy."""
+def measure_kernel() -> None:
+    """Print the kernel's memory per SA, and per policy."""
     with Lab() as lab:
-        here = lab.gateway("here", f"{HERE}/8")
-        for what, lines in (
+        gateway = lab.gateway("here", f"{HERE}/8")
+        for kind, lines in (
             ("SA", [f"{SA.format(n + 256, n + 1)} {SA_KEY}" for n in range(ENTRIES)]),
             ("policy", [f"{POLICY.format(n // 250, n % 250)} {TEMPLATE}" for n in range(ENTRIES)]),
         ):
             before = kernel_memory()
-            here.ip(*lines)
-            each = (kernel_memory() - before) / ENTRIES
-            print(f"{each / 1024:.2f} KiB of kernel memory for each {what}, of {ENTRIES}")
+            gateway.ip(*lines)
+            size = (kernel_memory() - before) / ENTRIES
+            print(f"{size / 1024:.2f} KiB of kernel memory per {kind}, of {ENTRIES}")
 
 
 def kernel_memory() -> int:
-    """Return the bytes that the kernel says it took for itself: slabs, and those of each CPU."""
-    told = dict(re.findall(r"^(\w+): +(\d+)", Path("/proc/meminfo").read_text(), re.M))
-    return sum(int(told.get(name, 0)) for name in ("Slab", "Percpu", "VmallocUsed")) * 1024
+    """Return the bytes that the kernel uses itself: slabs, per-CPU memory, vmalloc."""
+    values = dict(re.findall(r"^(\w+): +(\d+)", Path("/proc/meminfo").read_text(), re.M))
+    return sum(int(values.get(name, 0)) for name in ("Slab", "Percpu", "VmallocUsed")) * 1024
 
 
 def main() -> None:
-    """Measure what the command line says."""
+    """Measure SAs if the command line says `sas`, else loaded connections."""
     if sys.argv[1:] == ["sas"]:
-        kernel()
-        established()
+        measure_kernel()
+        measure_established()
     else:
         for release in RELEASES:
-            loaded(release)
+            measure_loaded(release)
 
 
 if __name__ == "__main__":

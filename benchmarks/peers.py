@@ -1,6 +1,6 @@
-"""A gateway and its peers: the file that they share.
+"""The file of a gateway with many peers.
 
-`esn: yes` is what a connection of ipsec.conf has, which is compared with.
+It has `esn: yes`, like a connection of ipsec.conf, so that both can be compared.
 """
 
 from tests.lab.cable import PSK_FILE
@@ -14,7 +14,7 @@ def address(number: int) -> str:
 
 
 def document(count: int) -> str:
-    """Return the mesh of the gateway and so many peers."""
+    """Return the file of a mesh of the gateway and `count` peers."""
     lines = ["version: 1", "mode: transport", "overlay: vxlan", "endpoints:"]
     for number, own in enumerate([HUB, *map(address, range(count))]):
         subnet = f"10.{64 + number // 256}.{number % 256}.0/24"

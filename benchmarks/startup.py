@@ -1,8 +1,9 @@
-"""How long a dry run takes from a cold start, as a ratio to importing Typer and PyYAML.
+"""Measures the time of a dry run as a ratio to the import of Typer and PyYAML.
 
-Run `make bench`, or `python benchmarks/startup.py` in the environment where cablectl is installed,
-after `python -m compileall cablectl` if it is an editable one: pip compiles what it copies. The two
-commands take turns, so that a busy machine slows both; the medians of their times are compared.
+Run `make bench`, or `python benchmarks/startup.py` in the environment where cablectl is installed.
+In an editable installation, first run `python -m compileall cablectl`; pip compiles only the files
+that it copies. The two commands take turns, so that a busy machine slows both. The result is the
+ratio of their median times.
 """
 
 import statistics
@@ -22,19 +23,19 @@ COMMANDS = {
 
 
 def seconds(argv: tuple[str, ...]) -> float:
-    """Run a command that must succeed; return how long it took."""
+    """Run a command, which has to succeed; return its duration in seconds."""
     began = time.perf_counter()
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def main() -> None:
-    """Print both medians and their ratio; fail if it is more than what is allowed."""
+    """Print both medians and their ratio; exit 1 if the ratio exceeds ALLOWED."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, argv in COMMANDS.items():
             times[name].append(seconds(argv))
-    medians = {name: statistics.median(each[1:]) for name, each in times.items()}
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:20} {median * 1000:6.0f} ms")
     base, plan = medians.values()

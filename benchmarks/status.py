@@ -1,8 +1,9 @@
-"""How long `cablectl status` takes for many cables, as a ratio to what pluto itself needs.
+"""Measures the time of `cablectl status` for many cables, as a ratio to `ipsec whack --status`.
 
-Run `python -m benchmarks.status [CABLES [RELEASE]]` as root: 500 cables are 1,000 connections, with
-Libreswan 4.10. A real pluto has the connections, the kernel the device and its entries, and no SAs
-stand, so that no kernel with ESP is needed. The commands are those of cablectl's own plan.
+Run `python -m benchmarks.status [CABLES [RELEASE]]` as root. The defaults are 500 cables, which
+have 1,000 connections, and Libreswan 4.10. A real pluto has the connections, and the kernel has the
+device and its entries, created by the commands of cablectl's plan. No SA is established, so the
+kernel needs no ESP.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .peers import HUB, document
 
 ROUNDS = 5
 PHASES = (Phase.GUARD, Phase.SECRET, Phase.ADD, Phase.OVERLAY, Phase.UP)
-WAYS = {
+COMMANDS = {
     "whack --status": ("ipsec", "whack", "--status"),
     "status": (PROGRAM, "status"),
     "status FILE": (PROGRAM, "status", FILE),
@@ -36,8 +37,9 @@ WAYS = {
 
 def main() -> None:
     """Print the medians and their ratios."""
-    count, release = (*sys.argv[1:], *("500", "4.10")[len(sys.argv) - 1 :])
-    network = native.parse(document(int(count)), FILE)
+    arguments = dict(enumerate(sys.argv[1:]))
+    count, release = int(arguments.get(0, "500")), arguments.get(1, "4.10")
+    network = native.parse(document(count), FILE)
     cables = network.cables(network.endpoints[0])
     facts = Facts(libreswan=dialects.parse_version(release))
     steps = connect_plan.plan(cables, (facts,) * len(cables)).steps
@@ -51,18 +53,18 @@ def main() -> None:
             f"address add {HUB}/16 dev eth0",
             "route add default dev eth0",
         )
-        hub.write(FILE, document(int(count)))
+        hub.write(FILE, document(count))
         hub.write(PSK_FILE, f"{PSK}\n")
         hub.start_pluto()
         hub.run("sh", "-e", input=f"exec >/dev/null\n{script}", timeout=600)
-        times: dict[str, list[float]] = {name: [] for name in WAYS}
+        times: dict[str, list[float]] = {name: [] for name in COMMANDS}
         for _ in range(ROUNDS):
-            for name, argv in WAYS.items():
+            for name, argv in COMMANDS.items():
                 began = time.perf_counter()
-                said = hub.run(*argv, check=False).stdout
+                output = hub.run(*argv, check=False).stdout
                 times[name].append(time.perf_counter() - began)
-                assert said.count("submariner-cable-") >= len(cables)
-    medians = {name: statistics.median(each) for name, each in times.items()}
+                assert output.count("submariner-cable-") >= len(cables)
+    medians = {name: statistics.median(values) for name, values in times.items()}
     for name, median in medians.items():
         print(f"{name:22} {median:6.2f} s  ratio {median / medians['whack --status']:.1f}")
 

@@ -1,1 +1,1 @@
-"""What developers run; not part of the program."""
+"""Programs for developers; not part of cablectl."""

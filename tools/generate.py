@@ -1,7 +1,7 @@
-"""Make anew what is derived: man pages, completions, schemas, table of flags, golden scripts.
+"""Generates the derived files: man pages, completions, schemas, table of flags, golden scripts.
 
 Run `python tools/generate.py` after a change of the command line, a man page, the model or a plan,
-and read the difference. The tests fail while what is checked in differs from what this makes.
+and read the difference. A test fails while a checked-in file differs from the generated file.
 """
 
 import os
@@ -23,7 +23,7 @@ from tools import manual, report_schemas  # noqa: E402 - from the checkout itsel
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
 AFTER = {
     "zsh": """
-# zsh reads this at the first TAB, which is answered as well: Typer's own text only defines.
+# zsh loads this file at the first TAB. Typer's text only defines the function; this line calls it.
 if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
   _cablectl_completion "$@"
 fi
@@ -32,7 +32,7 @@ fi
 
 
 def completion(shell: str) -> str:
-    """Return the completion as Typer emits it, and what it lacks."""
+    """Return a shell's completion: Typer's text, and the addition for that shell."""
     done = subprocess.run(
         [sys.executable, "-m", "cablectl"],
         env={**os.environ, "_CABLECTL_COMPLETE": f"source_{shell}"},
@@ -45,44 +45,44 @@ def completion(shell: str) -> str:
 
 
 def flag_table() -> str:
-    """Return docs/flags.md: what each Libreswan is given, from the dialects themselves."""
+    """Return docs/flags.md: the whack options of each release, from the dialects."""
 
     def words(argv: tuple[str, ...]) -> str:
         return f"`{' '.join(argv)}`" if argv else "nothing"
 
     rows: dict[str, Callable[[Dialect], str]] = {
-        "`mode: transport`": lambda each: words(each.transport),
-        "`mode: tunnel`": lambda each: words(each.tunnel),
-        "`encapsulation: yes`, or NAT": lambda each: words(each.encapsulate),
-        "`pfs_group`": lambda each: f"`{each.pfs.value}`",
-        "`esn: yes`": lambda each: words(each.esn),
-        "`dpd.action`": lambda each: "`--dpdaction ACTION`" if each.dpd_action else "nothing",
-        "`offload: auto`, NIC with ESP, no UDP": lambda each: words(each.offload_if_it_can),
-        "`offload: required`": lambda each: words(each.offload),
-        "`offload: packet`": lambda each: (
-            "`--nic-offload packet`" if each.packet_offload else "refused"
+        "`mode: transport`": lambda row: words(row.transport),
+        "`mode: tunnel`": lambda row: words(row.tunnel),
+        "`encapsulation: yes`, or NAT": lambda row: words(row.encapsulate),
+        "`pfs_group`": lambda row: f"`{row.pfs.value}`",
+        "`esn: yes`": lambda row: words(row.esn),
+        "`dpd.action`": lambda row: "`--dpdaction ACTION`" if row.dpd_action else "nothing",
+        "`offload: auto`, NIC with ESP, no UDP": lambda row: words(row.offload_if_it_can),
+        "`offload: required`": lambda row: words(row.offload),
+        "`offload: packet`": lambda row: (
+            "`--nic-offload packet`" if row.packet_offload else "refused"
         ),
-        "`offload: off`": lambda each: words(each.no_offload),
-        "`ipsec _stackmanager start`": lambda each: (
-            "run" if each.stack_manager else "there is none; `modprobe`"
+        "`offload: off`": lambda row: words(row.no_offload),
+        "`ipsec _stackmanager start`": lambda row: (
+            "run" if row.stack_manager else "doesn't exist; `modprobe`"
         ),
     }
-    since = [f"{each.since} and later" for each in DIALECTS]
+    since = [f"{row.since} and later" for row in DIALECTS]
     lines = [
         "# Flags by release",
         "",
-        "What `ipsec whack` is given. Made by `make docs` from `DIALECTS` in",
-        "`cablectl/libreswan/dialects.py`; [libreswan.md](libreswan.md) has what was measured.",
+        "The options of `ipsec whack`. `make docs` generates this table from `DIALECTS` in",
+        "`cablectl/libreswan/dialects.py`; [libreswan.md](libreswan.md) has the measurements.",
         "",
         f"| | {' | '.join(since)} |",
         "|---" * (1 + len(since)) + "|",
-        *(f"| {name} | {' | '.join(map(told, DIALECTS))} |" for name, told in rows.items()),
+        *(f"| {name} | {' | '.join(map(cell, DIALECTS))} |" for name, cell in rows.items()),
     ]
     return "\n".join(lines) + "\n"
 
 
 def derived() -> dict[Path, str]:
-    """Return every derived file and what it is to hold."""
+    """Return the content of every derived file, by its path."""
     docs = ROOT / "docs"
     files = manual.pages()
     files[docs / "flags.md"] = flag_table()
@@ -93,7 +93,7 @@ def derived() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Write them."""
+    """Write the derived files."""
     for path, text in derived().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)

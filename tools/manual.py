@@ -1,7 +1,7 @@
-"""The man pages: prose from man/*.rst, what the program knows of itself from the program itself.
+"""Generates the man pages from man/*.rst, and from the program's own commands and fields.
 
-Directives of those files: `synopsis`, `options` and `commands` walk the Typer app, so that a page
-can't say what isn't so; `fields` walks the schema of the file.
+The rst files have directives. `synopsis`, `options` and `commands` read the Typer app, so a page
+can't differ from the program. `fields` reads the schema of the file.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,18 +22,18 @@ FOLDER = Path(__file__).parent.parent / "man"
 PROGRAM = "cablectl"
 SPACE = "\N{NO-BREAK SPACE}"
 
-# Typer brings click along as a private module, so its types have no public names.
+# Typer contains click as a private module, so its types have no public names.
 Command = Any
 Parameter = Any
 
 
 def pages() -> dict[Path, str]:
-    """Return every man page as its source makes it."""
+    """Return the content of every man page, by its path."""
     return {source.with_suffix(""): page(source) for source in sorted(FOLDER.glob("*.rst"))}
 
 
 def page(source: Path) -> str:
-    """Return a man page in roff, without hyphens and gaps that its words don't have."""
+    """Return a man page in roff, without hyphenation and justified lines."""
     roff = publish_string(
         source.read_text(),
         source_path=str(source.relative_to(FOLDER.parent)),
@@ -50,25 +50,25 @@ def page(source: Path) -> str:
 
 def commands() -> dict[str, Command]:
     """Return every command of the program by its name, in the order of --help."""
-    return {name: each for name, each in _root().commands.items() if not each.hidden}
+    return {name: command for name, command in _root().commands.items() if not command.hidden}
 
 
 def leaves(path: str, command: Command) -> Iterator[tuple[str, Command]]:
-    """Yield the commands that do something, with what is typed for each: `secret new`."""
-    inner = getattr(command, "commands", None)
-    if inner is None:
+    """Yield the commands below a command that aren't groups, each with its words: `secret new`."""
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
         yield path, command
     else:
-        for name, each in inner.items():
-            yield from leaves(f"{path} {name}", each)
+        for name, subcommand in subcommands.items():
+            yield from leaves(f"{path} {name}", subcommand)
 
 
 def parameters(command: Command) -> list[Parameter]:
     """Return the arguments and options of a command, arguments first and --help last."""
-    above = _root().make_context(PROGRAM, [], resilient_parsing=True)
-    context = command.make_context("", [], parent=above, resilient_parsing=True)
-    own = [each for each in command.get_params(context) if not each.hidden]
-    return sorted(own, key=_is_option)
+    parent = _root().make_context(PROGRAM, [], resilient_parsing=True)
+    context = command.make_context("", [], parent=parent, resilient_parsing=True)
+    visible = [parameter for parameter in command.get_params(context) if not parameter.hidden]
+    return sorted(visible, key=_is_option)
 
 
 def _root() -> Command:
@@ -88,7 +88,7 @@ def _metavar(parameter: Parameter) -> str:
 
 
 def _value(parameter: Parameter) -> list[nodes.Node]:
-    """Write what is to be put in: the choice, or a name for it."""
+    """Return the value of a parameter: its choices, or its name."""
     if parameter.metavar or not hasattr(parameter.type, "choices"):
         return [nodes.emphasis("", _metavar(parameter))]
     return _separated(parameter.type.choices, "|")
@@ -103,14 +103,14 @@ def _separated(words: Iterable[str], separator: str) -> list[nodes.Node]:
 
 
 def options(parameter: Parameter) -> list[str]:
-    """Return every way to write an option, the shortest first; nothing of an argument."""
+    """Return every spelling of an option, the shortest first; empty for an argument."""
     if not _is_option(parameter):
         return []
     return sorted([*parameter.opts, *parameter.secondary_opts], key=len)
 
 
 def _short(parameter: Parameter) -> list[nodes.Node]:
-    """Write a parameter as a synopsis has it."""
+    """Return a parameter as in a synopsis."""
     if not _is_option(parameter):
         return [nodes.emphasis("", _metavar(parameter))]
     value = [] if _is_flag(parameter) else [nodes.Text(SPACE), *_value(parameter)]
@@ -120,51 +120,51 @@ def _short(parameter: Parameter) -> list[nodes.Node]:
 
 
 def _long(parameter: Parameter) -> list[nodes.Node]:
-    """Write a parameter as the term of a list: every way to write it."""
+    """Return a parameter as the term of a list, with every spelling."""
     if not _is_option(parameter):
         return [nodes.emphasis("", _metavar(parameter).strip("[]"))]
     parts = _separated(options(parameter), ", ")
     return parts if _is_flag(parameter) else [*parts, nodes.Text(" "), *_value(parameter)]
 
 
-def told(parameter: Parameter) -> str:
+def description(parameter: Parameter) -> str:
     """Return the help of a parameter and its default, in sentences."""
     if parameter.name == "help":
         return "Print the usage."
-    text, said, default = (parameter.help or "").partition(" [default: ")
+    text, in_help, default = (parameter.help or "").partition(" [default: ")
     default = default.rstrip("]")
-    if not said and parameter.default and not (_is_option(parameter) and _is_flag(parameter)):
+    if not in_help and parameter.default and not (_is_option(parameter) and _is_flag(parameter)):
         default = str(getattr(parameter.default, "value", parameter.default))
     return f"{text}{_limits(parameter.type)}" + (f" Default: {default}." if default else "")
 
 
 def _limits(kind: Any) -> str:  # noqa: ANN401
-    """Return what a number may be, as a sentence."""
+    """Return the limits of a number, as a sentence."""
     least, most = getattr(kind, "min", None), getattr(kind, "max", None)
     if least is None:
         return "" if most is None else f" At most {most}."
     return f" At least {least}." if most is None else f" {least} to {most}."
 
 
-def _item(term: list[nodes.Node], said: str) -> nodes.definition_list_item:
-    definition = nodes.definition("", nodes.paragraph("", said))
+def _item(term: list[nodes.Node], text: str) -> nodes.definition_list_item:
+    definition = nodes.definition("", nodes.paragraph("", text))
     return nodes.definition_list_item("", nodes.term("", "", *term), definition)
 
 
-class OfCommand(Directive):
-    """A directive about the command that its argument names, or about the program."""
+class CommandDirective(Directive):
+    """A directive about the command that its argument names, or else about the program."""
 
     optional_arguments = 1
     final_argument_whitespace = True
 
     @property
     def path(self) -> str:
-        """What is typed for the command."""
+        """The words of the command, such as `secret new`."""
         return "".join(self.arguments)
 
     @property
     def command(self) -> Command:
-        """The command; an error of the page if there is none."""
+        """The command; an error of the page if it doesn't exist."""
         command = _root()
         for name in self.path.split():
             command = getattr(command, "commands", {}).get(name)
@@ -173,53 +173,56 @@ class OfCommand(Directive):
         return command
 
 
-class Synopsis(OfCommand):
-    """How a command is typed; of a group, each of its commands."""
+class Synopsis(CommandDirective):
+    """The synopsis of a command; for a group, of each of its commands."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a paragraph for each."""
-        typed: list[nodes.Node] = []
+        """Return a paragraph for each command."""
+        paragraphs: list[nodes.Node] = []
         for path, command in leaves(self.path, self.command):
-            line = nodes.paragraph("", "", nodes.strong("", f"{PROGRAM} {path}"))
-            for each in parameters(command):
-                if each.name != "help":
-                    line += [nodes.Text(" "), *_short(each)]
-            typed.append(line)
-        return typed
+            paragraph = nodes.paragraph("", "", nodes.strong("", f"{PROGRAM} {path}"))
+            for parameter in parameters(command):
+                if parameter.name != "help":
+                    paragraph += [nodes.Text(" "), *_short(parameter)]
+            paragraphs.append(paragraph)
+        return paragraphs
 
 
-class Options(OfCommand):
-    """Arguments and options of a command, each with its help."""
+class Options(CommandDirective):
+    """The arguments and options of a command, each with its help."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a list of them."""
-        items = (_item(_long(each), told(each)) for each in parameters(self.command))
+        """Return a definition list."""
+        items = (
+            _item(_long(parameter), description(parameter))
+            for parameter in parameters(self.command)
+        )
         return [nodes.definition_list("", *items)]
 
 
 class Commands(Directive):
-    """The commands, each with its page and what it does."""
+    """The commands, each with its man page and its summary."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a list of them."""
+        """Return a definition list."""
         items = (
             _item(
                 [nodes.strong("", f"{PROGRAM}-{name}"), nodes.Text("(8)")],
-                each.get_short_help_str(limit=200),
+                command.get_short_help_str(limit=200),
             )
-            for name, each in commands().items()
+            for name, command in commands().items()
         )
         return [nodes.definition_list("", *items)]
 
 
 class Fields(Directive):
-    """The fields of the file, each with its default and what is allowed."""
+    """The fields of the file, each with its allowed values and its default."""
 
     def run(self) -> list[nodes.Node]:
-        """Return a list of them."""
+        """Return a definition list."""
         items = (
-            _item([nodes.strong("", path)], f"{each['description']}{_default(each)}")
-            for path, each in json_schema.fields(json_schema.schema())
+            _item([nodes.strong("", path)], f"{field['description']}{_default(field)}")
+            for path, field in json_schema.fields(json_schema.schema())
         )
         return [nodes.definition_list("", *items)]
 

@@ -28,7 +28,7 @@ _REF = "#/$defs/{name}"
 
 
 def schema(kind: Kind) -> dict[str, Any]:
-    """Return the schema of the envelope of one kind: a result or an error, and no other key."""
+    """Return the schema of one kind of report: an envelope with a result or an error."""
     (result, error), defs = msgspec.json.schema_components(
         (RESULTS[kind], ErrorReport), ref_template=_REF
     )
@@ -54,5 +54,5 @@ def schema(kind: Kind) -> dict[str, Any]:
 
 
 def as_text(kind: Kind) -> str:
-    """Return docs/KIND.schema.json."""
+    """Return the content of docs/KIND.schema.json."""
     return f"{json.dumps(schema(kind), indent=2)}\n"

@@ -126,9 +126,10 @@ def _ike_conflicts(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]
     local = str(cable.local.address) if cable else ""
     for port in sorted({*PLUTO_PORTS, *((cable.ike_port(cable.local),) if cable else ())}):
         for socket in host.sockets:
-            taken = socket.port == port and (not local or socket.covers(local))
-            hidden = socket.holder is None and not host.root
-            if taken and not hidden and not (socket.holder and socket.holder.name == PLUTO):
+            bound = socket.port == port and (not local or socket.covers(local))
+            holder_unknown = socket.holder is None and not host.root
+            by_pluto = socket.holder is not None and socket.holder.name == PLUTO
+            if bound and not holder_unknown and not by_pluto:
                 free = "stop that process" if socket.holder else "free that port"
                 yield fail(
                     "ports",

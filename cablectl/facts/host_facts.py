@@ -1,4 +1,4 @@
-"""What a plan needs to know of the host: read once by `host`, or assumed for a dry run."""
+"""What a plan needs to know of a host: read once by `host`, or assumed for a dry run."""
 
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ from cablectl.model.wishes import IANA_VXLAN_PORT, OverlayWish
 
 
 class Pluto(StrEnum):
-    """Whether the daemon answers, and if not, whether the host has a way to start it."""
+    """Whether the daemon answers, or else whether systemd can start it."""
 
     RUNNING = "running"
     STARTABLE = "startable"
@@ -35,26 +35,23 @@ class Credential(StrEnum):
 
 
 class Link(Struct, frozen=True):
-    """A network device, as far as it matters whether it is the cable's own; the MTU in bytes.
+    """A network device."""
 
-    `kind` and `info` are what `ip -d -j link` calls info_kind and info_data.
-    """
-
-    kind: str
+    kind: str  # info_kind of `ip -d -j link`
     group: str
     mac: str
-    mtu: int
+    mtu: int  # bytes
     up: bool
-    info: dict[str, object] = {}
-    addresses: frozenset[str] = frozenset()
+    info: dict[str, object] = {}  # info_data of `ip -d -j link`
+    addresses: frozenset[str] = frozenset()  # each with its prefix length
 
     @property
     def ours(self) -> bool:
-        """Whether cablectl made the device: its group says so."""
+        """Whether cablectl made the device, which its group shows."""
         return self.group == GROUP
 
     def fits(self, cable: Cable, wanted: OverlayWish) -> bool:
-        """Tell whether it is the device that the cable needs."""
+        """Tell whether this is the device that the cable needs."""
         overlay = overlay_of(wanted)
         kind, info = overlay.link_info(cable)
         if overlay.has_macs and self.mac != cable.local.mac:
@@ -63,85 +60,64 @@ class Link(Struct, frozen=True):
 
 
 class StalePeer(Struct, frozen=True):
-    """A peer of the cable's device whose cable isn't among those that the facts were read for.
+    """A peer of the cable's device that isn't among the cables whose facts were read."""
 
-    `id` is what its cable was called, `gateway` its address; `connections` are the names of those
-    that pluto has; the rest is what is there of it, as in `OverlayFacts`.
-    """
-
-    id: str
-    gateway: str
-    fdb: frozenset[tuple[str, str]] = frozenset()
+    id: str  # of the cable that led to it
+    gateway: str  # the peer's address
+    fdb: frozenset[tuple[str, str]] = frozenset()  # as in OverlayFacts
     neighbours: frozenset[tuple[str, str]] = frozenset()
     routes: frozenset[iproute.Route] = frozenset()
-    connections: tuple[str, ...] = ()
+    connections: tuple[str, ...] = ()  # the names of those that are loaded
     made_here: bool = False  # whether cablectl made the cable
 
 
 class OverlayFacts(Struct, frozen=True):
-    """What the kernel holds of the overlay.
-
-    `fdb` holds (MAC, VTEP's host), `neighbours` (VTEP, MAC), `routes` (subnet, VTEP, source),
-    `settings` (file, value): those of the cable's device. `rule` says whether cablectl's rule for
-    its routing table is there, `stale_peers` which other peers the device has.
-    """
+    """What the kernel holds of the overlay: the cable's device and what belongs to it."""
 
     link: Link | None = None
-    fdb: frozenset[tuple[str, str]] = frozenset()
-    neighbours: frozenset[tuple[str, str]] = frozenset()
-    routes: frozenset[iproute.Route] = frozenset()
-    settings: frozenset[tuple[str, str]] = frozenset()
-    rule: bool = False
+    fdb: frozenset[tuple[str, str]] = frozenset()  # (MAC, gateway)
+    neighbours: frozenset[tuple[str, str]] = frozenset()  # (VTEP, MAC)
+    routes: frozenset[iproute.Route] = frozenset()  # (subnet, VTEP, source)
+    settings: frozenset[tuple[str, str]] = frozenset()  # (file below /proc/sys, value)
+    rule: bool = False  # whether cablectl's rule for its routing table is installed
     stale_peers: tuple[StalePeer, ...] = ()
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """The state of a host, as far as one cable is concerned.
-
-    `path_mtu` is in bytes; `nic` leads to the peer; `to_load` are the kernel's modules of IPsec and
-    its offload that are missing and can be loaded; `source` is the address that speaks for the host
-    in its own subnets, or nothing; `leaves_with` is the address with which the route to the peer
-    leaves; `connections` are those of the cable that pluto has, `former` those that join the same
-    under the name that the peer had before, each with the id of that cable, which cablectl made;
-    `shunts` are pluto's bare ones; `policies`
-    (each with its reqid) and `sas` are all that the kernel has, ours or not, but for those of other
-    cables that were read with this one; `guard` is the cable's nftables table; `service_port` is
-    what the name vxlan stands for here; `algorithms` are those of the file in pluto's words, None
-    if not known; `unknown_algorithms` is what Libreswan says against them; `not_ready` says what
-    keeps a cable from coming up here, each with what to do about it; `warnings` and `assumed` (what
-    a dry run did not read) are for a person to judge.
-    """
+    """The state of a host, as far as one cable is concerned."""
 
     libreswan: Version
-    path_mtu: int = 1500
-    source: str = ""
-    leaves_with: str = ""
+    path_mtu: int = 1500  # bytes
+    source: str = ""  # this host's address in its own subnets, if it has one
+    leaves_with: str = ""  # the source address that the route to the peer gives
     pluto: Pluto = Pluto.RUNNING
-    nic: Nic | None = None
-    to_load: tuple[str, ...] = MODULES
+    nic: Nic | None = None  # the device that leads to the peer
+    to_load: tuple[str, ...] = (
+        MODULES  # modules for IPsec and offload that are missing but loadable
+    )
     guard: Guard | None = None
-    service_port: int | None = IANA_VXLAN_PORT
-    algorithms: tuple[str, ...] | None = None
-    unknown_algorithms: str = ""
+    service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
+    algorithms: tuple[str, ...] | None = None  # the file's, as pluto writes them; None: unknown
+    unknown_algorithms: str = ""  # what Libreswan says against the file's algorithms
     credential: Credential = Credential.ABSENT
-    made_here: bool = False
-    connections: dict[str, LoadedConnection] = {}
-    former: dict[str, str] = {}
-    shunts: tuple[Shunt, ...] = ()
-    policies: dict[Policy, int] = {}
-    sas: tuple[SecurityAssociation, ...] = ()
+    made_here: bool = False  # whether cablectl made the cable: its mark is on this host
+    connections: dict[str, LoadedConnection] = {}  # of the cable, by name
+    former: dict[str, str] = {}  # connections under the peer's former name → that cable's id
+    shunts: tuple[Shunt, ...] = ()  # pluto's bare shunts
+    policies: dict[Policy, int] = {}  # with their reqids: all but those of other known cables
+    sas: tuple[SecurityAssociation, ...] = ()  # likewise
     overlay: OverlayFacts = OverlayFacts()
-    not_ready: tuple[tuple[str, str], ...] = ()
+    not_ready: tuple[tuple[str, str], ...] = ()  # what prevents a cable here, each with its remedy
     warnings: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()  # what a dry run assumed instead of reading it
 
     def loaded(self, cable: Cable) -> dict[str, LoadedConnection]:
-        """Return those of the cable's connections that pluto has."""
+        """Return the cable's connections that are loaded in pluto."""
         names = (connection.name for connection in cable.connections)
         return {name: self.connections[name] for name in names if name in self.connections}
 
     def outdated(self, cable: Cable) -> tuple[str, ...]:
-        """Return the names of connections that the file has no more, or says something else of.
+        """Return the names of loaded connections that the file no longer has, or has changed.
 
         Only if cablectl made the cable here: Submariner uses the same names.
         """
@@ -163,7 +139,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         return (*changed, *former)
 
     def is_up(self, name: str) -> bool:
-        """Tell whether pluto has that connection with a Child SA."""
+        """Tell whether that connection is loaded and has a Child SA."""
         loaded = self.connections.get(name)
         return loaded is not None and loaded.up
 
@@ -176,9 +152,9 @@ def connected(
     up: bool = True,
     stale_peers: tuple[StalePeer, ...] = (),
 ) -> Facts:
-    """Return the facts of a host on which the cable was made; the device's MTU is in bytes.
+    """Return the facts of a host on which connect made the cable, as a dry-run teardown assumes.
 
-    What a teardown's dry run assumes; `stale_peers` are the other peers of the cable's device.
+    `mtu` is the device's, in bytes; `stale_peers` are other peers of the cable's device.
     """
     return replace(
         before,

@@ -1,182 +1,196 @@
-"""What a host has of all its cables → each cable's share of it, so that none has to look far.
+"""Divides what a host has of all cables into facts for each cable.
 
-Everything is put in order once, whatever the number of cables.
+Everything is indexed once, so that no cable searches through what belongs to the others.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts, OverlayFacts, StalePeer
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute, xfrm
-from cablectl.linux.xfrm import SecurityAssociation
+from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable, cable_id, vtep
 from cablectl.model.wishes import dashed, mac_of
 
 Pair = tuple[str, str]
-ByPeer = tuple[dict[str, set[Pair]], dict[str, set[Pair]], dict[str, set[iproute.Route]]]
+Names = dict[str, list[str]]  # names of connections, by whatever they have in common
+
+
+class _ByPeer(Struct, frozen=True):
+    """What the kernel holds of an overlay: by gateway, or by VTEP."""
+
+    fdb: dict[str, set[Pair]]  # by gateway
+    neighbours: dict[str, set[Pair]]  # by VTEP
+    routes: dict[str, set[iproute.Route]]  # by VTEP
 
 
 def of_each(
     cables: tuple[Cable, ...], whole: Facts, made_here: frozenset[str]
 ) -> tuple[Facts, ...]:
-    """Return each cable's share of what all of them, and others, have on a host.
+    """Return the facts of each cable, out of what the host has of all cables.
 
     `made_here` are the ids of the cables that cablectl made on this host.
     """
-    loaded, led_to = _by_cable(whole.connections), _by_gateway(whole.connections)
+    by_cable, by_gateway = _by_cable(whole.connections), _by_gateway(whole.connections)
     by_peer = _by_peer(whole.overlay)
-    there = _overlays(cables, whole.overlay, by_peer)
-    stale_peers = tuple(_stale_peers(cables, whole, by_peer, led_to, made_here))
-    policies = [xfrm.policies_of(each.connections) for each in cables]
-    reqids = [{whole.policies[one] for one in each & whole.policies.keys()} for each in policies]
-    sas, others = _sas(reqids, whole.sas)
-    owned = frozenset[xfrm.Policy]().union(*policies)
-    foreign = {one: reqid for one, reqid in whole.policies.items() if one not in owned}
+    stale_peers = tuple(_stale_peers(cables, whole, by_peer, by_gateway, made_here))
+    shares = _policies_of_each(cables, whole.policies)
+    owned = frozenset[Policy]().union(*shares)
+    foreign = {policy: reqid for policy, reqid in whole.policies.items() if policy not in owned}
+    sas, foreign_sas = _by_reqid(shares, whole.sas)
     return tuple(
         replace(
             whole,
-            connections=_connections(cable, whole.connections, loaded),
+            connections=_connections(cable, whole.connections, by_cable),
             made_here=cable.id in made_here,
-            former=_former(cable, whole.connections, led_to, made_here),
-            policies={
-                **foreign,
-                **{one: whole.policies[one] for one in ours if one in whole.policies},
-            },
-            sas=tuple(sa for reqid in its_reqids for sa in sas.get(reqid, ())) + others,
-            overlay=replace(overlay, stale_peers=stale_peers),
+            former=_former(cable, whole.connections, by_gateway, made_here),
+            policies=foreign | policies,
+            sas=tuple(sa for reqid in set(policies.values()) for sa in sas.get(reqid, ()))
+            + foreign_sas,
+            overlay=replace(_overlay(cable, whole.overlay, by_peer), stale_peers=stale_peers),
         )
-        for cable, ours, its_reqids, overlay in zip(cables, policies, reqids, there, strict=True)
+        for cable, policies in zip(cables, shares, strict=True)
     )
 
 
-def _by_cable(connections: dict[str, LoadedConnection]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, each in connections.items():
-        found[pluto.cable_of(name, each)].append(name)
-    return found
+def _by_cable(connections: dict[str, LoadedConnection]) -> Names:
+    """Return the names of connections by the name of their cable."""
+    names: Names = defaultdict(list)
+    for name, loaded in connections.items():
+        names[pluto.cable_of(name, loaded)].append(name)
+    return names
+
+
+def _by_gateway(connections: dict[str, LoadedConnection]) -> Names:
+    """Return the names of cables' connections by the address of the other end."""
+    names: Names = defaultdict(list)
+    for name, loaded in connections.items():
+        if loaded.selectors and pluto.cable_of(name, loaded):
+            names[loaded.selectors.remote.host or ""].append(name)
+    return names
 
 
 def _connections(
-    cable: Cable, every: dict[str, LoadedConnection], by_cable: dict[str, list[str]]
+    cable: Cable, connections: dict[str, LoadedConnection], by_cable: Names
 ) -> dict[str, LoadedConnection]:
-    """Return those with the cable's name, also where what they join is in a form unknown here."""
-    names = (*by_cable.get(cable.remote.cable_name, ()), *(each.name for each in cable.connections))
-    return {name: every[name] for name in names if name in every}
+    """Return the loaded connections with the cable's name, also those of an unknown form."""
+    wanted = (connection.name for connection in cable.connections)
+    names = (*by_cable.get(cable.remote.cable_name, ()), *wanted)
+    return {name: connections[name] for name in names if name in connections}
 
 
 def _former(
     cable: Cable,
-    every: dict[str, LoadedConnection],
-    led_to: dict[str, list[str]],
+    connections: dict[str, LoadedConnection],
+    by_gateway: Names,
     made_here: frozenset[str],
 ) -> dict[str, str]:
-    """Return what joins the same under another name, and was made here, with its cable's id."""
-    found = {}
-    for name in led_to.get(str(cable.remote_host), ()):
-        called = pluto.cable_of(name, every[name])
-        if called == cable.remote.cable_name or cable_id(called) not in made_here:
+    """Return connections that cablectl made for the same peer under another name.
+
+    They are the names of the connections, each with the id of its cable.
+    """
+    former = {}
+    for name in by_gateway.get(str(cable.remote_host), ()):
+        owner = pluto.cable_of(name, connections[name])
+        if owner == cable.remote.cable_name or cable_id(owner) not in made_here:
             continue
-        if any(every[name].joins(pluto.selectors(each)) for each in cable.connections):
-            found[name] = cable_id(called)
-    return found
+        wanted = map(pluto.selectors, cable.connections)
+        if any(connections[name].joins(selectors) for selectors in wanted):
+            former[name] = cable_id(owner)
+    return former
 
 
-def _sas(
-    reqids: list[set[int]], sas: tuple[SecurityAssociation, ...]
-) -> tuple[dict[int, list[SecurityAssociation]], tuple[SecurityAssociation, ...]]:
-    """Return the SAs by the reqid of a cable's policies, and those of no cable's."""
-    ours = set[int]().union(*reqids) - {0}
-    found: dict[int, list[SecurityAssociation]] = defaultdict(list)
-    others = []
-    for sa in sas:
-        if sa.reqid in ours:
-            found[sa.reqid].append(sa)
-        else:
-            others.append(sa)
-    return found, tuple(others)
-
-
-def _overlays(
-    cables: tuple[Cable, ...], whole: OverlayFacts, by_peer: ByPeer
-) -> list[OverlayFacts]:
-    fdb, neighbours, routes = by_peer
-    peers = ((str(each.remote_host), str(each.remote_vtep.ip)) for each in cables)
+def _policies_of_each(
+    cables: tuple[Cable, ...], installed: dict[Policy, int]
+) -> list[dict[Policy, int]]:
+    """Return each cable's own policies that are installed, with their reqids."""
+    wanted = (xfrm.policies_of(cable.connections) for cable in cables)
     return [
-        replace(
-            whole,
-            fdb=frozenset(fdb[gateway]),
-            neighbours=frozenset(neighbours[remote]),
-            routes=frozenset(routes[remote]),
-        )
-        for gateway, remote in peers
+        {policy: installed[policy] for policy in policies if policy in installed}
+        for policies in wanted
     ]
 
 
-def _by_peer(whole: OverlayFacts) -> ByPeer:
-    """Return FDB entries by gateway, neighbours by VTEP, and routes by VTEP."""
-    fdb: dict[str, set[Pair]] = defaultdict(set)
-    neighbours: dict[str, set[Pair]] = defaultdict(set)
-    routes: dict[str, set[iproute.Route]] = defaultdict(set)
+def _by_reqid(
+    shares: list[dict[Policy, int]], sas: tuple[SecurityAssociation, ...]
+) -> tuple[dict[int, list[SecurityAssociation]], tuple[SecurityAssociation, ...]]:
+    """Return the cables' SAs by the reqid of their policies, and all other SAs."""
+    known = {reqid for policies in shares for reqid in policies.values()} - {0}
+    by_reqid: dict[int, list[SecurityAssociation]] = defaultdict(list)
+    others = []
+    for sa in sas:
+        if sa.reqid in known:
+            by_reqid[sa.reqid].append(sa)
+        else:
+            others.append(sa)
+    return by_reqid, tuple(others)
+
+
+def _by_peer(whole: OverlayFacts) -> _ByPeer:
+    """Index what the kernel holds of the overlay by the peer that it leads to."""
+    by_peer = _ByPeer(defaultdict(set), defaultdict(set), defaultdict(set))
     for entry in whole.fdb:
-        fdb[entry[1]].add(entry)
+        by_peer.fdb[entry[1]].add(entry)
     for neighbour in whole.neighbours:
-        neighbours[neighbour[0]].add(neighbour)
+        by_peer.neighbours[neighbour[0]].add(neighbour)
     for route in whole.routes:
-        routes[route[1]].add(route)
-    return fdb, neighbours, routes
+        by_peer.routes[route[1]].add(route)
+    return by_peer
+
+
+def _overlay(cable: Cable, whole: OverlayFacts, by_peer: _ByPeer) -> OverlayFacts:
+    """Return what the kernel holds of the overlay for one peer."""
+    peer_vtep = str(cable.remote_vtep.ip)
+    return replace(
+        whole,
+        fdb=frozenset(by_peer.fdb[str(cable.remote_host)]),
+        neighbours=frozenset(by_peer.neighbours[peer_vtep]),
+        routes=frozenset(by_peer.routes[peer_vtep]),
+    )
 
 
 def _stale_peers(
     cables: tuple[Cable, ...],
     whole: Facts,
-    by_peer: ByPeer,
-    led_to: dict[str, list[str]],
+    by_peer: _ByPeer,
+    by_gateway: Names,
     made_here: frozenset[str],
 ) -> Iterator[StalePeer]:
-    """Yield the device's other peers, known by the MAC that connect derives from their address."""
-    first, there = cables[0], whole.overlay
-    wanted = first.overlay
-    if not (wanted and wanted.serves_all_peers and there.link and there.link.ours):
+    """Yield the device's other peers, known by the MAC that connect derives from an address."""
+    first, link = cables[0], whole.overlay.link
+    wish = first.overlay
+    if not (wish and wish.serves_all_peers and link and link.ours):
         return
-    fdb, neighbours, routes = by_peer
-    for gateway in sorted(fdb.keys() - {str(each.remote_host) for each in cables}):
+    for gateway in sorted(by_peer.fdb.keys() - {str(cable.remote_host) for cable in cables}):
         address = ip_address(gateway)
-        if (mac_of(address), gateway) not in fdb[gateway]:
+        if (mac_of(address), gateway) not in by_peer.fdb[gateway]:
             continue
         names = [
             name
-            for name in led_to.get(gateway, ())
-            if _carries(whole.connections[name], wanted.port_number)
+            for name in by_gateway.get(gateway, ())
+            if _carries(whole.connections[name], wish.port_number)
         ]
-        ids = {cable_id(pluto.cable_of(name, whole.connections[name])) for name in names} or {
-            each for each in made_here if each.endswith(f"-{dashed(address)}")
-        }
-        remote = str(vtep(address, first.vtep_network).ip)
+        ids = {cable_id(pluto.cable_of(name, whole.connections[name])) for name in names}
+        ids = ids or {known for known in made_here if known.endswith(f"-{dashed(address)}")}
+        peer_vtep = str(vtep(address, first.vtep_network).ip)
         yield StalePeer(
             id=min(ids, default=dashed(address)),
             gateway=gateway,
-            fdb=frozenset(fdb[gateway]),
-            neighbours=frozenset(neighbours[remote]),
-            routes=frozenset(routes[remote]),
+            fdb=frozenset(by_peer.fdb[gateway]),
+            neighbours=frozenset(by_peer.neighbours[peer_vtep]),
+            routes=frozenset(by_peer.routes[peer_vtep]),
             connections=tuple(names),
             made_here=bool(ids & made_here),
         )
 
 
-def _by_gateway(connections: dict[str, LoadedConnection]) -> dict[str, list[str]]:
-    """Return the names of cables' connections by the address of the other end."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name, each in connections.items():
-        if each.selectors and pluto.cable_of(name, each):
-            found[each.selectors.remote.host or ""].append(name)
-    return found
-
-
 def _carries(connection: LoadedConnection, overlay_port: int | None) -> bool:
+    """Tell whether a connection's selectors have the overlay's port."""
     ends = connection.selectors
     return ends is not None and overlay_port in (ends.local.port, ends.remote.port)

@@ -1,9 +1,8 @@
-"""The traces of a cable on a host → the cable, where no file says what it is.
+"""Recognizes a cable from its traces on a host, without a file.
 
-The names and selectors of pluto's connections tell the ends, the mode and what they protect; the
-device that fits them tells the rest of the overlay. What leaves no trace is as in a file that
-doesn't mention it, so the guard is expected; the remote subnets of an overlay stay unknown,
-and whether frames are flooded.
+The names and selectors of pluto's connections show both ends, the mode and the traffic. The device
+that fits them shows the rest of the overlay. Everything else has the default of the file, so the
+guard is expected. The remote subnets of an overlay, and whether frames are flooded, stay unknown.
 """
 
 from collections.abc import Mapping
@@ -28,16 +27,16 @@ from cablectl.model.wishes import (
 )
 
 Links = Mapping[str, Link]  # by name
-HERE = "here"  # what the local cluster is called leaves no trace
+HERE = "here"  # the name of the local cluster leaves no trace
 
 
 def cable(name: str, connections: tuple[Connection, ...], links: Links) -> Cable | None:
-    """Return the cable whose connections are called so; None if cablectl makes none like them."""
+    """Return the cable with these connections; None if cablectl makes no such cable."""
     first, *_ = connections
     remote = _remote(name, first)
     if first.local.host is None or remote is None:
         return None
-    seen = Cable(
+    bare = Cable(
         local=Endpoint(
             cluster=HERE,
             hostname=HERE,
@@ -53,19 +52,20 @@ def cable(name: str, connections: tuple[Connection, ...], links: Links) -> Cable
         vtep_network=VTEP_NETWORKS[first.local.host.version],
     )
     if first.mode is Mode.TUNNEL:
-        return _with_subnets(seen, connections)
-    return _with_overlay(seen, connections, links)
+        return _with_subnets(bare, connections)
+    return _with_overlay(bare, connections, links)
 
 
 def _remote(name: str, first: Connection) -> Endpoint | None:
-    """Return the other end; behind NAT its name has the address that it knows itself by."""
+    """Return the other end; behind NAT, the cable's name has its private address."""
     host, version = first.remote.host, first.remote.network.version
     separator = "." if version == 4 else ":"
     words = name.removeprefix(CABLE).split("-")
     address = host
     if host is None or not name.endswith(f"-{dashed(host)}"):
-        ends = (separator.join(words[i:]) for i in range(1, len(words)))
-        address = next((found for end in ends if (found := _address(end, version))), None)
+        endings = (separator.join(words[i:]) for i in range(1, len(words)))
+        addresses = (_address(ending, version) for ending in endings)
+        address = next((candidate for candidate in addresses if candidate), None)
     if address is None:
         return None
     return Endpoint(
@@ -85,62 +85,64 @@ def _address(text: str, version: int) -> AnyAddress | None:
     return address if address.version == version else None
 
 
-def _with_subnets(seen: Cable, connections: tuple[Connection, ...]) -> Cable | None:
-    """Add both ends' subnets: a name ends in the index of the local one and that of the remote."""
-    ours: dict[str, AnyNetwork] = {}
-    theirs: dict[str, AnyNetwork] = {}
-    for each in connections:
-        *_, i, j = each.name.split("-")
-        ours[i], theirs[j] = each.local.network, each.remote.network
-    local, remote = (_in_order(each) for each in (ours, theirs))
-    if local is None or remote is None:
+def _with_subnets(bare: Cable, connections: tuple[Connection, ...]) -> Cable | None:
+    """Add the subnets of both ends: a name ends in the local and the remote subnet's index."""
+    local: dict[str, AnyNetwork] = {}
+    remote: dict[str, AnyNetwork] = {}
+    for connection in connections:
+        _, local_index, remote_index = connection.name.rsplit("-", 2)
+        local[local_index] = connection.local.network
+        remote[remote_index] = connection.remote.network
+    local_subnets, remote_subnets = _in_order(local), _in_order(remote)
+    if local_subnets is None or remote_subnets is None:
         return None
     return replace(
-        seen,
-        local=replace(seen.local, subnets=local),
-        remote=replace(seen.remote, subnets=remote),
+        bare,
+        local=replace(bare.local, subnets=local_subnets),
+        remote=replace(bare.remote, subnets=remote_subnets),
     )
 
 
 def _in_order(subnets: dict[str, AnyNetwork]) -> tuple[AnyNetwork, ...] | None:
-    whole = [str(number) for number in range(len(subnets))]
-    return tuple(subnets[i] for i in whole) if subnets.keys() == set(whole) else None
+    """Return subnets in the order of their indexes; None if an index is missing."""
+    indexes = [str(number) for number in range(len(subnets))]
+    return tuple(subnets[i] for i in indexes) if subnets.keys() == set(indexes) else None
 
 
-def _with_overlay(seen: Cable, connections: tuple[Connection, ...], links: Links) -> Cable | None:
-    """Add the overlay that speaks the connections' protocol on their port, if it is one."""
+def _with_overlay(bare: Cable, connections: tuple[Connection, ...], links: Links) -> Cable | None:
+    """Add the overlay with the connections' protocol and port; None if no overlay has them."""
     protocol = connections[0].local.protocol
     if protocol is None:
-        return seen
+        return bare
     ports = (end.port_number for each in connections for end in (each.local, each.remote))
     port = next((port for port in ports if port), None)
     fitting: dict[str, OverlayWish] = {}
     for device, link in links.items():
         for kind in kinds():
             wish = kind.from_link(device, link.kind, link.info)
-            if wish and _speaks(wish, seen, protocol, port) and _made_alike(seen, wish, link):
+            if wish and _speaks(wish, bare, protocol, port) and _is_device_of(bare, wish, link):
                 fitting[device] = wish
     ours = [wish for device, wish in fitting.items() if links[device].ours]
     for wish in (*ours, *fitting.values()):
-        return replace(seen, overlay=wish, vtep_network=_network(seen, links[wish.device]))
+        return replace(bare, overlay=wish, vtep_network=_network(bare, links[wish.device]))
     # The device is missing: its usual name and identity.
     guesses = (kind.from_selector(protocol, port) for kind in kinds())
     missing = next((wish for wish in guesses if wish), None)
-    return replace(seen, overlay=missing) if missing else None
+    return replace(bare, overlay=missing) if missing else None
 
 
-def _speaks(wish: OverlayWish, seen: Cable, protocol: IpProtocol, port: int | None) -> bool:
-    return (wish.protocol(seen.local.address.version), wish.port_number) == (protocol, port)
+def _speaks(wish: OverlayWish, bare: Cable, protocol: IpProtocol, port: int | None) -> bool:
+    return (wish.protocol(bare.local.address.version), wish.port_number) == (protocol, port)
 
 
-def _made_alike(seen: Cable, wish: OverlayWish, link: Link) -> bool:
-    kind, info = overlay_of(wish).link_info(seen)
+def _is_device_of(bare: Cable, wish: OverlayWish, link: Link) -> bool:
+    kind, info = overlay_of(wish).link_info(bare)
     return kind == link.kind and info.items() <= link.info.items()
 
 
-def _network(seen: Cable, link: Link) -> AnyNetwork:
-    """Return where VTEPs have their addresses, by the device's own."""
+def _network(bare: Cable, link: Link) -> AnyNetwork:
+    """Return the network of the VTEPs, judged by the device's own address."""
     for held in map(ip_interface, link.addresses):
-        if vtep(seen.local.address, held.network) == held:
+        if vtep(bare.local.address, held.network) == held:
             return held.network
-    return seen.vtep_network
+    return bare.vtep_network

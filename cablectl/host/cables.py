@@ -42,7 +42,7 @@ def report_of_all() -> StatusReport:
             hint="sudo systemctl start ipsec, or give the cable's file",
         )
     links = devices.links() if found else {}
-    why = "pluto has none of its connections" if status else "pluto isn't running"
+    why = "no connection of the cable is loaded" if status else "pluto isn't running"
     states = list(_traced(found, links))
     states += [state.unknown(f"{CABLE}{name}", Verdict.DOWN, why) for name in forgotten]
     return _report(states)

@@ -1,4 +1,4 @@
-"""How two gateways prove who they are: one protocol, and one class for each method."""
+"""The methods by which two gateways authenticate: one protocol, one class for each method."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol, assert_never
@@ -10,14 +10,14 @@ from cablectl.model.wishes import Ipsec, PskEnv, PskFile
 
 
 class Authentication(Protocol):
-    """One method: its whack option, its steps of a plan, and the file that marks a cable as ours.
+    """One method: its whack options, its commands, and the file that marks a cable as ours.
 
-    A name of a connection proves nothing, since Submariner uses the same names. The mark does: a
+    The name of a connection proves nothing, since Submariner uses the same names. The mark is a
     file in pluto's directory that only cablectl writes, named after the cable.
     """
 
     flags: ClassVar[Argv]
-    """What `ipsec whack` needs to load a connection."""
+    """The options with which `ipsec whack` loads a connection."""
 
     def place(self, cable: Cable) -> str:
         """Return the path of the file that holds the cable's credential and marks the cable."""
@@ -33,7 +33,7 @@ class Authentication(Protocol):
 
 
 class PreSharedKey(Authentication):
-    """A pre-shared key in a secrets file of its own (ipsec.secrets(5))."""
+    """A pre-shared key in the cable's own secrets file (ipsec.secrets(5))."""
 
     flags: ClassVar[Argv] = ("--psk",)
 

@@ -1,1 +1,1 @@
-"""What the kernel and its tools take and print: xfrm, nftables, overlays, routes, MTU, offload."""
+"""The kernel and its tools: commands and parsers for xfrm, nftables, overlays, MTU and offload."""

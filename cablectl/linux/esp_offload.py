@@ -1,7 +1,7 @@
-"""What of a cable's ESP the NIC does: what is asked for, what NIC and kernel can, what the SAs say.
+"""ESP offload: what the file asks for, what NIC and kernel support, and where the SAs are.
 
-A flag of whack proves nothing: the kernel takes an SA for a NIC that can't, and keeps it in
-software. Only the SA itself tells (`crypto offload parameters` of `ip xfrm state`).
+whack's --nic-offload proves nothing: if the NIC can't offload ESP, the kernel accepts the SA and
+processes it in software. Only `crypto offload parameters` of `ip xfrm state` shows an offload.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from msgspec import Struct
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.wishes import Encapsulation, Offload
 
-# Of ethtool -k: ESP's own, and those that let an overlay's packets be cut up by the NIC.
+# Feature names of ethtool -k: ESP offload, and segmentation of an overlay's packets by the NIC.
 HARDWARE = "esp-hw-offload"
 FEATURES = (
     HARDWARE,
@@ -20,18 +20,18 @@ FEATURES = (
     "tx-udp_tnl-segmentation",
     "tx-udp_tnl-csum-segmentation",
 )
-NEEDED = (Offload.REQUIRED, Offload.PACKET)  # software is no substitute
+NEEDED = (Offload.REQUIRED, Offload.PACKET)  # with these, an SA in software is an error
 
 
 class Nic(Struct, frozen=True):
-    """A device, and which offload features it has active; without ethtool nothing is known."""
+    """A device, and whether each offload feature is active; empty if ethtool reports nothing."""
 
     device: str
     features: dict[str, bool] = {}
 
     @property
     def can(self) -> bool | None:
-        """Whether it does ESP; None if that isn't known."""
+        """Whether the NIC offloads ESP; None if that isn't known."""
         return self.features.get(HARDWARE)
 
 
@@ -39,21 +39,24 @@ MODULES = ("xfrm_user", "esp4", "esp6", "esp4_offload", "esp6_offload")
 
 
 def modules(version: int) -> tuple[str, ...]:
-    """Return the kernel's modules of IPsec over that version of IP, that of offload last."""
-    return tuple(each for each in MODULES if str(10 - version) not in each)
+    """Return the kernel modules for IPsec over IPv4 or IPv6; the offload module is the last."""
+    return ("xfrm_user", f"esp{version}", f"esp{version}_offload")
 
 
 def verdict(sas: Iterable[SecurityAssociation]) -> str:
-    """Return where SAs are: crypto, packet, software, mixed, or none if there are none."""
-    kinds = {each.offload or "software" for each in sas}
-    return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else "none"
+    """Return what the NIC does of the SAs: crypto, packet, software, mixed; none without an SA."""
+    kinds = {sa.offload or "software" for sa in sas}
+    if not kinds:
+        return "none"
+    return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 class OffloadReport(Struct, frozen=True, kw_only=True):
-    """The truth about one cable, called what the names of its connections share.
+    """Where the SAs of one cable are, and what explains it.
 
-    `asked` and `encapsulation` are None where no file says; `module` is the kernel's part, `loaded`
-    whether it is there.
+    `cable` is the common beginning of the connections' names. `asked` and `encapsulation` are
+    None if the report was made without a file. `module` is the kernel's offload module, `loaded`
+    whether the kernel has it.
     """
 
     cable: str
@@ -66,28 +69,32 @@ class OffloadReport(Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
-        """Where the SAs are: crypto, packet, software, mixed, or none if there are none."""
+        """What the NIC does of the SAs: crypto, packet, software, mixed; none without an SA."""
         return verdict(self.sas)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the NIC doesn't do it all, as far as can be seen."""
+        """Why not every SA is on the NIC: the known causes; empty if all SAs are on the NIC."""
         if self.verdict in ("crypto", "packet"):
             return ()
-        return tuple(self._reasons()) or (
-            () if self.sas else ("there is no SA: the cable isn't up",)
-        )
+        reasons = tuple(self._reasons())
+        if not reasons and not self.sas:
+            return ("there is no SA: the cable isn't up",)
+        return reasons
 
     def _reasons(self) -> Iterator[str]:
         if self.asked is Offload.OFF:
             yield "offload: off"
         if self.nic is None:
-            yield "there is no route to the peer"
+            yield "this host has no route to the peer"
         elif self.nic.can is None:
-            yield f"what {self.nic.device} can isn't known: ethtool is missing, or doesn't know it"
+            yield (
+                f"the offload features of {self.nic.device} aren't known:"
+                " ethtool is missing or doesn't report them"
+            )
         elif not self.nic.can:
             yield f"{self.nic.device} has no {HARDWARE}"
         if self.encapsulation is Encapsulation.YES:
-            yield "encapsulation: yes: the kernel offloads no ESP in UDP"
+            yield "encapsulation: yes: the kernel doesn't offload ESP in UDP"
         if not self.loaded:
             yield f"{self.module} isn't loaded"

@@ -1,9 +1,9 @@
-"""The overlay's network, the same for every kind: address, neighbour, settings, routes, rule.
+"""The ip and bridge commands that every overlay needs: address, neighbour, routes, rule, settings.
 
-Addresses and table are those of Submariner's VXLAN driver: the VTEP's address is the gateway's with
-the overlay's network in front, the remote subnets stand in table 100 behind a rule of priority 100.
-What is cablectl's own can be told by the device's group and by the routing protocol number of
-routes and rule (rtnetlink(7): above 4 it is the user's to choose).
+Addresses and table are those of Submariner's VXLAN driver: the VTEP's address is the gateway's host
+bits within the VTEP network; the routes to the remote subnets are in table 100, which a rule of
+priority 100 looks up. cablectl recognises its own objects by the device's group, and by the routing
+protocol number of routes and rule (rtnetlink(7): users may choose any number above 4).
 """
 
 from cablectl.model.argv import Argv
@@ -15,15 +15,15 @@ PRIORITY = "100"
 METRIC = "100"
 PROTOCOL = "241"
 SYSCTL = "/proc/sys/net"
-# Frames without an entry of their own, such as broadcast and multicast, go to the gateways of this
-# entry: OSPF and IPv6 neighbour discovery need that. In a mesh each would be sent to every peer.
+# The forwarding entry for frames whose MAC has no entry, such as broadcast and multicast; OSPF and
+# IPv6 neighbour discovery need it. In a mesh, such a frame would be sent to every peer.
 ANY_MAC = "00:00:00:00:00:00"
 
-# $1 is the file below /proc/sys, $2 the value; what the kernel then says has to be the same. Not
-# by the shell's `read`, a byte at a time: such a file has one byte then and no line end.
+# $1 is the file below /proc/sys, $2 the value; the kernel must then report that value. The shell's
+# `read` doesn't work here: it reads byte by byte, and such a file ends after the first read.
 _WRITE = 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]'
 
-Route = tuple[str, str, str]  # subnet, VTEP, source address or nothing
+Route = tuple[str, str, str]  # subnet, next hop (a VTEP), source address or ""
 
 
 def set_mtu(overlay: OverlayWish, mtu: int) -> Argv:
@@ -32,7 +32,7 @@ def set_mtu(overlay: OverlayWish, mtu: int) -> Argv:
 
 
 def delete_link(overlay: OverlayWish) -> Argv:
-    """Remove the device, and with it all that stands on it."""
+    """Delete the device; the kernel also deletes the device's addresses, routes and neighbours."""
     return ("ip", "link", "delete", "dev", overlay.device)
 
 
@@ -42,14 +42,14 @@ def set_link(overlay: OverlayWish, state: str) -> Argv:
 
 
 def address(cable: Cable, overlay: OverlayWish, verb: str) -> Argv:
-    """Add or delete the address of the local VTEP, which needs no duplicate detection."""
+    """Add or delete the local VTEP's address; nodad, so that IPv6 can use it at once."""
     vtep = cable.local_vtep
     nodad = ("nodad",) if vtep.version == 6 and verb == "add" else ()
     return ("ip", "address", verb, str(vtep), "dev", overlay.device, *nodad)
 
 
 def neighbour(overlay: OverlayWish, verb: str, vtep: str, mac: str) -> Argv:
-    """Replace or delete the entry that spares a VTEP an ARP request, or a solicitation."""
+    """Replace or delete a VTEP's MAC, so that ARP or neighbour discovery isn't needed."""
     entry = (vtep, "lladdr", mac)
     return ("ip", "neigh", verb, *entry, "dev", overlay.device, "nud", "permanent")
 
@@ -61,31 +61,31 @@ def forwarding_entry(overlay: OverlayWish, verb: str, mac: str, gateway: str) ->
 
 
 def settings(cable: Cable, overlay: OverlayWish) -> tuple[tuple[str, str], ...]:
-    """Return (file, value) pairs: what the device has to let pass, as Submariner's driver sets it.
+    """Return (file, value) pairs for the device, as Submariner's driver sets them.
 
-    Packets come in from subnets that are routed through the rule's table, which strict reverse path
-    filtering (RFC 3704) may not see; IPv6 has no such filter.
+    Strict reverse path filtering (RFC 3704) could drop packets from the remote subnets, since their
+    routes are in the rule's table; so it becomes loose (2). IPv6 has no such filter.
     """
     if cable.local_vtep.version == 6:
         return ((f"{SYSCTL}/ipv6/conf/{overlay.device}/forwarding", "1"),)
-    ours = f"{SYSCTL}/ipv4/conf/{overlay.device}"
-    return ((f"{ours}/rp_filter", "2"), (f"{ours}/forwarding", "1"))
+    folder = f"{SYSCTL}/ipv4/conf/{overlay.device}"
+    return ((f"{folder}/rp_filter", "2"), (f"{folder}/forwarding", "1"))
 
 
 def set_setting(path: str, value: str) -> Argv:
-    """Write a setting and read it back."""
+    """Write a setting and read it back; the command fails if the kernel has another value."""
     return ("sh", "-c", _WRITE, "sh", path, value)
 
 
 def routes(cable: Cable, source: str) -> tuple[Route, ...]:
-    """Return the remote cluster's subnets, their next hop, and which address speaks from here."""
+    """Return the routes to the remote cluster's subnets; a `source` of "" sets no source."""
     vtep = str(cable.remote_vtep.ip)
     return tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
 
 
-def route(overlay: OverlayWish, verb: str, which: Route) -> Argv:
-    """Add, replace or delete the route to one of the remote subnets."""
-    subnet, vtep, source = which
+def route(overlay: OverlayWish, verb: str, wanted: Route) -> Argv:
+    """Add, replace or delete one route in the overlay's table."""
+    subnet, vtep, source = wanted
     return (
         *("ip", "route", verb, subnet, "via", vtep, "dev", overlay.device),
         *("table", TABLE, "metric", METRIC, "proto", PROTOCOL),
@@ -94,7 +94,7 @@ def route(overlay: OverlayWish, verb: str, which: Route) -> Argv:
 
 
 def rule(cable: Cable, verb: str) -> Argv:
-    """Add or delete the rule that has the table looked up."""
+    """Add or delete the rule that looks up the overlay's table."""
     family = ("-6",) if cable.local_vtep.version == 6 else ()
-    what = ("from", "all", "lookup", TABLE, "pref", PRIORITY, "protocol", PROTOCOL)
-    return ("ip", *family, "rule", verb, *what)
+    attributes = ("from", "all", "lookup", TABLE, "pref", PRIORITY, "protocol", PROTOCOL)
+    return ("ip", *family, "rule", verb, *attributes)

@@ -1,7 +1,7 @@
-"""The kernel's own view of IPsec: policies and SAs as `ip xfrm` takes and prints them.
+"""The kernel's policies and SAs: `ip xfrm` commands, and parsers of their output.
 
-pluto keeps both in order while it lives. A plan looks a policy up here to prove that traffic is
-caught before the overlay can send any, and removes what a killed pluto left behind.
+pluto maintains both while it runs. A plan reads policies to prove that trap policies are installed
+before the overlay can send, and it removes policies and SAs that a killed pluto left behind.
 """
 
 import re
@@ -14,7 +14,7 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Connection, End
 from cablectl.model.wishes import IpProtocol, Mode
 
-# Compiled at first use: a dry run needs none of them, and each costs it a millisecond.
+# Strings, compiled at first use: a dry run needs no pattern, and each takes a millisecond.
 _PORTS = r"(?: sport (?P<sport>\d+))?(?: dport (?P<dport>\d+))?"
 _POLICY = (
     r"(?m)^src (?P<source>\S+) dst (?P<destination>\S+)(?: proto (?P<protocol>\S+))?"
@@ -31,7 +31,7 @@ _AEAD = r"\taead rfc(?:4106|7539esp)\S+ .* (?P<icv>\d{1,4})\n"
 _CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
 
 
-# What iproute2 prints: a name of /etc/protocols, or a number where there is no such file.
+# iproute2 prints a name of /etc/protocols or, without that file, a number.
 _PROTOCOLS = {
     **{str(protocol.number): protocol.value for protocol in IpProtocol},
     "ipencap": IpProtocol.IPV4.value,
@@ -39,7 +39,7 @@ _PROTOCOLS = {
 
 
 class Policy(Struct, frozen=True):
-    """Which packets of one direction need IPsec (RFC 4301, section 4.4.1); None is any port."""
+    """A policy of one direction (RFC 4301, section 4.4.1); a port or protocol of None is any."""
 
     source: str
     destination: str
@@ -50,12 +50,12 @@ class Policy(Struct, frozen=True):
 
 
 class SecurityAssociation(Struct, frozen=True):
-    """An SA (RFC 4301, section 4.1) without its keys; `spi` in hex; `reqid` ties it to policies.
+    """An SA (RFC 4301, section 4.1) without keys; `spi` is hexadecimal.
 
-    `offload` is what the NIC `device` does of it: crypto, packet, or nothing at all. `encapsulated`
-    says whether its ESP is in UDP; `cipher` is what that costs, None where it isn't known; `bytes`
-    and `packets` are what it carried: of transport mode without the IP header, of tunnel mode the
-    whole inner packet.
+    The policies with the same `reqid` use the SA. `offload` is what the NIC `device` does: crypto,
+    packet, or "" for nothing. `encapsulated` says whether ESP is in UDP; `cipher` is None if it
+    isn't known. `bytes` and `packets` count what the SA carried: in transport mode without the IP
+    header, in tunnel mode the whole inner packet.
     """
 
     source: str
@@ -72,12 +72,9 @@ class SecurityAssociation(Struct, frozen=True):
 
 
 def policies(connection: Connection) -> tuple[Policy, ...]:
-    """Return what pluto asks of the kernel for a connection: the out policy, in, and fwd.
+    """Return the policies that pluto installs for a connection: out, in, and in tunnel mode fwd."""
 
-    Traffic is forwarded between subnets only, in tunnel mode.
-    """
-
-    def one(source: End, target: End, direction: str) -> Policy:
+    def policy(source: End, target: End, direction: str) -> Policy:
         return Policy(
             source=str(source.network),
             destination=str(target.network),
@@ -87,16 +84,16 @@ def policies(connection: Connection) -> tuple[Policy, ...]:
             direction=direction,
         )
 
-    directions = ("in", "fwd") if connection.mode is Mode.TUNNEL else ("in",)
-    return (
-        one(connection.local, connection.remote, "out"),
-        *(one(connection.remote, connection.local, each) for each in directions),
-    )
+    local, remote = connection.local, connection.remote
+    both_ways = (policy(local, remote, "out"), policy(remote, local, "in"))
+    if connection.mode is Mode.TUNNEL:
+        return (*both_ways, policy(remote, local, "fwd"))
+    return both_ways
 
 
 def policies_of(connections: Iterable[Connection]) -> frozenset[Policy]:
     """Return the policies of all these connections."""
-    return frozenset(policy for each in connections for policy in policies(each))
+    return frozenset(policy for connection in connections for policy in policies(connection))
 
 
 def sas_of(
@@ -104,7 +101,7 @@ def sas_of(
     installed: dict[Policy, int],
     sas: tuple[SecurityAssociation, ...],
 ) -> tuple[SecurityAssociation, ...]:
-    """Return those SAs that the connections' own policies use."""
+    """Return the SAs that the connections' policies use; `installed` is reqids by policy."""
     reqids = {installed[policy] for policy in policies_of(connections) & installed.keys()}
     return tuple(sa for sa in sas if sa.reqid and sa.reqid in reqids)
 
@@ -112,20 +109,20 @@ def sas_of(
 def largest(
     sas: Iterable[SecurityAssociation], path_mtu: int, headers: int, version: int
 ) -> int | None:
-    """Return the largest packet in bytes that all SAs carry; None where none tells its cipher.
+    """Return the largest packet in bytes that all SAs carry; None if no SA's cipher is known.
 
-    `headers` is what an overlay takes, `version` that of IP outside.
+    `headers` is the length of the overlay's headers in bytes, `version` the outer IP version.
     """
-    told = (
+    sizes = (
         carried(path_mtu, headers, sa.cipher, version=version, encapsulated=sa.encapsulated)
         for sa in sas
         if sa.cipher
     )
-    return min(told, default=None)
+    return min(sizes, default=None)
 
 
 def get_policy(policy: Policy) -> Argv:
-    """Print a policy; fail if the kernel has none with this very selector."""
+    """Print a policy; the command fails if the kernel has no policy with exactly this selector."""
     return _policy("get", policy)
 
 
@@ -141,64 +138,70 @@ def delete_sa(sa: SecurityAssociation) -> Argv:
 
 
 def parse_policies(text: str) -> dict[Policy, int]:
-    """Return what `ip xfrm policy` lists, each policy with its reqid; 0 is none.
+    """Return the reqid of each policy that `ip xfrm policy` lists; 0 for a policy without reqid.
 
-    Left out are the policies of single sockets and pluto's exception for IPv6 neighbour discovery,
-    which 4.10 leaves behind when it stops.
+    Policies of sockets are left out, and so is pluto's exception for IPv6 neighbour discovery,
+    which Libreswan 4.10 leaves behind when pluto stops.
     """
-    return {
-        Policy(
-            source=found["source"],
-            destination=found["destination"],
-            protocol=_PROTOCOLS.get(found["protocol"], found["protocol"]),
-            source_port=_port(found["sport"]),
-            destination_port=_port(found["dport"]),
-            direction=found["direction"],
-        ): int(reqid[1]) if (reqid := re.search(r"reqid (\d+)", found["rest"])) else 0
-        for found in re.finditer(_POLICY, text)
-        if found["protocol"] != "ipv6-icmp"
-    }
+    reqids: dict[Policy, int] = {}
+    for match in re.finditer(_POLICY, text):
+        if match["protocol"] == "ipv6-icmp":
+            continue
+        policy = Policy(
+            source=match["source"],
+            destination=match["destination"],
+            protocol=_PROTOCOLS.get(match["protocol"], match["protocol"]),
+            source_port=_port(match["sport"]),
+            destination_port=_port(match["dport"]),
+            direction=match["direction"],
+        )
+        reqid = re.search(r"reqid (\d+)", match["rest"])
+        reqids[policy] = int(reqid[1]) if reqid else 0
+    return reqids
 
 
 def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
     """Return the SAs that `ip -s xfrm state list nokeys` lists.
 
-    Left out are those with SPI 0: the kernel's reminders that it asked for an SA. They can't be
-    deleted and go by themselves after net.core.xfrm_acq_expires seconds.
+    SAs with SPI 0 are left out: the kernel keeps one while it waits for pluto to negotiate an SA.
+    They can't be deleted and expire after net.core.xfrm_acq_expires seconds.
     """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
-    found = (
-        (block, re.match(_SA, block), re.search(_OFFLOAD, block), re.search(_CARRIED, block))
-        for block in blocks
-    )
-    return tuple(
-        SecurityAssociation(
-            source=sa["source"],
-            destination=sa["destination"],
-            protocol=sa["protocol"],
-            spi=sa["spi"],
-            reqid=int(sa["reqid"]),
-            offload=(offload["mode"] or "crypto") if offload else "",
-            device=offload["device"] if offload else "",
-            encapsulated="\tencap type espinudp " in block,
-            cipher=_cipher(block),
-            bytes=int(carried["bytes"]) if carried else 0,
-            packets=int(carried["packets"]) if carried else 0,
-        )
-        for block, sa, offload, carried in found
-        if sa and int(sa["spi"], 16)
+    return tuple(sa for block in blocks if (sa := _parse_sa(block)))
+
+
+def _parse_sa(block: str) -> SecurityAssociation | None:
+    """Return the SA of a block of lines; None if the block isn't an SA, or has SPI 0."""
+    sa = re.match(_SA, block)
+    if not sa or int(sa["spi"], 16) == 0:
+        return None
+    offload, counters = re.search(_OFFLOAD, block), re.search(_CARRIED, block)
+    return SecurityAssociation(
+        source=sa["source"],
+        destination=sa["destination"],
+        protocol=sa["protocol"],
+        spi=sa["spi"],
+        reqid=int(sa["reqid"]),
+        offload=(offload["mode"] or "crypto") if offload else "",
+        device=offload["device"] if offload else "",
+        encapsulated="\tencap type espinudp " in block,
+        cipher=_cipher(block),
+        bytes=int(counters["bytes"]) if counters else 0,
+        packets=int(counters["packets"]) if counters else 0,
     )
 
 
 def _cipher(block: str) -> Cipher | None:
-    if found := re.search(_AEAD, block):
-        return Cipher(iv=8, icv=int(found["icv"]) // 8, block=4)
-    if found := re.search(_CBC, block):
-        return Cipher(iv=16, icv=int(found["icv"]) // 8, block=16)
+    """Return an SA's cipher; None if cablectl doesn't know the algorithm's overhead."""
+    if match := re.search(_AEAD, block):
+        return Cipher(iv=8, icv=int(match["icv"]) // 8, block=4)
+    if match := re.search(_CBC, block):
+        return Cipher(iv=16, icv=int(match["icv"]) // 8, block=16)
     return None
 
 
 def _word(protocol: str) -> str:
+    """Return a protocol as iproute2 takes it."""
     known = IpProtocol.named(protocol)
     return known.word if known else protocol
 
@@ -208,10 +211,10 @@ def _port(text: str | None) -> int | None:
 
 
 def _policy(verb: str, policy: Policy) -> Argv:
-    ports = (("sport", policy.source_port), ("dport", policy.destination_port))
     return (
         *("ip", "xfrm", "policy", verb, "src", policy.source, "dst", policy.destination),
         *(("proto", _word(policy.protocol)) if policy.protocol else ()),
-        *(word for name, port in ports if port is not None for word in (name, str(port))),
+        *(() if policy.source_port is None else ("sport", str(policy.source_port))),
+        *(() if policy.destination_port is None else ("dport", str(policy.destination_port))),
         *("dir", policy.direction),
     )

@@ -1,6 +1,6 @@
-"""What joins two endpoints, seen from one of them: its connections, its roles, its addresses.
+"""A cable joins two endpoints, seen from one of them: connections, roles, addresses.
 
-All of it follows from what the file says, and two ends that read the same file mirror each other.
+Everything follows from the file, so two ends with the same file mirror each other.
 """
 
 from enum import StrEnum
@@ -28,7 +28,7 @@ AnyInterface = IPv4Interface | IPv6Interface
 
 
 class Role(StrEnum):
-    """Who is reached by whom: a server waits for the client, whose address may change."""
+    """Which end initiates: a server waits for its client, whose address may change."""
 
     BIDIRECTIONAL = "bidirectional"
     SERVER = "server"
@@ -36,41 +36,36 @@ class Role(StrEnum):
 
 
 def vtep(address: AnyAddress, network: AnyNetwork) -> AnyInterface:
-    """Return a gateway's address on the overlay: its own, with the network's bits in front."""
+    """Return a gateway's VTEP address: its own address with the prefix of the VTEP network."""
     host = int(address) & int(network.hostmask)
     if isinstance(network, IPv4Network):
         return IPv4Interface((int(network.network_address) | host, network.prefixlen))
     return IPv6Interface((int(network.network_address) | host, network.prefixlen))
 
 
-def cable_id(called: str) -> str:
-    """Return what tells a cable from the others of a host, by what its connections are called."""
-    return called.removeprefix(CABLE).replace(".", "-")
+def cable_id(name: str) -> str:
+    """Return the id of a cable on its host, by the part that its connections' names share."""
+    return name.removeprefix(CABLE).replace(".", "-")
 
 
 class End(Struct, frozen=True, kw_only=True):
-    """One end of a connection: who speaks IKE, and which of its traffic is protected.
+    """One end of a connection: the IKE peer and its traffic selector."""
 
-    `host` of None is any host; without `identity` it is the host's address; `ike_port` of None is
-    pluto's own; `network` is the host itself in transport mode; a `protocol` or `port` of None is
-    any.
-    """
-
-    host: AnyAddress | None
-    network: AnyNetwork
-    identity: str = ""
-    ike_port: int | None = None
-    protocol: IpProtocol | None = None
-    port: int | str | None = None
+    host: AnyAddress | None  # None: any host
+    network: AnyNetwork  # in transport mode the host itself
+    identity: str = ""  # empty: the host's address
+    ike_port: int | None = None  # None: pluto's own
+    protocol: IpProtocol | None = None  # None: any
+    port: int | str | None = None  # None: any
 
     @property
     def port_number(self) -> int | None:
-        """The port as the kernel has it."""
+        """The port as a number, also where the file has its name."""
         return IANA_VXLAN_PORT if isinstance(self.port, str) else self.port
 
 
 class Connection(Struct, frozen=True):
-    """One of the cable's connections, as pluto knows it."""
+    """One connection of the cable, as pluto loads it."""
 
     name: str
     mode: Mode
@@ -79,12 +74,12 @@ class Connection(Struct, frozen=True):
 
     @property
     def routed(self) -> bool:
-        """Whether its traffic is caught before there are SAs: not if the peer may be anywhere."""
+        """Whether it has trap policies: not if the peer may have any address."""
         return self.remote.host is not None
 
     @property
     def protects(self) -> str:
-        """Whose traffic it carries, in words."""
+        """The traffic that it carries, in words."""
         if self.local.port:
             return "what the local VTEP receives"
         if self.remote.port:
@@ -93,10 +88,7 @@ class Connection(Struct, frozen=True):
 
 
 class Cable(Struct, frozen=True, kw_only=True, dict=True):
-    """What joins two endpoints, seen from the local one.
-
-    What of it is asked for again and again, as for each of a thousand cables, is kept.
-    """
+    """What joins two endpoints, seen from the local one; costly properties are cached."""
 
     local: Endpoint
     remote: Endpoint
@@ -108,22 +100,22 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def guarded(self) -> bool:
-        """Whether a guard keeps clear text out and in: not where nothing else is sent."""
+        """Whether a guard drops clear text: not in mode none, which sends nothing else."""
         return self.guard and self.mode is not Mode.NONE
 
     @cached_property
     def id(self) -> str:
-        """What tells this cable from the others of this host."""
+        """The name of this cable among the cables of this host."""
         return cable_id(self.remote.cable_name)
 
     @property
     def bundle(self) -> str:
-        """What tells it, with the cables that share its device, from the others of this host."""
+        """The name of the device if all peers share it, else the cable's id."""
         return self.overlay.device if self.overlay and self.overlay.serves_all_peers else self.id
 
     @property
     def shares_device(self) -> bool:
-        """Whether one device serves all peers: the only kind that Linux gives more than one."""
+        """Whether one device serves all peers."""
         return self.overlay is not None and self.overlay.serves_all_peers
 
     @property
@@ -133,17 +125,14 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def encapsulation(self) -> Encapsulation:
-        """What IPsec is told: where there is NAT, nothing but UDP gets through."""
+        """Whether ESP travels in UDP: always through NAT, which passes nothing else."""
         return Encapsulation.YES if self.nat else self.ipsec.encapsulation
 
     @property
     def remote_host(self) -> AnyAddress:
         """The address at which the other end is reached."""
-        return (
-            (self.remote.public_address or self.remote.address)
-            if self.nat
-            else (self.remote.address)
-        )
+        public = self.remote.public_address if self.nat else None
+        return public or self.remote.address
 
     @property
     def local_vtep(self) -> AnyInterface:
@@ -157,17 +146,17 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def role(self) -> Role:
-        """What the local end is, decided as Submariner does, and the same from either end."""
-        ours, theirs = self.local.preferred_server, self.remote.preferred_server
-        if ours is None or theirs is None or not (ours or theirs):
+        """The role of the local end; both ends decide alike, as Submariner does."""
+        local, remote = self.local.preferred_server, self.remote.preferred_server
+        if local is None or remote is None or not (local or remote):
             return Role.BIDIRECTIONAL
-        if ours and theirs:
-            ours = self.local.cable_name > self.remote.cable_name
-        return Role.SERVER if ours else Role.CLIENT
+        if local and remote:
+            local = self.local.cable_name > self.remote.cable_name
+        return Role.SERVER if local else Role.CLIENT
 
     @cached_property
     def connections(self) -> tuple[Connection, ...]:
-        """The connections that pluto has to have for this cable, in their order."""
+        """The connections of the cable, in order."""
         if self.mode is Mode.NONE:
             return ()
         return self._tunnels() if self.mode is Mode.TUNNEL else self._transports()
@@ -178,7 +167,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         return frozenset(each.name for each in self.connections)
 
     def _tunnels(self) -> tuple[Connection, ...]:
-        """One connection for each pair of subnets, the way Submariner's driver has them."""
+        """Return one connection for each pair of subnets, as Submariner's driver does."""
 
         def pair(i: int, j: int, ours: AnyNetwork, theirs: AnyNetwork) -> Connection:
             ids = (str(self.local.address), str(self.remote.address))
@@ -209,10 +198,10 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def _transports(self) -> tuple[Connection, ...]:
-        """One connection, or one for each direction in which an overlay over UDP may send.
+        """Return one connection, or two for an overlay over UDP.
 
-        A VTEP sends from any port to the overlay's, so each end's overlay port needs a selector of
-        its own: in connection 0 it is the local end's, in connection 1 the remote end's.
+        A VTEP sends from any port to the overlay's port, so each direction needs its own selector:
+        connection 0 has the local end's port, connection 1 the remote end's port.
         """
         port = self.overlay.port if self.overlay else None
         version = self.local.address.version
@@ -239,18 +228,18 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def ike_port(self, endpoint: Endpoint) -> int:
-        """Return the port at which that end speaks IKE."""
+        """Return the IKE port of an end."""
         return endpoint.ike_port or self.ipsec.ike_port
 
     @property
     def ike_ports(self) -> tuple[int, ...]:
-        """The ports that IKE, and ESP in UDP, go to: pluto's own and those of the file."""
+        """The ports of IKE and of ESP in UDP: pluto's own ports and those of the file."""
         ends = (end for each in self.connections for end in (each.local, each.remote))
         return tuple(sorted({*PLUTO_PORTS, *(end.ike_port for end in ends if end.ike_port)}))
 
     @property
     def identities(self) -> tuple[tuple[str, str], ...]:
-        """Who the pre-shared key is for: the two ends of every connection, each pair once."""
+        """The pairs of identities that share a credential, each pair once."""
         named = (
             (
                 each.local.identity or str(each.local.host),
@@ -262,11 +251,10 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def initiates(self) -> bool:
-        """Whether the local end starts the negotiation.
+        """Whether the local end initiates.
 
-        Two ends that start at the same moment leave two Child SAs for each connection, so by
-        default only one does: the client; else the one behind NAT, which can't be reached; else
-        the one with the lower address.
+        If both ends initiate at once, each connection gets two Child SAs. So by default one end
+        initiates: the client, else the end behind NAT, else the end with the lower address.
         """
         if self.role is not Role.BIDIRECTIONAL:
             return self.role is Role.CLIENT

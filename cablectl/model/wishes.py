@@ -1,7 +1,7 @@
-"""What a file may say: endpoints, mode, IPsec, overlay, each with what is allowed.
+"""What a file may say: endpoints, mode, IPsec, overlay, each with the allowed values.
 
-Every value is frozen. Names are those of RFC 4301 (selector, SA), RFC 7348 (VTEP, VNI) and of
-Submariner (endpoint, cable), whose naming of connections is kept so that its users know them.
+Every value is frozen. The terms are those of RFC 4301 (selector, SA), RFC 7348 (VTEP, VNI) and
+Submariner (endpoint, cable). Connections are named as Submariner names them.
 """
 
 from enum import StrEnum
@@ -12,16 +12,15 @@ from msgspec import Meta, Struct
 
 IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
-PLUTO_PORTS = (500, 4500)  # pluto binds both on every address, RFC 7296, section 2
-CABLE = "submariner-cable-"  # begins the name of a cable's connections
+PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
+CABLE = "submariner-cable-"  # the beginning of every connection's name
 DEFAULT_PSK = "/etc/cablectl/psk"
-MAX_ENDPOINTS = 4096  # of a file; each has SAs with every other
+MAX_ENDPOINTS = 4096  # of one file
 
 AnyAddress = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
 
-# Where VTEPs have their addresses: the gateway's own, with the network's bits in front. The first
-# is that of Submariner's VXLAN driver, the second a unique local one (RFC 4193).
+# The networks of the VTEPs: that of Submariner's VXLAN driver, and a unique local one (RFC 4193).
 VTEP_NETWORKS: dict[int, AnyNetwork] = {
     4: IPv4Network("241.0.0.0/8"),
     6: IPv6Network("fdca:b1e0::/32"),
@@ -50,7 +49,7 @@ Subnet = Annotated[AnyNetwork, Meta(description="a subnet such as 10.44.0.0/16, 
 
 
 class Mode(StrEnum):
-    """How IPsec carries the traffic between the endpoints; none: not at all."""
+    """How IPsec carries the traffic between the endpoints; none: without IPsec."""
 
     TUNNEL = "tunnel"
     TRANSPORT = "transport"
@@ -58,7 +57,7 @@ class Mode(StrEnum):
 
 
 class OverlayKind(StrEnum):
-    """What runs inside of IPsec transport mode; none: the hosts' own traffic."""
+    """What travels in IPsec transport mode; none: the hosts' own traffic."""
 
     VXLAN = "vxlan"
     GRE = "gre"
@@ -68,7 +67,7 @@ class OverlayKind(StrEnum):
 
 
 class Encapsulation(StrEnum):
-    """Whether ESP travels in UDP (RFC 3948): always, never, or only where there is NAT."""
+    """Whether ESP travels in UDP (RFC 3948): always, never, or only through NAT."""
 
     YES = "yes"
     NO = "no"
@@ -76,14 +75,14 @@ class Encapsulation(StrEnum):
 
 
 class Esn(StrEnum):
-    """Extended sequence numbers (RFC 4304): as each Libreswan has it, or with and without them."""
+    """Extended sequence numbers (RFC 4304): Libreswan's default, or offered with and without."""
 
     AUTO = "auto"
     YES = "yes"
 
 
 class Offload(StrEnum):
-    """What the NIC does of ESP: what it can, crypto at least, whole packets, or nothing."""
+    """What the NIC does for ESP: what it can, at least crypto, whole packets, or nothing."""
 
     AUTO = "auto"
     REQUIRED = "required"
@@ -92,14 +91,14 @@ class Offload(StrEnum):
 
 
 class Initiate(StrEnum):
-    """Which end starts the negotiation: exactly one, or both at once."""
+    """Which end initiates: exactly one, or both at once."""
 
     AUTO = "auto"
     BOTH = "both"
 
 
 class Forwarding(StrEnum):
-    """Where frames without an entry of their own go: nowhere, or to every peer; auto: as suits."""
+    """Where frames without a forwarding entry go: nowhere, or to every peer."""
 
     AUTO = "auto"
     STATIC = "static"
@@ -122,13 +121,13 @@ class Dpd(Struct, frozen=True):
 
 
 class PskFile(Struct, frozen=True):
-    """The pre-shared key is what this file holds, its line ends left out."""
+    """The pre-shared key is the content of a file, without line ends."""
 
     path: str
 
 
 class PskEnv(Struct, frozen=True):
-    """The pre-shared key is what this environment variable holds."""
+    """The pre-shared key is the value of an environment variable."""
 
     variable: str
 
@@ -269,8 +268,8 @@ OVERLAYS: dict[OverlayKind, type[OverlayWish]] = {wish.kind: wish for wish in ge
 class Endpoint(Struct, frozen=True, kw_only=True):
     """A gateway, and the subnets of its cluster that are reached through it.
 
-    `public_address` is what the other end reaches where there is NAT; `preferred_server` of None
-    says that the endpoint doesn't tell; `ike_port` of None is that of `ipsec`.
+    The other end reaches `public_address` through NAT. A `preferred_server` of None is unknown,
+    and an `ike_port` of None is that of `ipsec`.
     """
 
     cluster: Name
@@ -284,34 +283,34 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     ike_port: Port | None = None
 
     def __str__(self) -> str:
-        """Name the endpoint the way an error message lists it."""
+        """Return the endpoint as an error message lists it."""
         return f"{self.cluster} ({self.hostname}, {self.address})"
 
     @property
     def behind_nat(self) -> bool:
-        """Whether others reach it by another address than its own."""
+        """Whether other gateways reach it at another address than its own."""
         return self.public_address not in (None, self.address)
 
     @property
     def cable_name(self) -> str:
-        """What Submariner calls the cables that lead to this endpoint."""
+        """The beginning of the names of connections to this endpoint, as Submariner has it."""
         return f"{CABLE}{self.cluster}-{dashed(self.address)}"
 
     @property
     def networks(self) -> tuple[AnyNetwork, ...]:
-        """The subnets without those that are just the gateway's own address."""
-        return tuple(each for each in self.subnets if each.network_address != self.address)
+        """The subnets, without any that is only the gateway's own address."""
+        return tuple(net for net in self.subnets if net.network_address != self.address)
 
     @property
     def mac(self) -> str:
-        """The VTEP's Ethernet address, known to the other ends without asking."""
+        """The VTEP's MAC, which the other ends compute as well."""
         return mac_of(self.address)
 
 
 def mac_of(gateway: AnyAddress) -> str:
-    """Return a VTEP's Ethernet address, which the gateway's address makes unique.
+    """Return a VTEP's MAC, derived from the gateway's address.
 
-    Locally administered (IEEE 802, the 02 bit of the first octet).
+    It is locally administered (IEEE 802, the 02 bit of the first octet).
     """
     octets = gateway.packed
     if len(octets) > 4:
@@ -322,5 +321,5 @@ def mac_of(gateway: AnyAddress) -> str:
 
 
 def dashed(address: AnyAddress) -> str:
-    """Write an address without dots and colons, for a name."""
+    """Return an address with dashes instead of dots and colons, for a name."""
     return str(address).replace(".", "-").replace(":", "-")

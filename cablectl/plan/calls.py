@@ -1,7 +1,7 @@
-"""Steps of a plan → calls: what one process, or one look, does for several of them.
+"""The steps of a plan become calls: what one process does for several steps.
 
-A call leaves the same behind as its steps one by one: docs/libreswan.md says how that was measured.
-With one cable there is nothing to gain, and every step is a call of its own.
+A call leaves the same state as its steps one by one (docs/libreswan.md has the measurement).
+With one cable nothing is gained, so every step is a call of its own.
 """
 
 import re
@@ -15,36 +15,36 @@ from cablectl.libreswan import pluto_commands, whack
 from cablectl.model.argv import Argv
 from cablectl.plan.steps import Change, Phase, Plan, Step
 
-# Those commands that say which line of a batch failed: others end it without a word.
+# Only these commands report which line of a batch failed.
 _BATCHED = {("ip", "route"), ("ip", "neigh"), ("bridge", "fdb")}
 _LOOK = ("ip", "xfrm", "policy", "get")
 _NEGOTIATE = (Phase.ADD, Phase.ROUTE, Phase.INITIATE)
-_WORD = re.compile(r"[\w.:/-]+")  # quotes, backslashes and # mean something in a batch
+_WORD = re.compile(r"[\w.:/-]+")  # quotes, backslashes and # are special in a batch
 
 
 class Kind(Enum):
-    """How a call does its steps."""
+    """How a call runs its steps."""
 
     ALONE = auto()
-    LOAD = auto()  # a connection is added, routed and, if it is this end's turn, initiated at once
-    SECRETS = auto()  # all secrets files are written by one shell
-    BATCH = auto()  # of ip or bridge
-    LOOK = auto()  # policies are seen in one listing
+    LOAD = auto()  # one whack adds and routes a connection, and initiates it if this end does
+    SECRETS = auto()  # one shell writes all credentials
+    BATCH = auto()  # one ip or bridge runs all commands
+    LOOK = auto()  # one listing shows all policies
     WAIT = auto()
 
 
 class Call(Struct, frozen=True):
-    """Steps that are done at once; one that is alone is its command, word for word."""
+    """Steps that are run together; a single step is its command, word for word."""
 
     kind: Kind
     steps: tuple[Step, ...]
 
 
 def calls(plan: Plan) -> list[Call]:
-    """Return the calls that do what the plan needs.
+    """Return the calls that run the needed steps of a plan.
 
-    Of several cables each is loaded, routed and initiated before the next one, so that its peer
-    answers meanwhile; all else stays in the order of the plan.
+    Each of several cables is added, routed and initiated before the next one, so that its peer can
+    answer meanwhile. All other steps stay in the order of the plan.
     """
     needed = plan.needed
     if len(plan.cables) == 1:
@@ -59,7 +59,7 @@ def calls(plan: Plan) -> list[Call]:
 
 
 def load(steps: Sequence[Step]) -> Argv:
-    """Return the one command that adds a connection, routes it and, of three, initiates."""
+    """Return the one command for an add, a route and perhaps an initiate step."""
     add, _, *initiate = steps
     return (*add.argv, "--route", *(("--initiate", "--asynchronous") if initiate else ()))
 
@@ -69,22 +69,27 @@ def _negotiates(step: Step) -> bool:
 
 
 def _loads(steps: Sequence[Step]) -> Iterator[Call]:
-    """Yield the calls of each cable in turn."""
-    of: dict[str, list[Step]] = {}
+    """Yield the calls of one cable after the other."""
+    by_cable: dict[str, list[Step]] = {}
     for step in steps:
-        of.setdefault(step.cable, []).append(step)
-    for its in of.values():
-        later = {step.argv: step for step in its if step.phase is not Phase.ADD}
-        for step in its:
-            if step.phase is not Phase.ADD:
-                if later.pop(step.argv, None):
-                    yield Call(Kind.ALONE, (step,))
-                continue
-            adds, name = step.kind is Change.ADD, _name(step)
-            route = later.pop(whack.route(name), None) if adds else None
-            initiate = later.pop(whack.initiate(name), None) if route else None
-            steps_of_it = tuple(each for each in (step, route, initiate) if each)
-            yield Call(Kind.LOAD if route else Kind.ALONE, steps_of_it)
+        by_cable.setdefault(step.cable, []).append(step)
+    for of_cable in by_cable.values():
+        yield from _loads_of_cable(of_cable)
+
+
+def _loads_of_cable(steps: Sequence[Step]) -> Iterator[Call]:
+    """Yield the calls of one cable; an add step takes its route and initiate steps with it."""
+    later = {step.argv: step for step in steps if step.phase is not Phase.ADD}
+    for step in steps:
+        if step.phase is not Phase.ADD:
+            if later.pop(step.argv, None):
+                yield Call(Kind.ALONE, (step,))
+            continue
+        name = _name(step)
+        route = later.pop(whack.route(name), None) if step.kind is Change.ADD else None
+        initiate = later.pop(whack.initiate(name), None) if route else None
+        together = tuple(each for each in (step, route, initiate) if each)
+        yield Call(Kind.LOAD if route else Kind.ALONE, together)
 
 
 def _name(step: Step) -> str:
@@ -92,8 +97,8 @@ def _name(step: Step) -> str:
 
 
 def _grouped(steps: Iterable[Step]) -> Iterator[Call]:
-    """Yield the calls in the order of the steps; neighbours of a kind and a program are one."""
-    for (kind, *_), group in groupby(steps, lambda each: (_kind(each), each.phase, each.argv[0])):
+    """Yield the calls in the order of the steps; equal neighbours become one call."""
+    for (kind, *_), group in groupby(steps, lambda step: (_kind(step), step.phase, step.argv[0])):
         if kind is Kind.ALONE:
             yield from (Call(kind, (step,)) for step in group)
         else:

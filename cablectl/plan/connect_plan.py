@@ -1,4 +1,4 @@
-"""Cables and facts → the plan that brings the cables up."""
+"""Cables and facts become the plan that brings the cables up."""
 
 from collections.abc import Iterator
 
@@ -22,20 +22,19 @@ def plan(
     limit: float = WAIT_LIMIT,
     narrowed: bool = False,
 ) -> Plan:
-    """Return the plan that brings the cables up from what the facts say is there.
+    """Return the plan that brings the cables up, starting from the facts.
 
-    Unless `narrowed`, they are all that the file has: what their device has of other peers goes.
-
-    UsageError if the MTU asked for is too large, or Libreswan can't do what the file asks;
-    HostNotReadyError if what is there isn't ours: of several cables, those alone are refused that
-    it concerns, as long as any is left.
+    Unless `narrowed`, the cables are all cables of the file, and stale peers are removed.
+    UsageError if the wanted MTU is too large, or if Libreswan can't do what the file asks.
+    HostNotReadyError if something on the host isn't cablectl's own. If other cables are left, the
+    plan refuses only the cables concerned.
     """
     refused: dict[str, CablectlError] = {}
     pairs, sizes = [], []
-    for cable, its_facts in zip(cables, facts, strict=True):
+    for cable, of_cable in zip(cables, facts, strict=True):
         try:
-            sizes.append(_checked(cable, its_facts))
-            pairs.append((cable, its_facts))
+            sizes.append(_checked(cable, of_cable))
+            pairs.append((cable, of_cable))
         except CablectlError as error:
             refused[cable.id] = error
     if not pairs:
@@ -44,32 +43,33 @@ def plan(
     steps: list[Step] = []
     if first.mode is not Mode.NONE:
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
-    gone = [*stale_peers.former_credentials(pairs)]
+    removals = [*stale_peers.former_credentials(pairs)]
     if first.overlay:
         size = _size(pairs, sizes, narrowed=narrowed)
         steps += device.steps(pairs, first.overlay, size)
-        gone += () if narrowed else stale_peers.steps(pairs, first.overlay)
+        removals += () if narrowed else stale_peers.steps(pairs, first.overlay)
     return Plan(
         action=Action.CONNECT,
         cables=tuple(cable for cable, _ in pairs),
-        facts=tuple(its_facts for _, its_facts in pairs),
-        steps=(*steps, *in_order(gone)),
+        facts=tuple(of_cable for _, of_cable in pairs),
+        steps=(*steps, *in_order(removals)),
         refused=refused,
         warnings=tuple(dict.fromkeys(line for each in pairs for line in _warnings(*each))),
     )
 
 
 def _size(pairs: ipsec.Pairs, sizes: list[int], *, narrowed: bool) -> int:
-    """Return the MTU that suits all peers of the device, in bytes."""
-    there = pairs[0][1].overlay
-    others = [there.link.mtu] if narrowed and there.stale_peers and there.link else []
+    """Return the largest MTU that fits all peers of the device, in bytes."""
+    overlay = pairs[0][1].overlay
+    others = [overlay.link.mtu] if narrowed and overlay.stale_peers and overlay.link else []
     return min(sizes + others)
 
 
 def _checked(cable: Cable, facts: Facts) -> int:
-    """Return the MTU of the cable's device in bytes, 0 without one, if nothing is in its way."""
+    """Return the MTU of the cable's device in bytes, 0 without a device; raise what prevents it."""
     _refuse_unknown_algorithms(facts)
-    for message, hint in facts.not_ready:
+    if facts.not_ready:
+        message, hint = facts.not_ready[0]
         raise HostNotReadyError(message, hint=hint)
     if cable.connections:
         _refuse_a_pluto_that_is_not_ready(cable, facts)
@@ -106,7 +106,7 @@ def overlay_mtu(cable: Cable, facts: Facts, wanted: OverlayWish) -> int:
 def _refuse_unknown_algorithms(facts: Facts) -> None:
     if facts.unknown_algorithms:
         raise UsageError(
-            f"ipsec: Libreswan {facts.libreswan} doesn't take the file's algorithms:"
+            f"ipsec: Libreswan {facts.libreswan} doesn't accept the file's algorithms:"
             f" {facts.unknown_algorithms}",
             hint="correct ipsec.esp or ipsec.pfs_group; see `ipsec algparse`",
         )
@@ -120,15 +120,15 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
         )
     if facts.pluto is Pluto.STARTABLE and _foreign_xfrm(cable, facts):
         raise HostNotReadyError(
-            "pluto isn't running, and its start would flush IPsec policies that aren't ours",
-            hint="see `ip xfrm policy`; start ipsec by hand if they may go",
+            "pluto isn't running, and starting it would flush IPsec policies of another program",
+            hint="look at `ip xfrm policy`; if they may go: sudo systemctl start ipsec",
         )
     wanted = cable.overlay
     named = wanted is not None and isinstance(wanted.port, str)
     if wanted and named and facts.service_port != wanted.port_number:
         raise HostNotReadyError(
-            f"vxlan.port: this host's /etc/services doesn't call {wanted.port_number}/udp"
-            f" {wanted.port}, and whack would refuse the name",
+            f"vxlan.port: /etc/services of this host has no {wanted.port} {wanted.port_number}/udp,"
+            " so whack would refuse the name",
             hint=f"write port: {wanted.port_number}",
         )
     if facts.credential is Credential.OTHER:
@@ -144,14 +144,14 @@ def _refuse_a_pluto_that_is_not_ready(cable: Cable, facts: Facts) -> None:
 
 
 def _refuse_software(cable: Cable, facts: Facts) -> None:
-    """Hold a cable to the NIC that its file asks for, before it is there and once it is."""
+    """Refuse SAs in software if the file asks for offload, before and after they exist."""
     asked = cable.ipsec.offload
     if asked not in esp_offload.NEEDED:
         return
     if facts.nic and facts.nic.can is False:
         raise HostNotReadyError(
             f"ipsec.offload: {asked}, and {facts.nic.device} has no {esp_offload.HARDWARE}",
-            hint="see `ethtool -k`; offload: auto does without",
+            hint=f"look at `ethtool -k {facts.nic.device}`, or write offload: auto",
         )
     wanted = "packet" if asked is Offload.PACKET else "crypto"
     for sa in xfrm.sas_of(cable.connections, facts.policies, facts.sas):
@@ -159,19 +159,19 @@ def _refuse_software(cable: Cable, facts: Facts) -> None:
             raise CablectlError(
                 f"ipsec.offload: {asked}, and the SA {sa.spi} to {sa.destination} is in"
                 f" {sa.offload or 'software'}",
-                hint="see `cablectl offload`; offload: auto does without",
+                hint="look at `cablectl offload`, or write offload: auto",
             )
 
 
-AGAIN = "teardown with the file that it was made from, then connect"
+AGAIN = "run cablectl teardown with the file that made it, then connect"
 
 
 def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
     link, ours = facts.overlay.link, str(cable.local.address)
     if link and not link.ours:
         raise HostNotReadyError(
-            f"the device {wanted.device} exists and cablectl didn't make it",
-            hint=f"name another one in {wanted.kind}.device, or remove it",
+            f"the device {wanted.device} exists, but cablectl didn't make it",
+            hint=f"choose another name in {wanted.kind}.device, or remove the device",
         )
     if link and not link.fits(cable, wanted):
         raise HostNotReadyError(
@@ -179,9 +179,9 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
         )
     if overlay_of(wanted).leaves_by_route and facts.leaves_with not in ("", ours):
         raise HostNotReadyError(
-            f"what this host sends to {cable.remote_host} leaves with the address"
-            f" {facts.leaves_with}, which no policy of the cable protects",
-            hint=f"give the route the source {ours}, or take overlay: vxlan",
+            f"packets to {cable.remote_host} leave with the source address {facts.leaves_with},"
+            " which no policy of the cable protects",
+            hint=f"set the route's source address to {ours}, or write overlay: vxlan",
         )
 
 
@@ -193,17 +193,17 @@ def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
 def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
     yield from facts.warnings
     if cable.guarded and facts.loaded(cable) and guard.broken(cable, facts.guard):
-        what = "changed" if facts.guard else "gone"
-        yield f"somebody flushed the guard: table {guard.name(cable)} is {what}; it is loaded anew"
+        what = "was changed" if facts.guard else "is missing"
+        yield f"the guard {what}: table {guard.name(cable)}; it is loaded again"
     if cable.mode is Mode.NONE:
-        yield "mode: none: everything on the overlay travels in clear text"
+        yield "mode: none: everything on the overlay is sent in clear text"
     elif cable.ipsec.dpd is None and dialects.dialect(facts.libreswan).dpd_action:
         yield (
             f"dpd: off on Libreswan {facts.libreswan}: pluto can abort when an IKE SA gets no"
-            " answer; leave dpd out for the safe default"
+            " answer; remove dpd from the file for the safe default"
         )
     if not cable.guarded and any(not each.routed for each in cable.connections):
         yield (
-            f"as server this end catches nothing before {cable.remote.cluster} connects: until"
-            " then packets between the subnets go wherever the routes lead them"
+            f"this end is a server and has no trap policies before {cable.remote.cluster} connects:"
+            " until then packets between the subnets follow the routes, in clear text"
         )

@@ -1,4 +1,4 @@
-"""Cables and facts → the steps that make the overlay's device, and bring it up with its routes."""
+"""Cables and facts become the steps that make the overlay's device and bring it up with routes."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,15 +14,15 @@ from cablectl.plan.steps import Change, Phase, Step
 
 
 def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
-    """Yield the steps, in order; `size` is the device's MTU in bytes.
+    """Yield the steps in order; `size` is the device's MTU in bytes.
 
-    The device, its settings and the rule are made once, whatever the number of peers.
+    All peers share the device, its settings and the rule.
     """
     first, facts = pairs[0]
     yield from _device(first, facts, wanted, size)
     if wanted.serves_all_peers:
-        for cable, its_facts in pairs:
-            yield from _forward(cable, its_facts, wanted, alone=len(pairs) == 1)
+        for cable, of_cable in pairs:
+            yield from _forward(cable, of_cable, wanted, alone=len(pairs) == 1)
     yield from _settings(first, facts, wanted)
     link = facts.overlay.link
     yield _made(
@@ -32,24 +32,24 @@ def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
         iproute.set_link(wanted, "down"),
         done=link is not None and link.up,
     )
-    for cable, its_facts in pairs:
-        yield from _reach(cable, its_facts, wanted)
+    for cable, of_cable in pairs:
+        yield from _reach(cable, of_cable, wanted)
     yield _made(
         Phase.UP,
         iproute.rule(first, "add"),
-        f"look table {iproute.TABLE} up",
+        f"add the rule that looks up table {iproute.TABLE}",
         iproute.rule(first, "delete"),
         done=facts.overlay.rule,
     )
 
 
 def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Iterator[Step]:
-    """Make the device; what is put on one that is new goes with it, and needs no undo."""
+    """Make the device; what is added to a new device is removed with it and needs no undo."""
     link = facts.overlay.link
     step = partial(_made, Phase.OVERLAY)
     yield step(
         add_link(cable, wanted, size),
-        f"the VTEP's device; packets of {size} bytes pass a path of {facts.path_mtu}",
+        f"the VTEP's device; packets of {size} bytes fit a path of {facts.path_mtu}",
         iproute.delete_link(wanted),
         done=link is not None,
     )
@@ -66,8 +66,8 @@ def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Itera
 
 
 def _forward(cable: Cable, facts: Facts, wanted: OverlayWish, *, alone: bool) -> Iterator[Step]:
-    """Have the device send to the peer; with one alone that fails a new device goes as a whole."""
-    entries, there = overlay_of(wanted).fdb_entries(cable), facts.overlay
+    """Make the device send to the peer; if a single peer fails, a new device is removed whole."""
+    entries, present = overlay_of(wanted).fdb_entries(cable), facts.overlay
     step = partial(_made, Phase.OVERLAY, cable=cable.id)
     for mac, gateway in entries:
         yield step(
@@ -76,15 +76,15 @@ def _forward(cable: Cable, facts: Facts, wanted: OverlayWish, *, alone: bool) ->
             if mac == iproute.ANY_MAC
             else "the peer's frames go to the peer",
             iproute.forwarding_entry(wanted, "delete", mac, gateway)
-            if there.link or not alone
+            if present.link or not alone
             else None,
-            done=(mac, gateway) in there.fdb,
+            done=(mac, gateway) in present.fdb,
         )
     flooded = (iproute.ANY_MAC, str(cable.remote_host))
-    if flooded in there.fdb - set(entries):
+    if flooded in present.fdb - set(entries):
         yield step(
             iproute.forwarding_entry(wanted, "delete", *flooded),
-            "no frame goes to every peer any more",
+            "frames are no longer sent to every peer",
             iproute.forwarding_entry(wanted, "append", *flooded),
             done=False,
             kind=Change.REMOVE,
@@ -96,24 +96,24 @@ def _settings(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]
         yield Step(
             phase=Phase.OVERLAY,
             argv=iproute.set_setting(path, value),
-            why=f"the device's {path.rpartition('/')[2]} is {value}; it goes with the device",
+            why=f"{path.rpartition('/')[2]} of the device is {value}; removed with the device",
             not_needed="set" if (path, value) in facts.overlay.settings else "",
         )
 
 
 def _reach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     """Make the peer's VTEP and subnets reachable."""
-    there, vtep = facts.overlay, str(cable.remote_vtep.ip)
+    present, vtep = facts.overlay, str(cable.remote_vtep.ip)
     step = partial(_made, Phase.UP, cable=cable.id)
     if overlay_of(wanted).has_macs:
         yield step(
-            # Not add: traffic that waits for the device has the kernel make an incomplete one.
+            # replace, not add: waiting traffic makes the kernel add an incomplete entry.
             iproute.neighbour(wanted, "replace", vtep, cable.remote.mac),
             "the peer's VTEP needs no ARP",
             iproute.neighbour(wanted, "delete", vtep, cable.remote.mac),
-            done=(vtep, cable.remote.mac) in there.neighbours,
+            done=(vtep, cable.remote.mac) in present.neighbours,
         )
-    old = {route[:2]: route for route in there.routes if route[1] == vtep}
+    old = {route[:2]: route for route in present.routes if route[1] == vtep}
     wanted_routes = iproute.routes(cable, facts.source)
     for route in wanted_routes:
         before = old.pop(route[:2], None)
@@ -127,7 +127,7 @@ def _reach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     for route in sorted(old.values()):
         yield step(
             iproute.route(wanted, "delete", route),
-            f"no subnet of {cable.remote.cluster} any more",
+            f"no longer a subnet of {cable.remote.cluster}",
             iproute.route(wanted, "add", route),
             done=False,
             kind=Change.REMOVE,
@@ -149,7 +149,7 @@ def _made(
         argv=argv,
         why=why,
         undo=(undo,) if undo else (),
-        not_needed="there" if done else "",
+        not_needed="present" if done else "",
         kind=kind,
         cable=cable,
     )

@@ -1,4 +1,4 @@
-"""Cables and facts → the steps that bring IPsec up: guard, daemon, secret, connections, SAs."""
+"""Cables and facts become the steps that bring IPsec up, from the guard to the Child SAs."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ from cablectl.plan.steps import Change, Phase, Step
 
 Pairs = Sequence[tuple[Cable, Facts]]
 
-DAEMON_LIMIT = 60  # seconds to start the daemon, or to load two dozen modules on a slow host
+DAEMON_LIMIT = 60  # seconds to start the daemon or to load modules, also on a slow host
 
 # $1 is the connection's name, $2 the limit in seconds.
 _AWAIT = (
@@ -24,35 +24,35 @@ _AWAIT = (
 
 
 def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
-    """Yield the steps, in order; the last ones wait for the Child SAs, for `limit` seconds."""
-    (first, its_facts), *_ = pairs
+    """Yield the steps in order; the last steps wait up to `limit` seconds for the Child SAs."""
+    cable, facts = pairs[0]
     yield from _guard(pairs)
-    yield from _pluto(first, its_facts)
+    yield from _pluto(facts)
+    yield from _offload(cable, facts)
     yield from _secrets(pairs)
-    unwanted = [_unwanted(cable, facts) for cable, facts in pairs]
-    left = [
-        (cable, _without(facts, names))
-        for (cable, facts), names in zip(pairs, unwanted, strict=True)
-    ]
-    for (cable, facts), names in zip(left, unwanted, strict=True):
-        yield from _unload(cable, names)
-        yield from _add(cable, facts)
-    for each in (_route, _initiate):
-        for cable, facts in left:
-            yield from each(cable, facts)
-    for cable, facts in left if wait else ():
+    reduced = []  # the facts as they are after the unwanted connections are unloaded
+    for cable, facts in pairs:
+        unwanted = _unwanted(cable, facts)
+        reduced.append((cable, _without(facts, unwanted)))
+        yield from _unload(cable, unwanted)
+        yield from _add(*reduced[-1])
+    for phase in (_route, _initiate):
+        for cable, facts in reduced:
+            yield from phase(cable, facts)
+    for cable, facts in reduced if wait else ():
         yield from _wait(cable, facts, limit)
 
 
-def _without(facts: Facts, names: dict[str, str]) -> Facts:
-    if not names:
+def _without(facts: Facts, unwanted: dict[str, str]) -> Facts:
+    """Return the facts without some connections."""
+    if not unwanted:
         return facts
-    kept = {name: each for name, each in facts.connections.items() if name not in names}
+    kept = {name: loaded for name, loaded in facts.connections.items() if name not in unwanted}
     return replace(facts, connections=kept)
 
 
-def _unload(cable: Cable, names: dict[str, str]) -> Iterator[Step]:
-    for name, why in names.items():
+def _unload(cable: Cable, unwanted: dict[str, str]) -> Iterator[Step]:
+    for name, why in unwanted.items():
         yield Step(
             phase=Phase.ADD,
             argv=whack.delete(name),
@@ -63,10 +63,10 @@ def _unload(cable: Cable, names: dict[str, str]) -> Iterator[Step]:
 
 
 def _guard(pairs: Pairs) -> Iterator[Step]:
-    """Load the tables: one for the cables that share a device, else one for each."""
+    """Load the tables: one table for cables that share a device, else one table for each cable."""
     tables = {guard.name(cable): (cable, facts) for cable, facts in pairs}
     for cable, facts in tables.values():
-        there, of = facts.guard, "" if cable.shares_device else cable.id
+        loaded, only_cable = facts.guard, "" if cable.shares_device else cable.id
         if not cable.guarded:
             yield Step(
                 phase=Phase.GUARD,
@@ -74,61 +74,59 @@ def _guard(pairs: Pairs) -> Iterator[Step]:
                 why="guard: false",
                 undo=(guard.load(cable),),
                 kind=Change.REMOVE,
-                not_needed="" if there else "guard: false",
-                cable=of,
+                not_needed="" if loaded else "guard: false",
+                cable=only_cable,
             )
             continue
         yield Step(
             phase=Phase.GUARD,
             argv=guard.load(cable),
-            why=f"nftables drops what has no IPsec (table {guard.name(cable)})",
-            undo=() if there else (guard.remove(cable),),
-            kind=Change.ALTER if there else Change.ADD,
-            not_needed="there" if guard.stands(cable, there) else "",
-            cable=of,
+            why=f"nftables drops packets without IPsec (table {guard.name(cable)})",
+            undo=() if loaded else (guard.remove(cable),),
+            kind=Change.ALTER if loaded else Change.ADD,
+            not_needed="loaded" if guard.stands(cable, loaded) else "",
+            cable=only_cable,
         )
 
 
-def _pluto(cable: Cable, facts: Facts) -> Iterator[Step]:
+def _pluto(facts: Facts) -> Iterator[Step]:
     running = facts.pluto is Pluto.RUNNING
     yield Step(
         phase=Phase.PLUTO,
         argv=("systemctl", "start", "ipsec"),
-        why="start the daemon the host's own way",
+        why="start the daemon as the host does it",
         undo=(("systemctl", "stop", "ipsec"),),
         not_needed="pluto is running" if running else "",
         limit=DAEMON_LIMIT,
     )
-    yield from _offload(cable, facts)
 
 
 def _offload(cable: Cable, facts: Facts) -> Iterator[Step]:
-    """Load the kernel's modules; Libreswan's own way, where there is one, leaves out offload's."""
+    """Load the kernel's modules; Libreswan's own command doesn't load the module for offload."""
     names = esp_offload.modules(cable.local.address.version)
     off = "offload: off" if cable.ipsec.offload is Offload.OFF else ""
     if dialects.dialect(facts.libreswan).stack_manager:
-        *basic, last = names
-        loaded = "" if set(basic) & set(facts.to_load) else "the modules are loaded"
+        loaded = "" if set(names[:-1]) & set(facts.to_load) else "the modules are loaded"
         yield Step(
             phase=Phase.OFFLOAD,
             argv=("pidof", "pluto"),
-            why="the next command flushes all IPsec policies unless pluto is running",
+            why="the next command flushes all IPsec policies if pluto isn't running",
             not_needed=off or loaded,
         )
         yield Step(
             phase=Phase.OFFLOAD,
             argv=pluto_commands.STACK_MANAGER,
-            why="the kernel's IPsec; modules stay loaded afterwards",
+            why="the kernel's IPsec modules; they stay loaded afterwards",
             not_needed=off or loaded,
             limit=DAEMON_LIMIT,
         )
-        names = (last,)
+        names = names[-1:]
     missing = tuple(name for name in names if name in facts.to_load)
     yield Step(
         phase=Phase.OFFLOAD,
         argv=("modprobe", "--all", *(missing or names)),
-        why="the kernel's part of offload; modules stay loaded afterwards",
-        not_needed=off or ("" if missing else "nothing is missing that could be loaded"),
+        why="the kernel's module for offload; it stays loaded afterwards",
+        not_needed=off or ("" if missing else "no loadable module is missing"),
         limit=DAEMON_LIMIT,
     )
 
@@ -145,55 +143,55 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
             argv=authentication.install(cable),
             why=f"{authentication.place(cable)}, mode 0600",
             undo=authentication.remove(cable.id),
-            not_needed=_secret_there(cable) if facts.credential is Credential.SAME else "",
+            not_needed=_installed(cable) if facts.credential is Credential.SAME else "",
             cable=cable.id,
         )
     read = all(
         facts.credential is Credential.SAME and _all_loaded(cable, facts) for cable, facts in pairs
     )
-    there = _secret_there(pairs[0][0]) if len(pairs) == 1 else "the secrets are there"
+    installed = _installed(pairs[0][0]) if len(pairs) == 1 else "the secrets files are up to date"
     yield Step(
         phase=Phase.SECRET,
         argv=pluto_commands.LISTEN,
-        why="pluto reads the secrets and its addresses again",
-        not_needed=there if read else "",
+        why="pluto reads its secrets and this host's addresses again",
+        not_needed=installed if read else "",
     )
 
 
-def _secret_there(cable: Cable) -> str:
-    return f"{authentication_of(cable.ipsec).place(cable)} is there"
+def _installed(cable: Cable) -> str:
+    return f"{authentication_of(cable.ipsec).place(cable)} is up to date"
 
 
 def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
-    """Return the connections that have to go, or to be loaded anew, each with the reason."""
+    """Return the connections to unload, some of them to load again, each with the reason."""
     loaded = facts.loaded(cable)
     names = facts.outdated(cable)
     gone = dict.fromkeys(
-        (name for name in names if name not in loaded), "the file has no such connection any more"
+        (name for name in names if name not in loaded), "the file no longer has this connection"
     )
     if _flushed(cable, facts):
-        why = "somebody flushed the kernel's policies, and pluto doesn't know: load it anew"
+        why = "its policies were flushed, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
     gone |= dict.fromkeys(
-        (name for name in names if name in loaded), "the file says something else of it now"
+        (name for name in names if name in loaded), "the file describes it differently now"
     )
     gone |= {
-        name: "the IKE SA of its Child SA is gone, and the peer has let go of it: load it anew"
+        name: "the IKE SA of its Child SA is gone, so the peer dropped the Child SA: load it again"
         for name, each in loaded.items()
         if name not in gone and each.ike_of == ""
     }
-    # pluto deletes a connection's IKE SA with it, whoever else's Child SAs are of it.
+    # pluto deletes the IKE SA with its connection, even if other connections use that IKE SA.
     return gone | {
-        name: f"its Child SA is of the IKE SA of {each.ike_of}, which goes: load it anew"
+        name: f"its Child SA uses the IKE SA of {each.ike_of}, which is deleted: load it again"
         for name, each in loaded.items()
         if name not in gone and each.ike_of in gone
     }
 
 
 def _flushed(cable: Cable, facts: Facts) -> bool:
-    """Tell whether pluto believes in policies that the kernel doesn't have.
+    """Tell whether the kernel lacks policies that pluto believes to be installed.
 
-    Then all connections are loaded anew: they share an IKE SA, and so what befalls one.
+    Then all connections of the cable are loaded again, since they share one IKE SA.
     """
     return any(
         loaded.routed and each.routed and xfrm.policies(each)[0] not in facts.policies
@@ -222,9 +220,9 @@ def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
         yield Step(
             phase=Phase.ROUTE,
             argv=whack.route(each.name),
-            why="have the kernel ask for SAs, or drop",
-            # Deleting a connection that is new is enough. One that was there stays, and on 4.10 an
-            # --unroute while a Child SA is up kills pluto: see docs/libreswan.md.
+            why="install trap policies: the kernel asks for SAs, and drops packets until then",
+            # Deleting a new connection is enough. An old connection stays loaded, and --unroute
+            # while a Child SA is up kills pluto 4.10 (docs/libreswan.md).
             undo=(whack.terminate(each.name), whack.unroute(each.name))
             if each.name in loaded
             else (),
@@ -235,8 +233,8 @@ def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
         yield Step(
             phase=Phase.ROUTE,
             argv=xfrm.get_policy(xfrm.policies(each)[0]),
-            why="whack's exit code proves nothing: see the policy in the kernel",
-            not_needed="seen" if _routed(facts, each) else "",
+            why="check the policy in the kernel: the exit code of whack proves nothing",
+            not_needed="installed" if _routed(facts, each) else "",
             cable=cable.id,
         )
 
@@ -252,15 +250,15 @@ def _routed(facts: Facts, connection: Connection) -> bool:
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
     for each in cable.connections:
-        # A peer that believes that the cable is up doesn't initiate.
+        # A peer that takes the cable for up doesn't initiate.
         ours = cable.initiates or (facts.made_here and each.routed)
         elsewhere = "" if ours else f"{cable.remote.cluster} initiates"
-        there = each.name in facts.connections  # one that is new is deleted, which is enough
+        loaded_before = each.name in facts.connections  # deleting a new connection is enough
         yield Step(
             phase=Phase.INITIATE,
             argv=whack.initiate(each.name),
             why="negotiate",
-            undo=(whack.terminate(each.name),) if there else (),
+            undo=(whack.terminate(each.name),) if loaded_before else (),
             not_needed="up" if facts.is_up(each.name) else elsewhere,
             cable=cable.id,
         )
@@ -271,7 +269,7 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
         yield Step(
             phase=Phase.WAIT,
             argv=("sh", "-c", _AWAIT, "sh", each.name, f"{limit:.0f}"),
-            why="only a Child SA carries anything",
+            why="only a Child SA carries traffic",
             not_needed="up" if facts.is_up(each.name) else "",
             limit=limit,
             waits_for=each.name,

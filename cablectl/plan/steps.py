@@ -1,10 +1,10 @@
-"""A plan is a value: the ordered commands of an action on cables, each with its undo and its why.
+"""A plan as a value: the ordered steps of an action on cables.
 
-The order is what keeps the overlay from ever sending in clear text: the guard stands first and goes
-last; the trap policies stand, and are looked up in the kernel, before the device is there; they go
-only after the device is gone.
-The device is made last, when the SAs stand: what meets a trap without an SA has pluto initiate from
-this end too, which leaves two Child SAs instead of one (docs/adr/0001-overlay-last.md).
+The order keeps the overlay from sending in clear text at any moment. The guard is loaded first and
+removed last. The trap policies are installed, and checked in the kernel, before the device exists,
+and removed after the device.
+The device is made last, when the SAs are installed. A packet that meets a trap policy without an SA
+makes pluto initiate from this end too, which leaves two Child SAs (docs/adr/0001-overlay-last.md).
 """
 
 from collections.abc import Iterable
@@ -22,19 +22,19 @@ WAIT_LIMIT = 60  # seconds for the Child SAs, unless the user says otherwise
 
 
 class Action(StrEnum):
-    """What a plan is for."""
+    """What a plan does."""
 
     CONNECT = "connect"
     TEARDOWN = "teardown"
 
 
 class Phase(StrEnum):
-    """A stage of a plan; the text is the comment that a script has before it."""
+    """A stage of a plan; its value is the comment before its commands in a script."""
 
     GUARD = "guard: nothing of the cable passes without IPsec, in or out"
     PLUTO = "pluto: the daemon runs"
     OFFLOAD = "offload: load the kernel's IPsec modules"
-    SECRET = "secret: the pre-shared key of these two gateways"  # noqa: S105 - a word, no key
+    SECRET = "secret: the pre-shared key of each pair of gateways"  # noqa: S105 - a word, no key
     ADD = "add: load the connections"
     ROUTE = "route: trap policies, from here on what they match is encrypted or dropped"
     INITIATE = "initiate: negotiate the SAs"
@@ -53,7 +53,7 @@ class Phase(StrEnum):
 
 
 class Change(StrEnum):
-    """What a step does to the host, as a difference is written."""
+    """What a step does to the host; its value is the sign in a plan."""
 
     ADD = "+"
     ALTER = "~"
@@ -62,58 +62,49 @@ class Change(StrEnum):
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One command: why it is there, how it is undone, and if not needed, why not.
-
-    `limit` is how many seconds it may take; `waits_for` is the connection whose Child SA it awaits,
-    and `can_ask` says whether this end could initiate it to hear why there is none. `cable` is the
-    id of the only cable that it is for: without one it is for all of the plan.
-    """
+    """One command of a plan."""
 
     phase: Phase
     argv: Argv
     why: str
-    undo: tuple[Argv, ...] = ()
-    not_needed: str = ""
-    limit: float = COMMAND_LIMIT
-    waits_for: str = ""
-    can_ask: bool = True
+    undo: tuple[Argv, ...] = ()  # the commands that undo it, in order
+    not_needed: str = ""  # the reason, if it isn't needed
+    limit: float = COMMAND_LIMIT  # seconds
+    waits_for: str = ""  # the connection whose Child SA it waits for
+    can_ask: bool = True  # whether this end can initiate that connection to learn the refusal
     kind: Change = Change.ADD
-    cable: str = ""
+    cable: str = ""  # the id of its only cable; empty if all cables share the step
 
     @property
     def change(self) -> Change:
-        """What it does to the host: nothing, if it isn't needed."""
+        """What the step does to the host: nothing if it isn't needed."""
         return Change.NONE if self.not_needed else self.kind
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The ordered steps of an action on cables, in the order of the phases.
-
-    `facts` are in the order of `cables`; `refused` says why cables (by id) that aren't among them
-    have no steps; `warnings` are for a person to read first.
-    """
+    """The steps of an action on cables, in the order of the phases."""
 
     action: Action
     cables: tuple[Cable, ...]
-    facts: tuple[Facts, ...]
+    facts: tuple[Facts, ...]  # in the order of the cables
     steps: tuple[Step, ...]
-    refused: dict[str, CablectlError] = {}
+    refused: dict[str, CablectlError] = {}  # why other cables, by id, have no steps
     warnings: tuple[str, ...] = ()
 
     @property
     def needed(self) -> tuple[Step, ...]:
-        """The steps that change something, or wait for it."""
+        """The steps that change something, or wait for a change."""
         return tuple(step for step in self.steps if not step.not_needed)
 
 
 def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Return steps in the order of their phases; those of a phase stay in theirs."""
-    places = {phase: place for place, phase in enumerate(Phase)}
-    return tuple(sorted(steps, key=lambda step: places[step.phase]))
+    """Return steps in the order of their phases; the order within a phase stays."""
+    order = list(Phase)
+    return tuple(sorted(steps, key=lambda step: order.index(step.phase)))
 
 
 class Outcome(Struct, frozen=True):
-    """A plan that was run, and why those of its cables failed (by id) that did."""
+    """A plan that was run, and the error of each cable, by id, that failed."""
 
     plan: Plan
     failed: dict[str, CablectlError] = {}

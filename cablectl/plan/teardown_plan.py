@@ -1,4 +1,4 @@
-"""Cables and facts → the plan that removes what connect made and is still there."""
+"""Cables and facts become the plan that removes what connect made."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,9 +18,9 @@ _gone = partial(Step, kind=Change.REMOVE)
 
 
 def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool = False) -> Plan:
-    """Return the plan that removes what connect made and is still there: link first.
+    """Return the plan that removes what connect made and what is still present: the link first.
 
-    If `narrowed`, other peers of the cables' device keep it, and what is theirs.
+    If `narrowed`, the device and everything of its other peers stay.
     """
     pairs = list(zip(cables, facts, strict=True))
     wanted, steps = cables[0].overlay, list[Step]()
@@ -44,59 +44,59 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
                 phase=Phase.UNLINK,
                 argv=iproute.route(wanted, "delete", route),
                 why=f"a subnet of {cable.remote.cluster}",
-                not_needed="" if route[:2] in old else "missing already",
+                not_needed="" if route[:2] in old else "already missing",
                 cable=cable.id,
             )
         if others and wanted.serves_all_peers:
             yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
-    there = facts.overlay
+    present = facts.overlay
     yield _gone(
         phase=Phase.UNLINK,
         argv=iproute.rule(cable, "delete"),
-        why=f"nothing of ours is left in table {iproute.TABLE}",
-        not_needed=others or ("" if there.rule else "missing already"),
+        why=f"cablectl has no more routes in table {iproute.TABLE}",
+        not_needed=others or ("" if present.rule else "already missing"),
     )
-    missing = "missing already" if not there.link else ""
-    foreign = "not made by cablectl" if there.link and not there.link.ours else ""
+    missing = "already missing" if not present.link else ""
+    foreign = "not made by cablectl" if present.link and not present.link.ours else ""
     yield _gone(
         phase=Phase.UNLINK,
         argv=iproute.delete_link(wanted),
-        why="the device, and with it its addresses, settings and forwarding entries",
+        why="the device, with its addresses, settings and forwarding entries",
         not_needed=others or missing or foreign,
     )
 
 
 def _unreach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
-    """Take one peer from a device that stays."""
-    there, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
+    """Remove one peer from a device that stays."""
+    present, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
     known = (str(cable.remote_vtep.ip), cable.remote.mac)
     yield step(
         argv=iproute.neighbour(wanted, "delete", *known),
-        why="the peer's VTEP is none any more",
-        not_needed="" if known in there.neighbours else "missing already",
+        why="the peer no longer has a VTEP",
+        not_needed="" if known in present.neighbours else "already missing",
     )
-    for entry in dict.fromkeys((*overlay_of(wanted).fdb_entries(cable), *sorted(there.fdb))):
+    for entry in dict.fromkeys((*overlay_of(wanted).fdb_entries(cable), *sorted(present.fdb))):
         yield step(
             argv=iproute.forwarding_entry(wanted, "delete", *entry),
-            why="no frame goes to the peer any more",
-            not_needed="" if entry in there.fdb else "missing already",
+            why="frames no longer go to the peer",
+            not_needed="" if entry in present.fdb else "already missing",
         )
 
 
 def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
-    missing = "missing already" if facts.pluto is Pluto.RUNNING else "pluto isn't running"
+    missing = "already missing" if facts.pluto is Pluto.RUNNING else "pluto isn't running"
     step = partial(_gone, phase=Phase.DELETE, cable=cable.id)
     for each in cable.connections:
         yield step(
             argv=whack.delete(each.name),
-            why="its SAs and policies go with it",
+            why="pluto removes its SAs and policies too",
             not_needed="" if each.name in loaded else missing,
         )
     for name in facts.outdated(cable):
         if name not in cable.names:
-            yield step(argv=whack.delete(name), why="of an earlier file of this cable")
+            yield step(argv=whack.delete(name), why="from an earlier file of this cable")
     orphans = "left in the kernel by a pluto that died"
     for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
         yield step(argv=xfrm.delete_sa(sa), why=orphans)
@@ -112,9 +112,9 @@ def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
         yield _gone(
             phase=Phase.UNGUARD,
             argv=guard.remove(cable),
-            why="nothing is left that it could let through",
+            why="nothing is left to guard",
             not_needed=(others if cable.shares_device else "")
-            or ("" if facts.guard else "missing already"),
+            or ("" if facts.guard else "already missing"),
             cable="" if cable.shares_device else cable.id,
         )
 
@@ -122,7 +122,7 @@ def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
 def _forget(pairs: Pairs) -> Iterator[Step]:
     absent, missing = (
         [facts.credential is Credential.ABSENT for _, facts in pairs],
-        "missing already",
+        "already missing",
     )
     for (cable, _), gone in zip(pairs, absent, strict=True):
         authentication = authentication_of(cable.ipsec)
@@ -138,6 +138,6 @@ def _forget(pairs: Pairs) -> Iterator[Step]:
     yield _gone(
         phase=Phase.FORGET,
         argv=reread,
-        why="pluto forgets the key as well",
+        why="pluto forgets the key too",
         not_needed=missing if all(absent) else "" if running else "pluto isn't running",
     )

@@ -1,7 +1,7 @@
-"""What keeps a cable from being up: what of it is missing, and what is there and isn't its own.
+"""Finds why a cable isn't up: what is missing, and what was not created by cablectl.
 
-As long as connect would find something to do there is a fault, but for what doesn't matter yet:
-modules, the key's own file, a smaller MTU, peers that the file has no more, an entry that floods.
+If connect would find something to do, there is a fault. Exceptions, since they don't matter yet:
+kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding entry that floods.
 """
 
 from collections.abc import Iterator
@@ -19,61 +19,62 @@ from cablectl.model.wishes import AnyNetwork, OverlayWish
 
 
 def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
-    """Yield what bears the cable's names and isn't what its file, or cablectl, made."""
+    """Yield what uses this cable's names but was not created by cablectl for this cable."""
     link, loaded = facts.overlay.link, facts.loaded(cable)
     if cable.overlay and link and not link.ours:
-        yield f"the device {cable.overlay.device} is there and cablectl didn't make it"
+        yield f"the device {cable.overlay.device} exists, but cablectl didn't make it"
     elif cable.overlay and link and not link.fits(cable, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
     for each in cable.connections if not facts.made_here else ():
         if each.name in loaded and not loaded[each.name].joins(pluto.selectors(each)):
-            yield f"pluto has {_called(cable, each.name)} with other addresses or ports"
+            yield f"{_label(cable, each.name)} is loaded with other addresses or ports"
     marks = (facts.made_here, facts.guard, link and link.ours)
     if loaded and not any(marks):
-        yield "pluto has connections of these names, and cablectl made none here"
+        yield "connections with these names are loaded, but cablectl didn't load them"
 
 
 def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str]:
-    """Yield what of the cable is missing, or isn't as connect makes it.
+    """Yield what is missing, or differs from what connect makes.
 
-    `largest_mtu`, in bytes, is what path and SAs carry.
+    `largest_mtu` is the largest MTU that path and SAs allow, in bytes.
     """
     policies = facts.policies.keys() & xfrm.policies_of(cable.connections)
-    there = facts.loaded(cable) or facts.outdated(cable)
-    if not (there or policies or facts.overlay.link or facts.guard):
-        yield "nothing of it is here"
+    loaded = facts.loaded(cable) or facts.outdated(cable)
+    if not (loaded or policies or facts.overlay.link or facts.guard):
+        yield "this host has nothing of the cable"
         return
     if cable.connections:
         yield from _ipsec(cable, facts)
     if cable.guarded and not guard.stands(cable, facts.guard):
-        what = "isn't whole" if facts.guard else "is gone"
+        what = "was changed" if facts.guard else "is missing"
         yield f"the guard {what}: table {guard.name(cable)}"
     if cable.overlay:
         yield from _overlay(cable, facts, cable.overlay, largest_mtu)
 
 
-def _called(cable: Cable, name: str) -> str:
+def _label(cable: Cable, name: str) -> str:
     return f"connection {name.removeprefix(f'{cable.remote.cable_name}-')}"
 
 
 def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
     outdated = facts.outdated(cable)
     if facts.pluto is not Pluto.RUNNING:
-        yield "pluto isn't running: nobody renews SAs"
+        yield "pluto isn't running, so the SAs aren't renewed"
     elif not (facts.loaded(cable) or outdated):
-        yield "pluto has none of its connections"
+        yield "no connection of the cable is loaded"
     else:
-        yield from (f"{_called(cable, name)} is of an earlier file" for name in outdated)
+        yield from (f"{_label(cable, name)} is from an earlier file" for name in outdated)
         for each in cable.connections:
-            told = () if each.name in outdated else _connection(each, facts)
-            yield from (f"{_called(cable, each.name)} {what}" for what in told)
+            problems = () if each.name in outdated else _connection(each, facts)
+            yield from (f"{_label(cable, each.name)} {problem}" for problem in problems)
     if facts.nic is None and all(each.routed for each in cable.connections):
-        yield "there is no route to the peer"
+        yield "this host has no route to the peer"
     if facts.credential is Credential.ABSENT:
-        yield f"the secret {authentication_of(cable.ipsec).place(cable)} is missing"
+        yield f"the secrets file {authentication_of(cable.ipsec).place(cable)} is missing"
     for shunt in facts.shunts:
         if shunt.policy == "pass" and _concerns(shunt, cable.connections):
-            yield f"pluto lets {shunt.source} to {shunt.destination} pass in clear text"
+            ends = f"from {shunt.source} to {shunt.destination}"
+            yield f"pluto lets packets {ends} pass in clear text"
 
 
 def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
@@ -81,20 +82,20 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
     if loaded is None:
         yield "isn't loaded"
         return
-    caught = loaded.routed and connection.routed
+    trapped = loaded.routed and connection.routed
     if loaded.lost:
-        yield "has no SA in the kernel, though pluto believes so"
+        yield "has no SA in the kernel, but pluto believes that it has"
     elif loaded.ike_of == "":
-        yield "has a Child SA whose IKE SA is gone: the peer has let go of it"
+        yield "has a Child SA whose IKE SA is gone, so the peer dropped the Child SA"
     elif not loaded.up:
-        how = "; pluto negotiates" if loaded.ike is Ike.NEGOTIATING else ""
+        how = "; pluto is negotiating" if loaded.ike is Ike.NEGOTIATING else ""
         yield f"has no Child SA for {connection.protects}{how}"
         if connection.routed and not loaded.routed:
             yield "isn't routed"
     out, into, *_ = xfrm.policies(connection)
-    needed: set[Policy] = {out, into} if loaded.up else {out} if caught else set()
+    needed: set[Policy] = {out, into} if loaded.up else {out} if trapped else set()
     if needed - facts.policies.keys():
-        yield "has no policy in the kernel, though pluto believes so"
+        yield "has no policy in the kernel, but pluto believes that it has"
 
 
 def _concerns(shunt: pluto.Shunt, connections: tuple[Connection, ...]) -> bool:
@@ -119,35 +120,35 @@ def _overlay(
     yield from _device(cable, facts.overlay, link, wanted)
     yield from _network(cable, facts, wanted)
     if largest_mtu is not None and link.mtu > largest_mtu:
-        yield f"the MTU {link.mtu} is larger than the {largest_mtu} that path and SAs carry"
+        yield f"the MTU {link.mtu} is too large: path and SAs allow at most {largest_mtu}"
 
 
-def _device(cable: Cable, there: OverlayFacts, link: Link, wanted: OverlayWish) -> Iterator[str]:
+def _device(cable: Cable, present: OverlayFacts, link: Link, wanted: OverlayWish) -> Iterator[str]:
     device = wanted.device
     if not link.up:
         yield f"the device {device} is down"
     if str(cable.local_vtep) not in link.addresses:
         yield f"{device} has no address {cable.local_vtep}"
     for mac, gateway in overlay_of(wanted).fdb_entries(cable):
-        if (mac, gateway) not in there.fdb:
-            yield f"the FDB of {device} sends nothing for {mac} to {gateway}"
+        if (mac, gateway) not in present.fdb:
+            yield f"{device} has no forwarding entry for {mac} to {gateway}"
     vtep = str(cable.remote_vtep.ip)
-    if overlay_of(wanted).has_macs and (vtep, cable.remote.mac) not in there.neighbours:
+    if overlay_of(wanted).has_macs and (vtep, cable.remote.mac) not in present.neighbours:
         yield f"{device} has no neighbour {vtep}"
     for path, value in iproute.settings(cable, wanted):
-        if (path, value) not in there.settings:
+        if (path, value) not in present.settings:
             yield f"{path} isn't {value}"
 
 
 def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
-    there = {route[:2]: route for route in facts.overlay.routes}
+    installed = {route[:2]: route for route in facts.overlay.routes}
     for route in iproute.routes(cable, facts.source):
         subnet, vtep, source = route
-        if (subnet, vtep) not in there:
-            yield f"there is no route to {subnet} over {wanted.device}"
-        elif there[subnet, vtep] != route:
-            yield f"the route to {subnet} speaks from another address than {source or 'the VTEP'}"
+        if (subnet, vtep) not in installed:
+            yield f"the route to {subnet} through {wanted.device} is missing"
+        elif installed[subnet, vtep] != route:
+            yield f"the route to {subnet} has another source address than {source or 'the VTEP'}"
     if facts.leaves_with not in ("", str(cable.local.address)):
-        yield f"what is sent to the peer leaves with {facts.leaves_with}, which no policy protects"
+        yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
     if not facts.overlay.rule:
-        yield f"no rule has table {iproute.TABLE} looked up"
+        yield f"the rule that looks up table {iproute.TABLE} is missing"

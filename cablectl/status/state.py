@@ -1,4 +1,4 @@
-"""Cable and facts → its state."""
+"""Cable and facts become the cable's state."""
 
 from msgspec.structs import replace
 
@@ -26,7 +26,7 @@ Sas = tuple[SecurityAssociation, ...]
 
 
 def of(cable: Cable, facts: Facts, now: float) -> CableState:
-    """Return the state of a cable at a moment, in seconds since 1970."""
+    """Return the state of a cable; `now` is in seconds since 1970."""
     sas = xfrm.sas_of(cable.connections, facts.policies, facts.sas)
     largest = _largest_mtu(cable, facts, sas, cable.overlay) if cable.overlay else None
     foreign, missing = faults.foreign(cable, facts), faults.missing(cable, facts, largest)
@@ -50,7 +50,7 @@ def of(cable: Cable, facts: Facts, now: float) -> CableState:
 
 
 def unknown(cable: str, verdict: Verdict, reason: str) -> CableState:
-    """Return the state of a cable of which no more than its name is known."""
+    """Return the state of a cable of which only the name is known."""
     return CableState(
         cable=cable,
         verdict=verdict,
@@ -66,7 +66,7 @@ def unknown(cable: str, verdict: Verdict, reason: str) -> CableState:
 
 
 def rated(before: StatusReport, after: StatusReport) -> StatusReport:
-    """Return the later report with how many bytes a second each SA carried since the earlier."""
+    """Return the later report with the rate of each SA since the earlier one, in bytes a second."""
     seconds = after.time - before.time
     old = {
         (sa.spi_in, sa.spi_out): sa
@@ -100,7 +100,7 @@ def _verdict(cable: Cable, facts: Facts, sas: Sas, *, whole: bool) -> Verdict:
     elif facts.pluto is Pluto.RUNNING:
         carries = any(facts.is_up(each.name) for each in cable.connections)
     else:
-        carries = bool(sas)  # what a killed pluto left goes on
+        carries = bool(sas)  # SAs outlive a killed pluto
     if carries:
         return Verdict.UP if whole else Verdict.DEGRADED
     return Verdict.CONNECTING if _ike(cable, facts) is Ike.NEGOTIATING else Verdict.DOWN
@@ -162,7 +162,7 @@ def _overlay(cable: Cable, facts: Facts, wanted: OverlayWish, largest: int | Non
 
 
 def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: OverlayWish) -> int | None:
-    """Return how large an MTU path and SAs carry, in bytes; None where no SA tells."""
+    """Return the largest MTU that path and SAs allow, in bytes; None without a known cipher."""
     version, headers = cable.local.address.version, overlay_of(wanted).headers
     if cable.mode is Mode.NONE:
         return mtu.clear(facts.path_mtu, headers, version=version)

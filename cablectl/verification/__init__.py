@@ -1,1 +1,1 @@
-"""What was sent, captured and counted becomes claims; only observe reads the host."""
+"""Proves that a cable encrypts: turns counters and captures into claims; only observe reads."""

@@ -1,7 +1,7 @@
-"""What a capture of the wire holds of a cable: its ESP, and what of it is in clear text.
+"""Counts the packets of a cable in a capture: its ESP, and its packets in clear text.
 
-A packet is what follows the link's header. What is clear text is what the guard would drop: the
-overlay's port with its VNI, GRE with its key, the pairs of subnets, or all that two hosts say.
+A packet begins after the link header. Clear text is what the guard would drop: the overlay's
+packets, packets between the subnets, or all packets between the two hosts.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,24 +16,24 @@ from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import AnyAddress, AnyNetwork, Mode
 
-ENOUGH = 128  # bytes of a packet: the headers of IP and UDP, the first of an overlay
+ENOUGH = 128  # bytes of a packet; they include the headers of IP, UDP and an overlay
 _UDP, _ESP, _ICMPV6 = 17, 50, 58
 _FRAGMENT = 44
-_EXTENSIONS = (0, 43, 60)  # hop by hop, routing, destination: RFC 8200, section 4
+_EXTENSIONS = (0, 43, 60)  # hop-by-hop, routing, destination: RFC 8200, section 4
 _UDP_HEADER = 8
 _NEIGHBOUR_DISCOVERY = range(133, 138)  # RFC 4861, section 4
 
 
 class Captured(NamedTuple):
-    """A packet from the capture: whether this host sent it, when (ns since 1970), its beginning."""
+    """A captured packet."""
 
-    outgoing: bool
-    stamp: int
-    data: bytes
+    outgoing: bool  # this host sent it
+    stamp: int  # nanoseconds since 1970
+    data: bytes  # its first bytes, at most ENOUGH
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """How many packets there were of each kind, each way, and how many in all."""
+    """The number of captured packets, by kind and direction."""
 
     all: int = 0
     esp_out: int = 0
@@ -43,28 +43,28 @@ class Tally(Struct, frozen=True, kw_only=True):
 
 
 def tally(cable: Cable, sas: Iterable[SecurityAssociation], captured: Iterable[Captured]) -> Tally:
-    """Count the ESP of exactly these SAs, and what of the cable is in clear text.
+    """Count the ESP packets of these SAs, and the cable's packets in clear text.
 
-    In tunnel mode the kernel shows a capture what came in twice: as ESP, then as what was in it,
-    with the very time at which the ESP came. Such a one was not in clear text on the wire.
+    In tunnel mode a capture sees an incoming packet twice: as ESP, then decrypted, with the same
+    time stamp. The decrypted packet wasn't in clear text on the wire.
     """
-    ours = {(ip_address(sa.destination), int(sa.spi, 16)) for sa in sas}
+    ids = {(ip_address(sa.destination), int(sa.spi, 16)) for sa in sas}
     is_clear = clear_text(cable)
-    packets = [(each, parse(each.data)) for each in captured]
-    esp = [each for each, packet in packets if packet and _sa(packet) in ours]
-    clear = [each for each, packet in packets if packet and is_clear(packet, each.outgoing)]
-    decrypted = {each.stamp for each in esp if not each.outgoing}
+    packets = [(frame, parse(frame.data)) for frame in captured]
+    esp = [frame for frame, packet in packets if packet and _sa(packet) in ids]
+    clear = [frame for frame, packet in packets if packet and is_clear(packet, frame.outgoing)]
+    decrypted = {frame.stamp for frame in esp if not frame.outgoing}
     return Tally(
         all=len(packets),
-        esp_out=sum(each.outgoing for each in esp),
-        esp_in=sum(not each.outgoing for each in esp),
-        clear_out=sum(each.outgoing for each in clear),
-        clear_in=sum(not each.outgoing and each.stamp not in decrypted for each in clear),
+        esp_out=sum(frame.outgoing for frame in esp),
+        esp_in=sum(not frame.outgoing for frame in esp),
+        clear_out=sum(frame.outgoing for frame in clear),
+        clear_in=sum(not frame.outgoing and frame.stamp not in decrypted for frame in clear),
     )
 
 
 def parse(data: bytes) -> Packet | None:
-    """Return the packet; None if it isn't one of IP, or is cut short."""
+    """Return the IP packet; None if it is another protocol or too short."""
     version = data[0] >> 4 if data else 0
     if version == 4 and len(data) >= 20:
         return _ipv4(data)
@@ -74,8 +74,8 @@ def parse(data: bytes) -> Packet | None:
 
 
 def _ipv4(data: bytes) -> Packet:
-    later = int.from_bytes(data[6:8]) & 0x1FFF
-    payload = b"" if later else data[4 * (data[0] & 15) :]
+    fragment_offset = int.from_bytes(data[6:8]) & 0x1FFF
+    payload = b"" if fragment_offset else data[4 * (data[0] & 15) :]
     return Packet(IPv4Address(data[12:16]), IPv4Address(data[16:20]), data[9], payload)
 
 
@@ -91,21 +91,21 @@ def _ipv6(data: bytes) -> Packet:
 
 
 def _sa(packet: Packet) -> tuple[AnyAddress, int] | None:
-    """Return what tells the SA of ESP, bare or in UDP (RFC 3948): destination and SPI."""
-    begin = {_ESP: 0, _UDP: _UDP_HEADER}.get(packet.protocol)
-    if begin is None:
+    """Return the SA's destination and SPI, if it is ESP, bare or in UDP (RFC 3948)."""
+    start = {_ESP: 0, _UDP: _UDP_HEADER}.get(packet.protocol)
+    if start is None:
         return None
-    return packet.destination, int.from_bytes(packet.payload[begin : begin + 4])
+    return packet.destination, int.from_bytes(packet.payload[start : start + 4])
 
 
 def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:
-    """Return what tells whether a packet, outgoing or not, is the cable's own in clear text."""
+    """Return the function that tells whether a packet is the cable's own, in clear text."""
     if cable.mode is Mode.TUNNEL:
-        ours, theirs = cable.local.networks, cable.remote.networks
+        local, remote = cable.local.networks, cable.remote.networks
 
         def between_subnets(packet: Packet, outgoing: bool) -> bool:
-            # The other way round it is the gateway's own side, which may be on the same wire.
-            source, target = (ours, theirs) if outgoing else (theirs, ours)
+            # In the opposite direction it is traffic of the gateway's own subnet on the same wire.
+            source, target = (local, remote) if outgoing else (remote, local)
             return _within(packet.source, source) and _within(packet.destination, target)
 
         return between_subnets

@@ -1,7 +1,7 @@
-"""What was sent, counted and captured → the claims that prove a cable, each with its numbers.
+"""Turns the evidence of sent, counted and captured packets into the claims that prove a cable.
 
-Nobody's word is taken for it: the kernel's SAs have to count what was sent, their ESP has to be
-seen on the wire, and nothing of the cable may be seen there in clear text.
+The proof relies on no statement of pluto: the kernel's SAs have to count the packets sent, their
+ESP has to appear on the wire, and no packet of the cable may appear there in clear text.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,15 +17,15 @@ from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
-from cablectl.plan.connect_plan import overlay_mtu
+from cablectl.plan.connect_plan import AGAIN, overlay_mtu
 from cablectl.verification.frames import Tally
 
 Sas = tuple[SecurityAssociation, ...]
-PAYLOAD = 64  # bytes of ICMP in each packet, as ping sends it
+PAYLOAD = 64  # bytes of ICMP in each packet, like ping
 
 
 class ClaimState(StrEnum):
-    """Whether a claim holds; one that nothing was seen for or against is not made."""
+    """Whether a claim holds; without evidence for or against it, a claim isn't made."""
 
     OK = "ok"
     FAILED = "FAILED"
@@ -33,7 +33,7 @@ class ClaimState(StrEnum):
 
 
 class Claim(Struct, frozen=True):
-    """What was found, beside what had to be, and both in words."""
+    """A claim with the number found, the number expected, and a text with both."""
 
     name: str
     state: ClaimState
@@ -43,7 +43,7 @@ class Claim(Struct, frozen=True):
 
 
 class Answers(Struct, frozen=True, kw_only=True):
-    """How many echo requests were sent and answered, and what the kernel said against it."""
+    """How many echo requests were sent and answered, and the kernel's error, if any."""
 
     sent: int
     answered: int
@@ -51,15 +51,15 @@ class Answers(Struct, frozen=True, kw_only=True):
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
-    """The largest packet in bytes: found by trying, computed, and the device's MTU, if any."""
+    """The largest packet in bytes."""
 
-    found: int
+    found: int  # the largest that passed
     computed: int
-    device: int | None
+    device: int | None  # the MTU of the overlay's device
 
 
 class Flow(Struct, frozen=True):
-    """Between which addresses packets are sent, and the device at which their ESP is captured."""
+    """The addresses of the packets to send, and the device on which their ESP is captured."""
 
     source: str
     target: str
@@ -67,51 +67,47 @@ class Flow(Struct, frozen=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """All that was seen while packets were sent; `asked` is how many should have been.
-
-    `lost` is how many frames the capture lost; `kept_in` how many packets the guard dropped on
-    their way in, None without one.
-    """
+    """Everything observed while packets were sent."""
 
     cable: Cable
     flow: Flow
-    asked: int
+    requested: int  # packets to send
     answers: Answers
-    before: Sas
-    after: Sas
-    seen: Tally
-    lost: int
-    kept_in: int | None = None
+    before: Sas  # the SAs before sending
+    after: Sas  # the SAs after sending
+    tally: Tally
+    lost: int  # frames that the capture lost
+    guard_drops: int | None = None  # incoming packets that the guard dropped; None without a guard
     sizes: Sizes | None = None
 
     @property
     def sas(self) -> Sas:
-        """Every SA that was there, once, with what it carried meanwhile, as far as it is known."""
-        old, new = _named(self.before), _named(self.after)
+        """Every SA that existed before or after, with what it carried meanwhile."""
+        old, new = _by_identity(self.before), _by_identity(self.after)
         return tuple(_since(old.get(key), sa) for key, sa in (old | new).items())
 
     @property
     def rekeyed(self) -> bool:
-        """Whether an SA went meanwhile, and with it what it had counted."""
-        return not _named(self.before).keys() <= _named(self.after).keys()
+        """Whether an SA was removed meanwhile, and its counters with it."""
+        return not _by_identity(self.before).keys() <= _by_identity(self.after).keys()
 
-    def way(self, *, out: bool) -> Sas:
+    def direction(self, *, out: bool) -> Sas:
         """Return the SAs of one direction."""
         local = str(self.cable.local.address)
         return tuple(sa for sa in self.sas if (sa.destination != local) == out)
 
     @property
-    def hidden(self) -> bool:
-        """Whether what comes in is decrypted before a capture sees it.
+    def decrypted_early(self) -> bool:
+        """Whether incoming packets are decrypted before a capture sees them.
 
-        So does generic receive offload with the kernel's esp4_offload, for bare ESP: the capture
-        then has what was in the ESP, and nothing tells it from clear text.
+        Generic receive offload with the kernel's esp4_offload does that for bare ESP. The capture
+        then has the decrypted packets, which look like clear text.
         """
-        return not self.seen.esp_in and any(sa.packets for sa in self.way(out=False))
+        return not self.tally.esp_in and any(sa.packets for sa in self.direction(out=False))
 
 
-def _named(sas: Sas) -> dict[tuple[str, str], SecurityAssociation]:
-    """Return SAs by what tells one from another: destination and SPI (RFC 4301, section 4.1)."""
+def _by_identity(sas: Sas) -> dict[tuple[str, str], SecurityAssociation]:
+    """Return SAs by destination and SPI, which identify an SA (RFC 4301, section 4.1)."""
     return {(sa.destination, sa.spi): sa for sa in sas}
 
 
@@ -122,12 +118,14 @@ def _since(before: SecurityAssociation | None, sa: SecurityAssociation) -> Secur
 
 
 def flow(cable: Cable, facts: Facts) -> Flow:
-    """Return what to send through the cable.
+    """Return the flow of packets that tests the cable.
 
-    In tunnel mode it goes from an address of this host in its own subnets to the first of the
-    peer's. HostNotReadyError if nothing can be sent, or if nobody here could see what is sent.
+    In tunnel mode it goes from this host's address in a local subnet to the first address of the
+    peer's first subnet. HostNotReadyError if this host can't send the packets or observe them.
     """
-    for message, hint in _not_ready(cable, facts):
+    obstacle = next(_not_ready(cable, facts), None)
+    if obstacle:
+        message, hint = obstacle
         raise HostNotReadyError(message, hint=hint)
     source, target = str(cable.local.address), str(cable.remote_host)
     if cable.overlay:
@@ -138,38 +136,41 @@ def flow(cable: Cable, facts: Facts) -> Flow:
 
 
 def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:
-    connect = "sudo cablectl connect, on both ends"
     if facts.nic is None:
         local, remote = cable.local.address, cable.remote_host
-        yield f"no route from {local} to {remote}", "is it this host's address?"
+        yield (
+            f"no route from {local} to {remote}",
+            f"check that this host has the address {local}, and a route to {remote}",
+        )
     if cable.connections and facts.pluto is not Pluto.RUNNING:
-        yield "pluto isn't running", "start Libreswan, then connect"
+        yield "pluto isn't running", "sudo systemctl start ipsec, then connect"
     wanted, link = cable.overlay, facts.overlay.link
     if wanted and not (link and link.up):
-        yield f"the device {wanted.device} isn't {'up' if link else 'there'}", connect
+        problem = "is down" if link else "doesn't exist"
+        yield f"the device {wanted.device} {problem}", "run sudo cablectl connect on both ends"
     if wanted and link and not link.fits(cable, wanted):
-        yield f"the device {wanted.device} was made for another cable, port, VNI or key", connect
+        yield f"the device {wanted.device} was made for another cable, port, VNI or key", AGAIN
     if cable.mode is Mode.TUNNEL and not facts.source:
         subnets = ", ".join(map(str, cable.local.networks))
         yield (
-            f"this host has no address in {subnets}, and sends nothing from there",
-            "give it one for as long as you verify: ip address add ADDRESS dev lo",
+            f"this host has no address in {subnets}, so it can't send from there",
+            "add one while you verify: sudo ip address add ADDRESS dev lo",
         )
     sas = xfrm.sas_of(cable.connections, facts.policies, facts.sas)
     if any(sa.offload == "packet" for sa in sas):
         yield (
             "the NIC encrypts whole packets, after a capture on this host has seen them",
-            "capture on the switch",
+            "capture the packets on the switch instead",
         )
 
 
-def inner(cable: Cable, payload: int) -> int:
-    """Return how many bytes a packet has whose ICMP takes `payload` bytes."""
+def packet_size(cable: Cable, payload: int) -> int:
+    """Return the size in bytes of a packet with `payload` bytes of ICMP."""
     return payload + mtu.IP_HEADER[cable.local.address.version]
 
 
-def carried(cable: Cable, size: int) -> int:
-    """Return what an SA counts for a packet of `size` bytes in the cable."""
+def counted_size(cable: Cable, size: int) -> int:
+    """Return how many bytes an SA counts for a packet of `size` bytes in the cable."""
     if cable.overlay:
         return size + overlay_of(cable.overlay).headers
     header = mtu.IP_HEADER[cable.local.address.version]
@@ -177,43 +178,55 @@ def carried(cable: Cable, size: int) -> int:
 
 
 def largest(cable: Cable, facts: Facts, sas: Sas) -> int:
-    """Return the largest packet in bytes: the device's MTU as planned, or what the SAs leave.
+    """Return the largest packet in bytes: the device's planned MTU, or what the SAs leave.
 
-    Nothing passes where there is neither: 0.
+    0 without a device and without SAs.
     """
     if cable.overlay:
         return overlay_mtu(cable, facts, cable.overlay)
     version = cable.local.address.version
-    # Transport mode has the packet's own IP header outside.
+    # In transport mode the packet's own IP header is the outer header.
     headers = 0 if cable.mode is Mode.TUNNEL else -mtu.IP_HEADER[version]
     return xfrm.largest(sas, facts.path_mtu, headers, version) or 0
 
 
 def sweep(passes: Callable[[int], bool], guess: int, least: int, most: int) -> int:
-    """Return the largest size that passes; `least` does. If the guess is it, two are tried."""
-    low, high = least, most + 1  # low passes, high doesn't
+    """Return the largest size that passes, by bisection; `least` has to pass.
+
+    If the guess is right, only the guess and the next size are tried.
+    """
+    passing, failing = least, most + 1
     for size in (guess, guess + 1):
-        if low < size < high:
-            low, high = (size, high) if passes(size) else (low, size)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if passes(middle) else (low, middle)
-    return low
+        if passing < size < failing:
+            passing, failing = (size, failing) if passes(size) else (passing, size)
+    while failing - passing > 1:
+        middle = (passing + failing) // 2
+        passing, failing = (middle, failing) if passes(middle) else (passing, middle)
+    return passing
 
 
 def claims(evidence: Evidence) -> tuple[Claim, ...]:
     """Return the claims; the cable is proven if none has failed."""
-    sent, lost = _sent(evidence), _lost(evidence)
-    counted = [_counted(evidence, out=out) for out in (True, False)]
-    esp = [_esp(evidence, out=out) for out in (True, False)]
-    left = all(claim.state is ClaimState.OK for claim in (sent, counted[0], esp[0]))
-    answered = _answered(evidence, left=left)
-    return (sent, answered, *counted, *esp, lost, _clear(evidence), *_size(evidence))
+    sent = _sent(evidence)
+    counted_out, counted_in = _counted(evidence, out=True), _counted(evidence, out=False)
+    esp_out, esp_in = _esp(evidence, out=True), _esp(evidence, out=False)
+    encrypted_out = all(claim.state is ClaimState.OK for claim in (sent, counted_out, esp_out))
+    return (
+        sent,
+        _answered(evidence, encrypted_out=encrypted_out),
+        counted_out,
+        counted_in,
+        esp_out,
+        esp_in,
+        _lost(evidence),
+        _clear(evidence),
+        *_size(evidence),
+    )
 
 
-def proven(made: tuple[Claim, ...]) -> bool:
-    """Tell whether nothing speaks against the cable."""
-    return all(claim.state is not ClaimState.FAILED for claim in made)
+def proven(claims: tuple[Claim, ...]) -> bool:
+    """Return whether no claim has failed."""
+    return all(claim.state is not ClaimState.FAILED for claim in claims)
 
 
 def _holds(condition: bool) -> ClaimState:
@@ -221,23 +234,24 @@ def _holds(condition: bool) -> ClaimState:
 
 
 def _sent(evidence: Evidence) -> Claim:
-    asked, answers = evidence.asked, evidence.answers
-    size = inner(evidence.cable, PAYLOAD)
-    text = f"{answers.sent} of {asked} packets of {size} bytes"
+    requested, answers = evidence.requested, evidence.answers
+    size = packet_size(evidence.cable, PAYLOAD)
+    text = f"{answers.sent} of {requested} packets of {size} bytes"
     if answers.error:
         text += f"; {answers.error}"
-    return Claim("sent", _holds(answers.sent == asked), answers.sent, asked, text)
+    return Claim("sent", _holds(answers.sent == requested), answers.sent, requested, text)
 
 
-def _answered(evidence: Evidence, *, left: bool) -> Claim:
-    """No answer is no failure if all that was sent did leave encrypted; nothing is claimed then."""
+def _answered(evidence: Evidence, *, encrypted_out: bool) -> Claim:
+    """Return the claim of answers; it isn't made if every packet was sent encrypted, unanswered."""
     sent, answered = evidence.answers.sent, evidence.answers.answered
     text = f"{answered} of {sent}"
     if answered:
         return Claim("answered", ClaimState.OK, answered, 1, text)
-    if left:
-        text += f": ICMP is blocked at {evidence.flow.target}, or nobody is there"
-    return Claim("answered", ClaimState.NOT_MADE if left else ClaimState.FAILED, 0, 1, text)
+    if encrypted_out:
+        text += f": ICMP is blocked at {evidence.flow.target}, or no host has that address"
+        return Claim("answered", ClaimState.NOT_MADE, 0, 1, text)
+    return Claim("answered", ClaimState.FAILED, 0, 1, text)
 
 
 def _at_least(name: str, found: int, expected: int, text: str) -> Claim:
@@ -247,9 +261,9 @@ def _at_least(name: str, found: int, expected: int, text: str) -> Claim:
 
 def _counted(evidence: Evidence, *, out: bool) -> Claim:
     answers = evidence.answers
-    each = carried(evidence.cable, inner(evidence.cable, PAYLOAD))
-    expected = each * (answers.sent if out else answers.answered)
-    sas = evidence.way(out=out)
+    size = counted_size(evidence.cable, packet_size(evidence.cable, PAYLOAD))
+    expected = size * (answers.sent if out else answers.answered)
+    sas = evidence.direction(out=out)
     found, spis = sum(sa.bytes for sa in sas), " ".join(sa.spi for sa in sas)
     text = f"{found} counted, {expected} {'sent' if out else 'answered'}; "
     text += f"by {spis}" if spis else "there is no SA"
@@ -257,37 +271,41 @@ def _counted(evidence: Evidence, *, out: bool) -> Claim:
 
 
 def _esp(evidence: Evidence, *, out: bool) -> Claim:
-    answers, seen = evidence.answers, evidence.seen
+    answers, tally = evidence.answers, evidence.tally
     expected = answers.sent if out else answers.answered
-    found = seen.esp_out if out else seen.esp_in
+    found = tally.esp_out if out else tally.esp_in
     name = f"ESP {'out' if out else 'in'}"
     text = f"{found} frames of these SAs, {expected} {'sent' if out else 'answered'}"
-    if not out and evidence.hidden:
-        text += f"; {evidence.flow.device} decrypts before a capture sees it (GRO)"
+    if not out and evidence.decrypted_early:
+        text += f"; {evidence.flow.device} decrypts packets before a capture sees them (GRO)"
         return Claim(name, ClaimState.NOT_MADE, found, expected, text)
     return _at_least(name, found, expected, text)
 
 
 def _lost(evidence: Evidence) -> Claim:
-    text = (
-        f"{evidence.lost} frames, of {evidence.seen.all + evidence.lost} on {evidence.flow.device}"
-    )
+    total = evidence.tally.all + evidence.lost
+    text = f"{evidence.lost} frames, of {total} on {evidence.flow.device}"
     if evidence.lost:
-        text += ": such a capture proves nothing"
+        text += ": an incomplete capture proves nothing"
     return Claim("lost", _holds(not evidence.lost), evidence.lost, 0, text)
 
 
 def _clear(evidence: Evidence) -> Claim:
-    """Where the capture can't tell what came in, the guard can: it sees what IPsec did."""
-    out, into = evidence.seen.clear_out, evidence.seen.clear_in
-    if not evidence.hidden:
-        found, text = out + into, f"{out} frames out, {into} in"
-    elif evidence.kept_in is not None:
-        found = out + evidence.kept_in
-        text = f"{out} frames out, {evidence.kept_in} in, as the guard counted them"
+    """Return the claim that nothing was in clear text.
+
+    If packets are decrypted before the capture, the guard's counter replaces the capture: the
+    guard knows whether IPsec has decrypted a packet.
+    """
+    clear_out, clear_in = evidence.tally.clear_out, evidence.tally.clear_in
+    if not evidence.decrypted_early:
+        found, text = clear_out + clear_in, f"{clear_out} frames out, {clear_in} in"
+    elif evidence.guard_drops is not None:
+        found = clear_out + evidence.guard_drops
+        text = f"{clear_out} frames out, {evidence.guard_drops} in, as the guard counted them"
     else:
-        text = f"{out} frames out; in can't be told: ethtool -K {evidence.flow.device} gro off"
-        return Claim("clear text", ClaimState.FAILED, out, 0, text)
+        text = f"{clear_out} frames out; incoming frames can't be judged; try: "
+        text += f"sudo ethtool -K {evidence.flow.device} gro off"
+        return Claim("clear text", ClaimState.FAILED, clear_out, 0, text)
     if evidence.cable.mode is Mode.NONE:
         text += "; mode: none encrypts nothing"
     return Claim("clear text", _holds(not found), found, 0, text)
@@ -297,10 +315,11 @@ def _size(evidence: Evidence) -> Iterator[Claim]:
     sizes = evidence.sizes
     if not sizes:
         return
-    exact = {sizes.found, sizes.device or sizes.computed} == {sizes.computed}
+    device = sizes.device or sizes.computed
+    exact = sizes.found == device == sizes.computed
     text = f"{sizes.found} bytes pass, {sizes.computed or 'nothing'} computed"
     if sizes.device:
-        text += f", {sizes.device} is the device's"
+        text += f", device MTU {sizes.device}"
     if not evidence.answers.answered:
-        text = f"{sizes.computed} computed; without an answer nothing can be seen to pass"
+        text = f"{sizes.computed} computed; without answers the largest packet can't be measured"
     yield Claim("MTU", _holds(exact), sizes.found, sizes.computed, text)

@@ -145,7 +145,10 @@ class TestStatus:
             *("submariner-cable-c0-10-0-0-0", "up", "1.6", "kB", "in", "2.5", "kB", "out"),
         ]
         assert lines[999].split() == ["submariner-cable-cluster2-172-18-0-7", Verdict.DOWN]
-        assert lines[1000:] == ["  - nothing of it is here", "1000 cables: 999 up, 1 down"]
+        assert lines[1000:] == [
+            "  - this host has nothing of the cable",
+            "1000 cables: 999 up, 1 down",
+        ]
 
 
 @pytest.fixture

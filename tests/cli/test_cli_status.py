@@ -117,7 +117,7 @@ def test_a_watch_in_a_pipe_ends_with_a_signal(
         process.send_signal(sent)
         rest, errors = process.communicate(timeout=30)
     assert first.endswith(" submariner-cable-cluster2-172-18-0-7 up\n")
-    assert second.endswith(" down: nothing of it is here\n")
+    assert second.endswith(" down: this host has nothing of the cable\n")
     assert (process.returncode, rest, errors) == (code, "", "")
 
 

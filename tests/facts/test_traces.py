@@ -120,7 +120,7 @@ def test_somebody_elses_device_on_its_port_is_the_foreign_one() -> None:
     facts = replace(facts, overlay=theirs)
     verdict, reasons = seen(traced(cable, facts), facts)
     assert verdict is Verdict.FOREIGN
-    assert reasons == ("the device vxlan-tunnel is there and cablectl didn't make it",)
+    assert reasons == ("the device vxlan-tunnel exists, but cablectl didn't make it",)
 
 
 def test_of_two_devices_that_fit_it_is_our_own() -> None:

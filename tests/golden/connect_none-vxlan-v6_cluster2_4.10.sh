@@ -1,6 +1,6 @@
 #!/bin/sh
 # cablectl: connect cluster2 to cluster1. Run as root.
-# warning: mode: none: everything on the overlay travels in clear text
+# warning: mode: none: everything on the overlay is sent in clear text
 set -eu  # stop at the first failure
 
 # overlay: the device, its address and settings, not up yet

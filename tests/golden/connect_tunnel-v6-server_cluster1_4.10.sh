@@ -13,7 +13,7 @@ pidof pluto
 ipsec _stackmanager start
 modprobe --all esp6_offload
 
-# secret: the pre-shared key of these two gateways
+# secret: the pre-shared key of each pair of gateways
 sh -c 'to=$1 from=$2 dir=$3; shift 3; odd=$(find "${to%/*}" "$dir" "$from" -prune "(" ! -type f ! -type d -o -perm -002 -o ! -user 0 ! -user "$(id -u)" ")"); if [ -L "$to" ] || [ -d "$to" ]; then odd=$to; fi; [ ! "$odd" ] || { echo "a link, not of root, or writable by all: $odd" >&2; exit 3; }; key=$(cat -- "$from" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && [ ${#key} -le 1800 ] || { echo "no key of 1 to 900 bytes" >&2; exit 3; }; set -eC; umask 077; trap "rm -f \"\$to.new\"" EXIT; rm -f "$to.new"; for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"' sh /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets /etc/cablectl/psk /etc/cablectl '@2001:db8::8-0-0 @2001:db8::7-0-0' '@2001:db8::8-1-0 @2001:db8::7-0-1'
 ipsec whack --listen
 

@@ -53,7 +53,7 @@ class TestOnAGateway:
     ) -> None:
         loaded(monkeypatch, {})
         (told,) = cables.report_of_all().cables
-        assert told == state.unknown(NAME, Verdict.DOWN, "pluto has none of its connections")
+        assert told == state.unknown(NAME, Verdict.DOWN, "no connection of the cable is loaded")
 
     def test_so_it_is_while_pluto_is_dead(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(daemon, "pluto_status", lambda: None)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -11,12 +11,28 @@ from .rooms import LabError
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Two gateways on one switch, with a pluto each."""
+    """Two gateways on one switch; pluto runs on both."""
+    with _two_gateways(pluto=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def lab_without_pluto() -> Iterator[Lab]:
+    """Two gateways on one switch; no daemon runs, so the kernel has no policies and no SAs."""
+    with _two_gateways(pluto=False) as lab:
+        yield lab
+
+
+@contextmanager
+def _two_gateways(*, pluto: bool) -> Iterator[Lab]:
+    """Make c1 and c2; if that fails, the test fails with the LabError's text and no traceback."""
     with ExitStack() as stack:
         try:
             lab = stack.enter_context(Lab())
             for name, last in (("c1", 8), ("c2", 7)):
-                lab.gateway(name, f"172.18.0.{last}/16", f"2001:db8::{last}/64").start_pluto()
+                gateway = lab.gateway(name, f"172.18.0.{last}/16", f"2001:db8::{last}/64")
+                if pluto:
+                    gateway.start_pluto()
         except LabError as error:
             raise pytest.fail.Exception(str(error), pytrace=False) from None
         yield lab

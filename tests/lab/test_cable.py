@@ -302,7 +302,7 @@ def test_what_is_someone_elses_stays(gateways: Lab) -> None:
         before = c1.snapshot()
         done = run(c1, "connect", FILE)
         assert done.returncode == 3
-        assert "vxlan-tunnel exists and cablectl didn't make it" in done.stderr
+        assert "vxlan-tunnel exists, but cablectl didn't make it" in done.stderr
         assert run(c1, "teardown", FILE).returncode == 0
         assert c1.snapshot() == before
 

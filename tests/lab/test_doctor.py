@@ -96,19 +96,19 @@ WHILE_UP = {
         by(f"nft list table {TABLE} >/tmp/t; nft delete table {TABLE}", "nft -f /tmp/t"),
         "fail",
         "cable",
-        ("the guard is gone", "cablectl connect"),
+        ("the guard is missing", "cablectl connect"),
     ),
     "FDB entry missing": Cause(
         by(f"bridge fdb delete {FDB}", f"bridge fdb append {FDB}"),
         "fail",
         "cable",
-        ("the FDB of vxlan-tunnel sends nothing for 02:ca:ac:12:00:07 to 172.18.0.7",),
+        ("vxlan-tunnel has no forwarding entry for 02:ca:ac:12:00:07 to 172.18.0.7",),
     ),
     "MTU too big": Cause(
         by("ip link set vxlan-tunnel mtu 1450", "ip link set vxlan-tunnel mtu 1408"),
         "fail",
         "cable",
-        ("the MTU 1450 is larger than the 1408 that path and SAs carry",),
+        ("the MTU 1450 is too large: path and SAs allow at most 1408",),
     ),
     "rp_filter strict": Cause(
         by(f"echo 1 >{VXLAN}", f"echo 2 >{VXLAN}"),

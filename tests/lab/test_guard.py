@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -10,10 +9,10 @@ from ipaddress import IPv4Address
 import pytest
 
 from cablectl.linux import guard
-from cablectl.model.cable import Cable
 from tests.support.examples import load
 
 from .cable import FILE, VTEP, child_sas, connected, connections, ping, prepare, run, sas, torn_down
+from .counters import dropped, echo_requests
 from .gateways import Gateway, Lab
 from .inject import send, vxlan
 from .rooms import until
@@ -39,24 +38,6 @@ def pair(lab: Lab) -> Iterator[Lab]:
     torn_down(*lab.gateways[:2])
 
 
-def dropped(gateway: Gateway, cable: Cable) -> tuple[int, int]:
-    """Return how many packets the guard dropped, in and out."""
-    listing = gateway.run("nft", "-j", "list", "table", *guard.name(cable).split()).stdout
-    there = guard.parse(json.loads(listing))
-    assert guard.stands(cable, there)
-    return there.dropped_in, there.dropped_out
-
-
-def received(gateway: Gateway) -> int:
-    """Return how many pings reached the gateway: an attacker's, out of the overlay's packets."""
-    names, values = (
-        line.split()
-        for line in gateway.run("cat", "/proc/net/snmp").stdout.splitlines()
-        if line.startswith("Icmp:")
-    )
-    return int(values[names.index("InEchos")])
-
-
 def test_nobody_gets_clear_text_in(pair: Lab, record_property: Record) -> None:
     """An outsider under its own address and the peer's, and the peer itself."""
     c1, c2 = pair.gateways[:2]
@@ -64,24 +45,24 @@ def test_nobody_gets_clear_text_in(pair: Lab, record_property: Record) -> None:
     cable = load("quickstart")
     connected(c1, c2)
     assert ping(c1).returncode == 0
-    before = received(c1)
+    before = echo_requests(c1)
     for sender, source in ((outsider, OUTSIDER), (outsider, PEER), (c2, PEER)):
         seen = dropped(c1, cable)[0]
         send(sender, c1, vxlan(cable, source), COUNT)
         until(lambda: dropped(c1, cable)[0] == seen + COUNT, f"{COUNT} dropped packets")  # noqa: B023
-    assert received(c1) == before
+    assert echo_requests(c1) == before
     record_property("packets injected, of three senders", 3 * COUNT)
-    record_property("of these on the overlay", received(c1) - before)
+    record_property("of these on the overlay", echo_requests(c1) - before)
     # Without a guard they get in: that is what the test would see.
     c1.run("nft", "delete", "table", *guard.name(cable).split())
     send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
-    until(lambda: received(c1) == before + COUNT, f"{COUNT} packets of an outsider")
+    until(lambda: echo_requests(c1) == before + COUNT, f"{COUNT} packets of an outsider")
     mended = run(c1, "connect", FILE)
     assert mended.returncode == 0, mended.stderr
-    assert "warning: somebody flushed the guard: table inet cablectl_" in mended.stderr
+    assert "warning: the guard is missing: table inet cablectl_" in mended.stderr
     send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
     until(lambda: dropped(c1, cable)[0] == COUNT, f"{COUNT} dropped packets")
-    assert received(c1) == before + COUNT
+    assert echo_requests(c1) == before + COUNT
 
 
 def test_nothing_leaves_in_clear_text_whatever_happens(pair: Lab, record_property: Record) -> None:

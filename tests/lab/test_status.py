@@ -26,11 +26,14 @@ FAULTS = (
         "ip link set vxlan-tunnel mtu 1412": "the MTU 1412 is larger than the 1408 that path",
         "bridge fdb delete 02:ca:ac:12:00:07 dev vxlan-tunnel": "the FDB of vxlan-tunnel sends no",
         "ip neigh delete 241.18.0.7 dev vxlan-tunnel": "vxlan-tunnel has no neighbour 241.18.0.7",
-        "ip route delete 10.45.0.0/16 table 100": "there is no route to 10.45.0.0/16 over vxlan-",
-        f"nft delete table {GUARD}": f"the guard is gone: table {GUARD}",
+        "ip route delete 10.45.0.0/16 table 100": "the route to 10.45.0.0/16 through vxlan-",
+        f"nft delete table {GUARD}": f"the guard is missing: table {GUARD}",
     },
     {"ip link set vxlan-tunnel down": "the device vxlan-tunnel is down"},
-    {"ip xfrm policy flush": "connection 1 has no policy in the kernel, though pluto believes so"},
+    {
+        "ip xfrm policy flush": "connection 1 has no policy in the kernel, but pluto believes that"
+        " it has"
+    },
 )
 
 
@@ -76,7 +79,7 @@ def test_from_nothing_to_up_and_back(lab: Lab) -> None:
 
 def nothing_is_there(gateway: Gateway) -> None:
     cable = told(gateway, FILE)
-    assert (cable["verdict"], cable["reasons"]) == ("down", ["nothing of it is here"])
+    assert (cable["verdict"], cable["reasons"]) == ("down", ["this host has nothing of the cable"])
     done = run(gateway, "status")
     assert (done.returncode, done.stdout) == (1, "no cable on this host\n")
 
@@ -169,7 +172,10 @@ def no_sa_in_the_kernel(gateway: Gateway) -> None:
     gateway.ip("xfrm state flush")
     cable = told(gateway, FILE)
     assert cable["verdict"] == "down"
-    assert cable["reasons"][0] == "connection 0 has no SA in the kernel, though pluto believes so"
+    assert (
+        cable["reasons"][0]
+        == "connection 0 has no SA in the kernel, but pluto believes that it has"
+    )
     is_mended(gateway)
     assert ping(gateway).returncode == 0
 
@@ -184,7 +190,7 @@ def pluto_is_started_anew(gateway: Gateway) -> None:
         cable = told(gateway, *args)
         assert (cable["verdict"], cable["reasons"]) == (
             "down",
-            ["pluto has none of its connections"],
+            ["no connection of the cable is loaded"],
         )
 
 
@@ -197,7 +203,7 @@ def test_what_is_someone_elses_is_foreign(lab: Lab) -> None:
     cable = told(c1, FILE)
     assert (cable["verdict"], cable["reasons"]) == (
         "foreign",
-        ["the device vxlan-tunnel is there and cablectl didn't make it"],
+        ["the device vxlan-tunnel exists, but cablectl didn't make it"],
     )
     assert c1.snapshot() == before
     c1.ip("link delete vxlan-tunnel")
@@ -208,7 +214,7 @@ def test_what_is_someone_elses_is_foreign(lab: Lab) -> None:
         cable = told(c1, *args)
         assert (cable["verdict"], cable["reasons"]) == (
             "foreign",
-            ["pluto has connections of these names, and cablectl made none here"],
+            ["connections with these names are loaded, but cablectl didn't load them"],
         )
     for each in connections(c1):
         c1.whack("--delete", "--name", each)

@@ -1,4 +1,4 @@
-"""Packet filters: what nft and iptables-save really printed, and which rule may drop a packet."""
+"""Packet filters: captured output of nft and iptables-save, and which rule may drop a packet."""
 
 import json
 from ipaddress import ip_network
@@ -11,14 +11,14 @@ from cablectl.linux.firewall.filters import Chain, Condition, Obstacle, Rule, ob
 from tests.support.captures import FIREWALL_LISTING, FIREWALL_TEXT, IPTABLES_SAVED, LEGACY_SAVED
 from tests.support.places import CAPTURES
 
-OURS = json.loads((CAPTURES / "nft-1.1.json").read_text())
+GUARD_LISTING = json.loads((CAPTURES / "nft-1.1.json").read_text())
 
 PEER = {"saddr": ip_network("172.18.0.7/32"), "daddr": ip_network("172.18.0.8/32")}
 IKE = {**PEER, "family": "ipv4", "protocol": "udp", "dport": 4500, "iif": "eth0"}
 
 
 def packet(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - as packets are
-    """Return a new UDP packet of the peer to port 4500, but for some fields."""
+    """Return a UDP packet of a new flow from the peer to port 4500, with these fields changed."""
     return {**IKE, "state": "new", "ipsec": False, **fields}
 
 
@@ -31,19 +31,19 @@ def rule(verdict: str, *conditions: Condition, target: str = "") -> Rule:
 
 
 def fate(*chains: Chain, **fields: Any) -> str:  # noqa: ANN401
-    """Return what may drop a packet: its rule, with a ? unless it is sure; or nothing."""
-    found = list(obstacles(chains, ("input",), packet(**fields)))
-    return ", ".join(f"{each.rule}{'' if each.sure else '?'}" for each in found)
+    """Return the rule that drops a packet, with a ? if it only may drop it; "" if none does."""
+    found = obstacles(chains, ("input",), packet(**fields))
+    return ", ".join(f"{obstacle.rule}{'' if obstacle.sure else '?'}" for obstacle in found)
 
 
 UDP_4500 = (Condition("protocol", ("udp",)), Condition("dport", ("4500",)))
 UNCLEAR = Condition("")
-OTHERS = Condition("saddr", ("10.0.0.0/8",))
+OTHER_SOURCE = Condition("saddr", ("10.0.0.0/8",))
 
 
 class TestFate:
     @pytest.mark.parametrize(
-        ("rules", "policy", "told"),
+        ("rules", "policy", "expected"),
         [
             ([], "accept", ""),
             ([], "drop", "policy drop"),
@@ -51,9 +51,9 @@ class TestFate:
             ([rule("reject", *UDP_4500)], "accept", "reject 2"),
             ([rule("accept", *UDP_4500), rule("drop")], "accept", ""),
             ([rule("accept", *UDP_4500)], "drop", ""),
-            ([rule("drop", *UDP_4500, OTHERS)], "accept", ""),
+            ([rule("drop", *UDP_4500, OTHER_SOURCE)], "accept", ""),
             ([rule("drop", *UDP_4500, UNCLEAR)], "accept", "drop 3?"),
-            # Of nobody in particular: a limit, a set that isn't known.
+            # No known condition singles the packet out: a limit, a set that isn't known.
             ([rule("drop", UNCLEAR)], "accept", ""),
             ([rule("drop", Condition("protocol", ("udp",)), UNCLEAR)], "accept", ""),
             ([rule("accept", UNCLEAR)], "drop", ""),
@@ -65,27 +65,29 @@ class TestFate:
             ([rule("jump", target="nowhere")], "accept", ""),
         ],
     )
-    def test_of_a_packet(self, rules: list[Rule], policy: str, told: str) -> None:
-        assert fate(chain(*rules, policy=policy)) == told
+    def test_of_a_packet(self, rules: list[Rule], policy: str, expected: str) -> None:
+        assert fate(chain(*rules, policy=policy)) == expected
 
     @pytest.mark.parametrize(
-        ("jump", "inner", "told"),
+        ("jump", "inner", "expected"),
         [
             (rule("jump", target="i"), [rule("drop", *UDP_4500)], "drop 2"),
             (rule("jump", target="i"), [rule("accept")], ""),
             (rule("jump", target="i"), [rule("return"), rule("accept")], "policy drop"),
-            (rule("jump", OTHERS, target="i"), [rule("accept")], "policy drop"),
+            (rule("jump", OTHER_SOURCE, target="i"), [rule("accept")], "policy drop"),
             (rule("jump", UNCLEAR, target="i"), [rule("accept")], ""),
             (rule("jump", UNCLEAR, target="i"), [rule("drop", *UDP_4500)], "drop 2?"),
             (rule("goto", target="i"), [], "policy drop"),
-            (rule("jump", target="c"), [], "policy drop"),  # it goes round and round
+            (rule("jump", target="c"), [], "policy drop"),  # a chain that jumps to itself
         ],
     )
-    def test_by_way_of_another_chain(self, jump: Rule, inner: list[Rule], told: str) -> None:
+    def test_of_a_packet_that_enters_another_chain(
+        self, jump: Rule, inner: list[Rule], expected: str
+    ) -> None:
         other = Chain("table inet t", "i", rules=tuple(inner))
-        assert fate(chain(jump, policy="drop"), other) == told
+        assert fate(chain(jump, policy="drop"), other) == expected
 
-    def test_a_goto_doesnt_come_back(self) -> None:
+    def test_a_goto_doesnt_return(self) -> None:
         other = Chain("table inet t", "i", rules=(rule("return"),))
         assert fate(chain(rule("goto", target="i"), rule("drop")), other) == ""
 
@@ -105,7 +107,7 @@ class TestFate:
             (Condition("ipsec", ("true",)), False),
             (Condition("state", ("established", "new")), True),
             (Condition("family", ("ipv6",)), False),
-            # Not known: no finding, since the rule means nobody in particular.
+            # Not known, and no other condition singles the packet out: no obstacle.
             (Condition("saddr", ("172.18.0.7-172.18.0.9",)), False),
             (Condition("dport", ("isakmp",)), False),
             (Condition("mark", ("1",)), False),
@@ -114,16 +116,16 @@ class TestFate:
     def test_of_a_condition(self, condition: Condition, holds: bool) -> None:
         assert (fate(chain(rule("drop", condition))) == "drop 1") == holds
 
-    def test_a_network_that_is_partly_meant(self) -> None:
-        """Some of the subnet's hosts are dropped: that isn't sure of any."""
-        meant = rule("drop", Condition("saddr", ("10.45.1.0/24",)))
-        whole = ip_network("10.45.0.0/16")
-        assert fate(chain(meant), saddr=whole) == ""
-        about = rule("drop", Condition("dport", ("4500",)), *meant.conditions)
-        assert fate(chain(about), saddr=whole) == "drop 2?"
+    def test_a_rule_for_a_part_of_the_packets_network(self) -> None:
+        """The rule drops packets of some hosts, so a packet of the whole subnet isn't sure."""
+        part = Condition("saddr", ("10.45.1.0/24",))
+        subnet = ip_network("10.45.0.0/16")
+        assert fate(chain(rule("drop", part)), saddr=subnet) == ""
+        with_port = rule("drop", Condition("dport", ("4500",)), part)
+        assert fate(chain(with_port), saddr=subnet) == "drop 2?"
 
-    def test_one_that_hangs_on_a_device(self) -> None:
-        """As `nft -j` prints chains of the family netdev, on one device or several."""
+    def test_a_chain_of_a_device_sees_only_the_devices_packets(self) -> None:
+        """`nft -j` prints the family netdev's device as a string, several devices as a list."""
 
         def listed(dev: str | list[str]) -> tuple[Chain, ...]:
             hook = {"type": "filter", "hook": "ingress", "policy": "drop", "dev": dev}
@@ -137,7 +139,7 @@ class TestFate:
         assert drops(listed(["eth1", "eth0"]))
         assert not drops(listed("eth1"))
 
-    def test_each_sees_its_own_family_and_hook(self) -> None:
+    def test_a_chain_sees_one_family_and_hook(self) -> None:
         six = Chain("t6", "c", family="ipv6", hook="input", policy="drop")
         elsewhere = Chain("t", "o", hook="output", policy="drop")
         assert fate(six, elsewhere) == ""
@@ -148,20 +150,19 @@ class TestNft:
     """tests/captures/firewall-nft.json: one rule of every kind, in the order of the text."""
 
     def chains(self) -> dict[str, Chain]:
-        return {
-            each.name: each for each in nft.parse(FIREWALL_LISTING, FIREWALL_TEXT, ["ip filter"])
-        }
+        chains = nft.parse(FIREWALL_LISTING, FIREWALL_TEXT, ["ip filter"])
+        return {chain.name: chain for chain in chains}
 
     def test_the_chains(self) -> None:
-        found = self.chains()
-        assert list(found) == ["input", "wan", "deep"]
-        assert (found["input"].hook, found["input"].policy) == ("input", "drop")
-        assert (found["input"].table, found["wan"].hook) == ("table inet filter", "")
+        chains = self.chains()
+        assert list(chains) == ["input", "wan", "deep"]
+        assert (chains["input"].hook, chains["input"].policy) == ("input", "drop")
+        assert (chains["input"].table, chains["wan"].hook) == ("table inet filter", "")
 
-    def test_each_rule(self) -> None:
+    def test_the_rules(self) -> None:
         rules = self.chains()["input"].rules
         ct, lo = rules[:3], rules[4]
-        states = {each.conditions[0].values: each.verdict for each in ct}
+        states = {rule.conditions[0].values: rule.verdict for rule in ct}
         assert states == {
             ("invalid",): "drop",
             ("established",): "accept",
@@ -169,7 +170,7 @@ class TestNft:
         }
         quote = 'iifname vmap { "eth*" : jump wan, "lo" : accept }'
         assert lo == Rule(quote, (Condition("iif", ("lo",)),), "accept")
-        quoted = {each.text: each for each in rules}
+        quoted = {rule.text: rule for rule in rules}
         blocked = quoted["ip saddr @blocked udp dport { 500, 4500 } counter packets 0 bytes 0 drop"]
         assert blocked.conditions == (
             Condition("family", ("ipv4",)),
@@ -187,56 +188,57 @@ class TestNft:
         negated = quoted["ip saddr != 172.18.0.7-172.18.0.9 drop"].conditions[1]
         assert negated == Condition("saddr", ("172.18.0.7-172.18.0.9",), negated=True)
 
-    def test_what_befalls_a_packet(self) -> None:
+    def test_the_rules_that_drop_a_packet(self) -> None:
         chains = tuple(self.chains().values())
 
-        def told(**fields: Any) -> list[tuple[str, bool]]:  # noqa: ANN401
-            return [(e.rule, e.sure) for e in obstacles(chains, ("input",), packet(**fields))]
+        def dropped_by(**fields: Any) -> list[Obstacle]:  # noqa: ANN401
+            return list(obstacles(chains, ("input",), packet(**fields)))
 
-        assert told(state="established") == []
-        assert told(state="invalid")[0][0].startswith("ct state vmap")
-        assert told(dport=500) == []  # the chain wan accepts it
-        assert told()[0] == (
-            "ip saddr @blocked udp dport { 500, 4500 } counter packets 0 bytes 0 drop",
-            True,
+        def rule(text: str) -> list[Obstacle]:
+            return [Obstacle("table inet filter, chain input", text, sure=True)]
+
+        assert dropped_by(state="established") == []
+        (invalid,) = dropped_by(state="invalid")
+        assert invalid.rule.startswith("ct state vmap")
+        assert dropped_by(dport=500) == []  # the chain wan accepts it
+        assert dropped_by() == rule(
+            "ip saddr @blocked udp dport { 500, 4500 } counter packets 0 bytes 0 drop"
         )
-        assert (
-            told(protocol="esp", dport=None)[0][0]
-            == "meta nfproto ipv4 meta l4proto { gre, esp } drop"
+        assert dropped_by(protocol="esp", dport=None) == rule(
+            "meta nfproto ipv4 meta l4proto { gre, esp } drop"
         )
-        assert told(dport=4789, ipsec=True) == []
-        assert told(dport=4789)[0] == (
-            "ip saddr 172.18.0.7 reject with icmpx admin-prohibited",
-            True,
+        assert dropped_by(dport=4789, ipsec=True) == []
+        assert dropped_by(dport=4789) == rule(
+            "ip saddr 172.18.0.7 reject with icmpx admin-prohibited"
         )
 
-    def test_tables_of_iptables_are_read_where_nobody_else_reads_them(self) -> None:
-        (reject, several, esp) = next(
-            each for each in nft.parse(FIREWALL_LISTING, FIREWALL_TEXT) if each.name == "INPUT"
-        ).rules
+    def test_tables_of_iptables_are_parsed_unless_named(self) -> None:
+        chains = nft.parse(FIREWALL_LISTING, FIREWALL_TEXT)
+        (rules,) = (chain.rules for chain in chains if chain.name == "INPUT")
+        reject, several, esp = rules
         assert reject.verdict == "reject"
         assert UNCLEAR in several.conditions
         assert esp.conditions[0] == Condition("protocol", ("esp",))
 
-    def test_our_own_are_left_out(self) -> None:
-        assert OURS["nftables"]
-        assert nft.parse(OURS, "") == ()
+    def test_the_guard_is_left_out(self) -> None:
+        assert GUARD_LISTING["nftables"]
+        assert nft.parse(GUARD_LISTING, "") == ()
 
-    def test_nothing(self) -> None:
+    def test_an_empty_listing(self) -> None:
         assert nft.parse({}, "") == ()
 
 
 class TestIptables:
-    def test_which_kind(self) -> None:
+    def test_iptables_on_nftables_is_told_from_legacy_iptables(self) -> None:
         assert iptables.is_nftables(IPTABLES_SAVED)
         assert not iptables.is_nftables(LEGACY_SAVED)
         assert not iptables.is_nftables("")
         assert iptables.tables(LEGACY_SAVED) == ("filter",)
 
-    def test_each_rule(self) -> None:
-        chains = {each.name: each for each in iptables.parse(LEGACY_SAVED, "iptables-legacy")}
+    def test_the_chains_and_rules(self) -> None:
+        chains = {chain.name: chain for chain in iptables.parse(LEGACY_SAVED, "iptables-legacy")}
         assert list(chains) == ["INPUT", "FORWARD", "OUTPUT", "X"]
-        assert [each.hook for each in chains.values()] == ["input", "forward", "output", ""]
+        assert [chain.hook for chain in chains.values()] == ["input", "forward", "output", ""]
         assert chains["FORWARD"].policy == "drop"
         assert chains["INPUT"].family == "ipv4"
         reject, several, esp, to_x, ipsec = chains["INPUT"].rules
@@ -255,7 +257,7 @@ class TestIptables:
         assert chains["X"].rules[0].verdict == "return"
         assert chains["X"].rules[0].conditions[1] == Condition("sport", ("100-200",))
 
-    def test_what_befalls_a_packet(self) -> None:
+    def test_the_rule_that_drops_a_packet(self) -> None:
         chains = iptables.parse(LEGACY_SAVED, "iptables-legacy")
         (found,) = obstacles(chains, ("input",), packet())
         assert found == Obstacle(
@@ -263,12 +265,12 @@ class TestIptables:
             "-A INPUT -p udp -m udp --dport 4500 -j REJECT --reject-with icmp-port-unreachable",
             sure=True,
         )
-        six = iptables.parse(LEGACY_SAVED, "ip6tables-legacy")
-        assert list(obstacles(six, ("input",), packet())) == []
+        chains_of_ipv6 = iptables.parse(LEGACY_SAVED, "ip6tables-legacy")
+        assert list(obstacles(chains_of_ipv6, ("input",), packet())) == []
 
     def test_devices_and_numbers(self) -> None:
         saved = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i wlan+ ! -p 50 -j NFQUEUE --queue-num 1\n"
-        ((only,),) = (each.rules for each in iptables.parse(saved, "iptables"))
+        ((only,),) = (chain.rules for chain in iptables.parse(saved, "iptables"))
         assert only.conditions == (
             Condition("iif", ("wlan*",)),
             Condition("protocol", ("esp",), negated=True),

@@ -1,4 +1,4 @@
-"""The guard: what it matches, what nft prints of it, and when it is loaded and taken away."""
+"""The guard: which packets the rules match, how nft lists it, when a plan loads or deletes it."""
 
 import json
 from pathlib import Path
@@ -19,27 +19,25 @@ from tests.support.plans import BLANK
 
 
 def changed(**rule: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the listing with another last rule, or without one."""
+    """Return the listing with these values in the last rule, or without the last rule."""
     *others, last = GUARD_LISTING["nftables"]
     return {"nftables": [*others, *([{"rule": last["rule"] | rule}] if rule else [])]}
 
 
 @pytest.mark.parametrize("capture", sorted(CAPTURES.glob("nft-*.json")), ids=lambda path: path.stem)
-def test_what_nft_prints_of_it(cable: Cable, capture: Path) -> None:
-    there = guard.parse(json.loads(capture.read_text()))
-    assert there == guard.made(cable)
-    assert guard.stands(cable, there)
+def test_a_listing_of_nft_is_parsed(cable: Cable, capture: Path) -> None:
+    installed = guard.parse(json.loads(capture.read_text()))
+    assert installed == guard.made(cable)
+    assert guard.stands(cable, installed)
 
 
-def test_dropped_packets_are_counted_by_their_way(cable: Cable) -> None:
+def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
     *_, last = GUARD_LISTING["nftables"]
-    expressions = [
-        {"counter": {"packets": 7, "bytes": 700}} if "counter" in each else each
-        for each in last["rule"]["expr"]
-    ]
-    there = guard.parse(changed(expr=expressions))
-    assert (there.dropped_in, there.dropped_out) == (0, 7)
-    assert guard.stands(cable, there)
+    counter = {"counter": {"packets": 7, "bytes": 700}}
+    expressions = [counter if "counter" in part else part for part in last["rule"]["expr"]]
+    installed = guard.parse(changed(expr=expressions))
+    assert (installed.dropped_in, installed.dropped_out) == (0, 7)
+    assert guard.stands(cable, installed)
 
 
 @pytest.mark.parametrize(
@@ -51,34 +49,34 @@ def test_dropped_packets_are_counted_by_their_way(cable: Cable) -> None:
         {"nftables": [{"table": {"flags": ["dormant"]}}, *GUARD_LISTING["nftables"]]},
         {"nftables": []},
     ],
-    ids=["a rule gone", "a rule replaced", "one more", "dormant", "flushed"],
+    ids=["a rule deleted", "a rule replaced", "a rule added", "dormant", "flushed"],
 )
-def test_one_that_is_not_whole_does_not_stand(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
-    there = guard.parse(listing)
-    assert not guard.stands(cable, there)
-    plan = connect_plan.plan((cable,), (replace(made, guard=there),))
+def test_a_changed_guard_is_loaded_again(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
+    installed = guard.parse(listing)
+    assert not guard.stands(cable, installed)
+    plan = connect_plan.plan((cable,), (replace(made, guard=installed),))
     (step,) = plan.needed
     assert (step.argv, step.undo) == (guard.load(cable), ())
-    assert "somebody flushed the guard" in plan.warnings[0]
-    assert "is changed" in plan.warnings[0]
+    assert plan.warnings[0].startswith("the guard ")
+    assert "was changed" in plan.warnings[0]
 
 
-def test_one_that_is_gone_is_told_and_loaded_anew(cable: Cable, made: Facts) -> None:
+def test_a_deleted_guard_gives_a_warning_and_is_loaded(cable: Cable, made: Facts) -> None:
     plan = connect_plan.plan((cable,), (replace(made, guard=None),))
     (step,) = plan.needed
     assert step.undo == (guard.remove(cable),)
-    assert "is gone" in plan.warnings[0]
+    assert "is missing" in plan.warnings[0]
     assert connect_plan.plan((cable,), (BLANK,)).warnings == ()
 
 
-def test_that_of_another_file_does_not_stand(cable: Cable) -> None:
+def test_the_guard_of_another_file_is_not_this_cables_guard(cable: Cable) -> None:
     assert cable.overlay
     other = replace(cable, overlay=replace(cable.overlay, port=4790))
     assert not guard.stands(other, guard.made(cable))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_comes_first_and_goes_last(shape: str) -> None:
+def test_the_guard_is_loaded_first_and_deleted_last(shape: str) -> None:
     cable = shaped(shape)
     if shape.startswith("none"):
         assert not cable.guarded
@@ -93,14 +91,12 @@ def test_it_comes_first_and_goes_last(shape: str) -> None:
         (guard.remove(cable),),
     )
     assert rest
-    there = replace(BLANK, guard=guard.made(cable))
-    assert teardown_plan.plan((cable,), (there,)).steps[-1].argv == guard.remove(cable)
-    assert teardown_plan.plan((cable,), (there,)).needed == (
-        teardown_plan.plan((cable,), (there,)).steps[-1],
-    )
+    teardown = teardown_plan.plan((cable,), (replace(BLANK, guard=guard.made(cable)),))
+    assert teardown.steps[-1].argv == guard.remove(cable)
+    assert teardown.needed == (teardown.steps[-1],)
 
 
-def test_a_file_may_do_without(cable: Cable, made: Facts) -> None:
+def test_with_guard_false_no_guard_is_loaded(cable: Cable, made: Facts) -> None:
     without = replace(cable, guard=False)
     assert connect_plan.plan((without,), (replace(made, guard=None),)).needed == ()
     (step,) = connect_plan.plan((without,), (made,)).needed
@@ -126,7 +122,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("shape", RULES)
-def test_it_matches_the_cables_own_and_nothing_else(shape: str) -> None:
+def test_the_rules_match_only_the_cables_packets(shape: str) -> None:
     chains, match = RULES[shape]
     _, ruleset = guard.load(shaped(shape))
     parts = dict(part.partition(" { ")[::2] for part in ruleset.split("chain ")[1:])
@@ -136,6 +132,6 @@ def test_it_matches_the_cables_own_and_nothing_else(shape: str) -> None:
         drops = [rule for rule in rules.split(";") if " drop " in rule]
         assert drops, chain
         for rule in drops:
-            way = rule.rstrip('"').rpartition(" ")[2]
-            assert {"in": "meta secpath missing", "out": "rt ipsec missing"}[way] in rule
-            assert chain in (way, "forward")
+            direction = rule.rstrip('"').rpartition(" ")[2]
+            assert {"in": "meta secpath missing", "out": "rt ipsec missing"}[direction] in rule
+            assert chain in (direction, "forward")

@@ -1,4 +1,4 @@
-"""The arithmetic of overheads, against what was seen on a wire."""
+"""The MTU of an overlay's device, compared with sizes measured on a wire."""
 
 import pytest
 from hypothesis import given
@@ -12,10 +12,10 @@ HEADERS = {"vxlan": 30, "geneve": 30, "gre": 8, "ipip": 0}
 
 
 @pytest.mark.parametrize(
-    ("encapsulated", "seen"), [(True, 1408), (False, 1416)], ids=["in UDP", "bare ESP"]
+    ("encapsulated", "measured"), [(True, 1408), (False, 1416)], ids=["in UDP", "bare ESP"]
 )
-def test_what_was_measured_with_aes_gcm_on_1500_bytes(encapsulated: bool, seen: int) -> None:
-    assert mtu.protected(1500, 30, version=4, encapsulated=encapsulated) == seen
+def test_the_mtu_measured_with_aes_gcm_on_1500_bytes(encapsulated: bool, measured: int) -> None:
+    assert mtu.protected(1500, 30, version=4, encapsulated=encapsulated) == measured
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def test_what_was_measured_with_aes_gcm_on_1500_bytes(encapsulated: bool, seen: 
         ("something_new", mtu.Cipher(16, 32, 16)),
     ],
 )
-def test_ciphers(algorithm: str, cipher: mtu.Cipher) -> None:
+def test_the_cipher_of_an_algorithm(algorithm: str, cipher: mtu.Cipher) -> None:
     assert mtu.cipher(algorithm) == cipher
 
 
 def frame(plain: int, cipher: mtu.Cipher, *, version: int, encapsulated: bool) -> int:
-    """Return the IP packet's length the other way round, as a sender builds it."""
+    """Return the length of an ESP packet in bytes, computed forward as a sender builds it."""
     padded = -(-(plain + mtu.ESP_TRAILER) // cipher.block) * cipher.block
     return (
         mtu.IP_HEADER[version]
@@ -58,19 +58,21 @@ def test_the_largest_fits_and_one_byte_more_does_not(
     path_mtu: int, headers: int, version: int, encapsulated: bool, esp: list[str]
 ) -> None:
     largest = mtu.protected(path_mtu, headers, version=version, encapsulated=encapsulated, esp=esp)
-    ciphers = [mtu.cipher(each) for each in esp] or [mtu.AES_GCM]
+    ciphers = [mtu.cipher(algorithm) for algorithm in esp] or [mtu.AES_GCM]
 
     def longest(payload: int) -> int:
         plain = payload + headers
-        return max(frame(plain, e, version=version, encapsulated=encapsulated) for e in ciphers)
+        return max(
+            frame(plain, cipher, version=version, encapsulated=encapsulated) for cipher in ciphers
+        )
 
     assert longest(largest) <= path_mtu < longest(largest + 1)
 
 
-def test_without_ipsec_a_frame_is_the_path() -> None:
-    assert mtu.clear(1500, 30, version=4) == 1450  # as Submariner's VXLAN driver has it
+def test_without_ipsec_only_the_headers_are_subtracted() -> None:
+    assert mtu.clear(1500, 30, version=4) == 1450  # the MTU of Submariner's VXLAN driver
     assert mtu.clear(1500, 30, version=6) == 1430
 
 
-def test_headers_are_those_of_the_overlays() -> None:
-    assert {each.kind: overlay_of(each()).headers for each in OVERLAYS.values()} == HEADERS
+def test_every_overlay_is_tested() -> None:
+    assert {wish.kind: overlay_of(wish()).headers for wish in OVERLAYS.values()} == HEADERS

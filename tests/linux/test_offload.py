@@ -1,4 +1,4 @@
-"""What the NIC does of ESP: what whack is told, what the SAs tell, and what is refused."""
+"""ESP offload: whack's options, the SAs' state, the report, and which cables are refused."""
 
 import shlex
 
@@ -22,7 +22,7 @@ from tests.support.plans import BLANK
 
 CAN = Nic("eth0", {"esp-hw-offload": True})
 CANNOT = Nic("eth0", {"esp-hw-offload": False})
-# As `ip -d xfrm state list nokeys` prints an SA that a NIC has, cut to what matters.
+# An offloaded SA, as `ip -d xfrm state list nokeys` prints it, without the irrelevant lines.
 STATE = """\
 src 172.18.0.8 dst 172.18.0.7
 \tproto esp spi 0x987034d9(2557490393) reqid 16393(0x00004009) mode transport
@@ -39,7 +39,7 @@ def asking(cable: Cable, offload: Offload, encapsulation: Encapsulation) -> Cabl
 @pytest.mark.parametrize(
     ("version", "offload", "nic", "encapsulation", "flags"),
     [
-        ("4.10", "auto", CAN, "no", ""),  # its own default is what the NIC can
+        ("4.10", "auto", CAN, "no", ""),  # Libreswan 4.10 offloads by default if the NIC can
         ("4.10", "required", CAN, "no", "--nic-offload yes"),
         ("4.10", "off", CAN, "no", "--nic-offload no"),
         ("5.2", "auto", CAN, "no", "--nic-offload crypto"),
@@ -53,7 +53,7 @@ def asking(cable: Cable, offload: Offload, encapsulation: Encapsulation) -> Cabl
         ("5.3", "required", CAN, "no", "--nic-offload crypto"),
     ],
 )
-def test_whack_is_told_in_the_words_of_its_release(
+def test_whack_gets_the_option_of_the_release(
     cable: Cable, version: str, offload: str, nic: Nic | None, encapsulation: str, flags: str
 ) -> None:
     this = asking(cable, Offload(offload), Encapsulation(encapsulation))
@@ -63,8 +63,8 @@ def test_whack_is_told_in_the_words_of_its_release(
     ]
     assert len(added) == 2
     for argv in added:
-        told = shlex.join(argv).partition("--nic-offload")
-        assert " ".join((told[1] + told[2]).split()[:2]) == flags
+        _, option, rest = shlex.join(argv).partition("--nic-offload")
+        assert " ".join((option + rest).split()[:2]) == flags
 
 
 def test_whole_packets_need_5_0(cable: Cable) -> None:
@@ -76,35 +76,37 @@ def test_whole_packets_need_5_0(cable: Cable) -> None:
 @pytest.mark.parametrize(
     ("mode", "offload"), [("", "crypto"), (" mode packet", "packet"), (" mode crypto", "crypto")]
 )
-def test_the_sa_itself_tells(mode: str, offload: str) -> None:
+def test_the_offload_of_an_sa_is_parsed(mode: str, offload: str) -> None:
     (sa,) = xfrm.parse_sas(STATE.format(mode=mode))
     assert (sa.spi, sa.offload, sa.device) == ("0x987034d9", offload, "eth0")
 
 
 class TestRequired:
-    """A cable that has to be on the NIC is not made, or does not stay, without one."""
+    """offload: required and packet are refused if the NIC can't, or if an SA isn't on the NIC."""
 
-    def test_a_nic_that_cannot(self, cable: Cable) -> None:
+    def test_a_nic_without_offload(self, cable: Cable) -> None:
         this = asking(cable, Offload.REQUIRED, Encapsulation.NO)
         with pytest.raises(HostNotReadyError, match="eth0 has no esp-hw-offload"):
             connect_plan.plan((this,), (replace(BLANK, nic=CANNOT),))
         assert connect_plan.plan((this,), (replace(BLANK, nic=None),)).needed
 
-    @pytest.mark.parametrize(("asked", "on"), [("required", ""), ("packet", "crypto")])
-    def test_an_sa_elsewhere(self, cable: Cable, made: Facts, asked: str, on: str) -> None:
+    @pytest.mark.parametrize(("asked", "offload"), [("required", ""), ("packet", "crypto")])
+    def test_an_sa_with_less_offload(
+        self, cable: Cable, made: Facts, asked: str, offload: str
+    ) -> None:
         this = asking(cable, Offload(asked), Encapsulation.NO)
         (reqid, *_) = made.policies.values()
-        sa = SecurityAssociation("172.18.0.8", "172.18.0.7", "esp", "0x1234", reqid, on, "eth0")
+        sa = SecurityAssociation(
+            "172.18.0.8", "172.18.0.7", "esp", "0x1234", reqid, offload, "eth0"
+        )
         facts = replace(made, nic=CAN, sas=(sa,), libreswan=parse_version("5.2"))
         with pytest.raises(CablectlError, match=f"{asked}, and the SA 0x1234") as caught:
             connect_plan.plan((this,), (facts,))
-        assert (on or "software") in caught.value.message
+        assert (offload or "software") in caught.value.message
         assert caught.value.exit_code == 1
         wanted = replace(sa, offload="packet" if asked == "packet" else "crypto")
-        (mtu,) = connect_plan.plan(
-            (this,), (replace(facts, sas=(wanted,)),)
-        ).needed  # ESP without UDP
-        assert mtu.argv[-2:] == ("mtu", "1416")
+        (mtu,) = connect_plan.plan((this,), (replace(facts, sas=(wanted,)),)).needed
+        assert mtu.argv[-2:] == ("mtu", "1416")  # ESP without UDP
 
 
 def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) -> OffloadReport:
@@ -116,20 +118,20 @@ def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) ->
         module="esp4_offload",
         loaded=not asked,
         sas=tuple(
-            SecurityAssociation("172.18.0.8", "172.18.0.7", "esp", f"0x{i}", 1, on, "eth0")
-            for i, on in enumerate(sas)
+            SecurityAssociation("172.18.0.8", "172.18.0.7", "esp", f"0x{i}", 1, offload, "eth0")
+            for i, offload in enumerate(sas)
         ),
     )
 
 
 @pytest.mark.parametrize(
-    ("seen", "verdict", "reasons"),
+    ("offload", "verdict", "reasons"),
     [
         (report("crypto", "crypto", nic=CAN), "crypto", ()),
         (report("packet"), "packet", ()),
         (report("", "crypto", nic=CAN), "mixed", ()),
-        (report("", nic=Nic("eth0")), "software", ("what eth0 can isn't known",)),
-        (report(nic=None), "none", ("there is no route to the peer",)),
+        (report("", nic=Nic("eth0")), "software", ("the offload features of eth0 aren't known",)),
+        (report(nic=None), "none", ("this host has no route to the peer",)),
         (report(nic=CAN), "none", ("there is no SA",)),
         (
             report("", asked=Offload.OFF),
@@ -138,37 +140,40 @@ def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) ->
         ),
     ],
 )
-def test_the_verdict_and_why(seen: OffloadReport, verdict: str, reasons: tuple[str, ...]) -> None:
-    assert seen.verdict == verdict
-    assert len(seen.reasons) == len(reasons)
-    for reason, begin in zip(seen.reasons, reasons, strict=True):
+def test_the_verdict_and_its_reasons(
+    offload: OffloadReport, verdict: str, reasons: tuple[str, ...]
+) -> None:
+    assert offload.verdict == verdict
+    for reason, begin in zip(offload.reasons, reasons, strict=True):
         assert reason.startswith(begin)
-    (told,) = nic_report([seen]).cables
-    assert (told.verdict, told.reasons) == (verdict, seen.reasons)
+    (rendered,) = nic_report([offload]).cables
+    assert (rendered.verdict, rendered.reasons) == (verdict, offload.reasons)
 
 
 @pytest.mark.parametrize("version", ["4.10", "5.2"])
-def test_the_cables_of_a_host_are_found_by_their_names(cable: Cable, version: str) -> None:
-    """From what pluto printed: the very connections that the file would give."""
+def test_the_cables_of_a_host_are_found_by_name(cable: Cable, version: str) -> None:
+    """pluto's status gives connections with the same policies as the file's connections."""
     status = blocks(version, "ipsec whack --status")[2]
-    found = pluto.cables(pluto.parse_connections(status, ""))
-    assert list(found) == [cable.remote.cable_name]
-    (connections,) = found.values()
+    cables = pluto.cables(pluto.parse_connections(status, ""))
+    assert list(cables) == [cable.remote.cable_name]
+    (connections,) = cables.values()
     assert xfrm.policies_of(connections) == xfrm.policies_of(cable.connections)
 
 
 @pytest.mark.parametrize(
     "shape", ["tunnel v4", "tunnel v6", "tunnel v4 server", "transport gre v6"]
 )
-def test_a_cable_found_is_the_cable_of_the_file(shape: str) -> None:
-    this = shaped(shape, "cluster2")
+def test_a_loaded_cable_equals_the_cable_of_the_file(shape: str) -> None:
+    cable = shaped(shape, "cluster2")
     loaded = {
-        each.name: pluto.LoadedConnection(True, True, pluto.selectors(each))
-        for each in this.connections
+        connection.name: pluto.LoadedConnection(True, True, pluto.selectors(connection))
+        for connection in cable.connections
     }
     other = {"somebody-elses": next(iter(loaded.values()))}
-    found = pluto.cables(loaded | other)
-    assert list(found) == [this.remote.cable_name]
-    assert xfrm.policies_of(found[this.remote.cable_name]) == xfrm.policies_of(this.connections)
-    for each, seen in zip(this.connections, found[this.remote.cable_name], strict=True):
-        assert (each.name, each.mode, each.remote.host) == (seen.name, seen.mode, seen.remote.host)
+    cables = pluto.cables(loaded | other)
+    assert list(cables) == [cable.remote.cable_name]
+    found = cables[cable.remote.cable_name]
+    assert xfrm.policies_of(found) == xfrm.policies_of(cable.connections)
+    assert [(one.name, one.mode, one.remote.host) for one in found] == [
+        (one.name, one.mode, one.remote.host) for one in cable.connections
+    ]

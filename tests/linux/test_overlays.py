@@ -1,4 +1,4 @@
-"""What every overlay must bring along, whatever it is: a forgotten one is found here."""
+"""What every overlay must have; the tests run for each overlay of the registry."""
 
 import struct
 from itertools import product
@@ -14,65 +14,71 @@ from cablectl.model.wishes import OVERLAYS, IpProtocol, OverlayWish
 from cablectl.verification.frames import clear_text
 from tests.support.documents import shaped
 
-EVERY = [f"transport {kind} {family}" for kind, family in product(OVERLAYS, ("v4", "v6"))]
+SHAPES = [f"transport {kind} {family}" for kind, family in product(OVERLAYS, ("v4", "v6"))]
 
 
 def wish_of(cable: Cable) -> OverlayWish:
-    """Return the wish of a cable that has one."""
+    """Return the cable's overlay; the cable must have an overlay."""
     assert cable.overlay is not None
     return cable.overlay
 
 
 def payload(wish: OverlayWish) -> bytes:
-    """Return what follows the IP header of the overlay's packets, with its VNI or key."""
+    """Return what follows the IP header of the overlay's packets, with the wish's VNI or key."""
     identity: int = getattr(wish, "vni", getattr(wish, "key", 0))
     if wish.port_number:
         return struct.pack("!HHHHII", 50000, wish.port_number, 0, 0, 0x08000000, identity << 8)
     return struct.pack("!HHI", 0x2000, 0x0800, identity)
 
 
-@pytest.mark.parametrize("shape", EVERY)
-def test_the_guard_drops_in_each_direction(shape: str) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_guard_has_a_drop_rule_for_each_direction(shape: str) -> None:
     cable = shaped(shape)
     rules = guard.rules_of(cable)
     assert [(rule.chain, rule.drops) for rule in rules] == [("in", "in"), ("out", "out")]
     assert all(rule.match.strip() for rule in rules)
     assert len(guard.made(cable).comments) == 2
-    # Rules of two overlays, or of two pairs of gateways without a VNI, never match alike.
-    others = [guard.rules_of(shaped(other)) for other in EVERY if other != shape]
-    if wish_of(cable).port_number is None:
-        matches = {rule.match for rule in rules}
-        assert not any(matches & {rule.match for rule in theirs} for theirs in others)
 
 
-@pytest.mark.parametrize("shape", EVERY)
-def test_a_clear_packet_is_known(shape: str) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_guards_of_two_overlays_match_different_packets(shape: str) -> None:
+    cable = shaped(shape)
+    wish = wish_of(cable)
+    others = [other for other in map(shaped, SHAPES) if other != cable]
+    if wish.port_number:  # port and VNI are matched alike over IPv4 and IPv6
+        others = [other for other in others if wish_of(other).kind != wish.kind]
+    matches_of_others = {rule.match for other in others for rule in guard.rules_of(other)}
+    assert matches_of_others
+    assert not matches_of_others & {rule.match for rule in guard.rules_of(cable)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_clear_packet_is_recognised(shape: str) -> None:
     cable = shaped(shape)
     wish = wish_of(cable)
     number = wish.protocol(cable.local.address.version).number
     clear = clear_text(cable)
-    ours = Packet(cable.local.address, cable.remote_host, number, payload(wish))
-    assert clear(ours, True)
-    assert not clear(ours._replace(protocol=50), True)
+    packet = Packet(cable.local.address, cable.remote_host, number, payload(wish))
+    assert clear(packet, True)
+    assert not clear(packet._replace(protocol=50), True)
 
 
-@pytest.mark.parametrize("shape", EVERY)
-def test_a_device_is_known_by_its_traces(shape: str) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_device_and_a_selector_belong_to_one_overlay(shape: str) -> None:
     cable = shaped(shape)
     wish = wish_of(cable)
     overlay = overlay_of(wish)
     kind, info = overlay.link_info(cable)
     assert set(overlay.identity) <= info.keys()
-    made = [each.from_link(wish.device, kind, info) for each in kinds()]
-    (found,) = (each for each in made if each)
-    assert type(found) is type(wish)
-    version = cable.local.address.version
-    guesses = [each.from_selector(wish.protocol(version), wish.port_number) for each in kinds()]
-    assert [type(guess) for guess in guesses if guess] == [type(wish)]
+    by_link = [overlay.from_link(wish.device, kind, info) for overlay in kinds()]
+    assert [type(found) for found in by_link if found] == [type(wish)]
+    protocol = wish.protocol(cable.local.address.version)
+    by_selector = [overlay.from_selector(protocol, wish.port_number) for overlay in kinds()]
+    assert [type(found) for found in by_selector if found] == [type(wish)]
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_its_kernel_module_can_be_looked_for(kind: type) -> None:
+def test_every_overlay_names_its_kernel_modules(kind: type) -> None:
     modules = kind.modules  # type: ignore[attr-defined]
     assert set(modules) == {4, 6}
     for module in modules.values():
@@ -81,8 +87,8 @@ def test_its_kernel_module_can_be_looked_for(kind: type) -> None:
 
 
 @pytest.mark.parametrize("word", ["4", "ipencap"])
-def test_a_filter_of_ip_in_ip_is_understood(word: str) -> None:
-    """`ipip` is another protocol, 94: /etc/protocols calls number 4 ipencap."""
+def test_an_iptables_rule_for_ip_in_ip_is_understood(word: str) -> None:
+    """/etc/protocols calls protocol 4 ipencap; its `ipip` is another protocol, number 94."""
     saved = f"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p {word} -j DROP\nCOMMIT\n"
     (chain,) = iptables.parse(saved, "iptables-save")
     (rule,) = chain.rules

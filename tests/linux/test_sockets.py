@@ -1,4 +1,4 @@
-"""Who holds which UDP port."""
+"""Bound UDP ports and their processes."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from cablectl.linux.sockets import Process, Socket, parse
 from tests.support.captures import SOCKETS
 
 
-def test_who_holds_what() -> None:
+def test_sockets_and_their_processes_are_parsed() -> None:
     pluto = Process("pluto", 17)
     assert parse(SOCKETS) == (
         Socket("172.18.0.8", 4500, pluto),
@@ -34,5 +34,5 @@ def test_who_holds_what() -> None:
         ("[fe80::1]%eth0", "2001:db8::8", False),
     ],
 )
-def test_whom_it_keeps_out(bound: str, address: str, covers: bool) -> None:
+def test_the_address_that_a_bound_socket_covers(bound: str, address: str, covers: bool) -> None:
     assert Socket(bound, 500).covers(address) == covers

@@ -1,4 +1,4 @@
-"""The kernel's policies and SAs, as `ip xfrm` really printed them while the cable was up."""
+"""Policies and SAs, parsed from output of `ip xfrm` that was captured while the cable was up."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.support.places import CAPTURES
 CAPTURE = (CAPTURES / "libreswan-4.10.txt").read_text()
 STATES = CAPTURE.partition("(keys removed)\n")[2].partition("=====")[0]
 POLICIES = CAPTURE.partition("$ ip xfrm policy\n")[2].partition("#####")[0]
-# A packet met a trap policy, and the kernel asked for an SA.
+# A packet matched a trap policy, and the kernel waits for pluto to negotiate an SA.
 LARVAL = """\
 src 172.18.0.7 dst 172.18.0.8
 \tproto esp spi 0x00000000 reqid 0 mode transport
@@ -27,47 +27,47 @@ src 192.0.2.1 dst 192.0.2.2
 
 
 def test_the_policies_of_the_cable(cable: Cable) -> None:
-    found = xfrm.parse_policies(POLICIES)
-    assert found.keys() == xfrm.policies_of(cable.connections)
-    assert set(found.values()) == {16389, 16393}
-    assert "src 0.0.0.0/0 dst 0.0.0.0/0" in POLICIES  # a socket's, left out
+    reqids = xfrm.parse_policies(POLICIES)
+    assert reqids.keys() == xfrm.policies_of(cable.connections)
+    assert set(reqids.values()) == {16389, 16393}
+    assert "src 0.0.0.0/0 dst 0.0.0.0/0" in POLICIES  # a socket's policy, which is left out
 
 
 def test_the_sas_of_the_cable(cable: Cable) -> None:
     sas = xfrm.parse_sas(STATES + OTHER)
     other = SecurityAssociation("192.0.2.1", "192.0.2.2", "esp", "0x00000100", 1)
     assert sas[-1] == other
-    ours = xfrm.sas_of(cable.connections, xfrm.parse_policies(POLICIES), sas)
-    assert [sa.spi for sa in ours] == ["0xcfb4d3a1", "0x987034d9", "0x7e8cad23", "0x16d7a708"]
-    assert ours == sas[:-1]
+    of_cable = xfrm.sas_of(cable.connections, xfrm.parse_policies(POLICIES), sas)
+    assert [sa.spi for sa in of_cable] == ["0xcfb4d3a1", "0x987034d9", "0x7e8cad23", "0x16d7a708"]
+    assert of_cable == sas[:-1]
 
 
-def test_what_the_kernel_only_asked_for_is_no_sa() -> None:
+def test_an_sa_that_the_kernel_waits_for_is_left_out() -> None:
     assert xfrm.parse_sas(LARVAL) == ()
     assert xfrm.parse_sas("") == ()
 
 
-def test_commands_name_exactly_one_thing(cable: Cable) -> None:
-    out, into = xfrm.policies(cable.connections[0])
-    ends = "src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 dir out"
-    assert " ".join(xfrm.get_policy(out)) == f"ip xfrm policy get {ends}"
-    ends = "src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir in"
-    assert " ".join(xfrm.delete_policy(into)) == f"ip xfrm policy delete {ends}"
+def test_a_command_names_one_policy_or_sa(cable: Cable) -> None:
+    outgoing, incoming = xfrm.policies(cable.connections[0])
+    selector = "src 172.18.0.8/32 dst 172.18.0.7/32 proto udp sport 4789 dir out"
+    assert " ".join(xfrm.get_policy(outgoing)) == f"ip xfrm policy get {selector}"
+    selector = "src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir in"
+    assert " ".join(xfrm.delete_policy(incoming)) == f"ip xfrm policy delete {selector}"
     (sa,) = xfrm.parse_sas(OTHER)
     assert " ".join(xfrm.delete_sa(sa)) == (
         "ip xfrm state delete src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x00000100"
     )
 
 
-def test_subnets_are_forwarded_in_tunnel_mode_only() -> None:
+def test_tunnel_mode_has_a_policy_for_forwarded_packets() -> None:
     cable = shaped("tunnel v6")
-    out, into, forwarded = xfrm.policies(cable.connections[0])
-    assert (out.source, out.destination) == ("2001:db8:44::/48", "2001:db8:45::/48")
-    assert (into.direction, forwarded.direction) == ("in", "fwd")
-    assert (into.source, forwarded.source) == (out.destination, out.destination)
+    outgoing, incoming, forwarded = xfrm.policies(cable.connections[0])
+    assert (outgoing.source, outgoing.destination) == ("2001:db8:44::/48", "2001:db8:45::/48")
+    assert (incoming.direction, forwarded.direction) == ("in", "fwd")
+    assert incoming.source == forwarded.source == outgoing.destination
 
 
-def test_a_trap_has_no_reqid() -> None:
+def test_a_trap_policy_has_no_reqid() -> None:
     trap = """\
 src 10.44.0.0/16 dst 10.45.0.0/16
 \tdir out priority 1761505 ptype main
@@ -104,18 +104,19 @@ src ::/0 dst ::/0 proto ipv6-icmp type 135
         ("\tauth-trunc hmac(sha1) <<Keys hidden>> 96\n\tenc ecb(cipher_null) \n", False, None),
     ],
 )
-def test_what_an_sa_costs(lines: str, encapsulated: bool, cipher: Cipher | None) -> None:
+def test_encapsulation_and_cipher_of_an_sa(
+    lines: str, encapsulated: bool, cipher: Cipher | None
+) -> None:
     (sa,) = xfrm.parse_sas(OTHER + lines)
     assert (sa.encapsulated, sa.cipher) == (encapsulated, cipher)
 
 
-def test_what_the_sas_of_a_cable_cost() -> None:
-    found = {(sa.encapsulated, sa.cipher) for sa in xfrm.parse_sas(STATES)}
-    assert found == {(True, AES_GCM)}
+def test_encapsulation_and_cipher_of_a_cable() -> None:
+    assert {(sa.encapsulated, sa.cipher) for sa in xfrm.parse_sas(STATES)} == {(True, AES_GCM)}
 
 
 @pytest.mark.parametrize("release", ["6.15.0", "6.1.0"])
-def test_what_an_sa_carried(release: str) -> None:
+def test_the_bytes_and_packets_of_an_sa(release: str) -> None:
     text = (CAPTURES / "xfrm-state.txt").read_text().partition(f"iproute2 {release}\n")[2]
     sas = xfrm.parse_sas(text.partition("=====")[0])
     assert sorted((sa.bytes, sa.packets) for sa in sas) == [(0, 0), (0, 0), (5838, 29), (5838, 29)]
@@ -123,6 +124,6 @@ def test_what_an_sa_carried(release: str) -> None:
     assert {sa.destination for sa in sas if sa.bytes} == {"172.18.0.7", "172.18.0.8"}
 
 
-def test_bare_esp_of_which_nothing_is_counted() -> None:
+def test_a_listing_without_counters_and_encapsulation() -> None:
     (sa,) = xfrm.parse_sas(OTHER)
     assert (sa.encapsulated, sa.bytes, sa.packets) == (False, 0, 0)

@@ -249,9 +249,9 @@ def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
         (replace(BLANK, pluto=Pluto.DOWN), "pluto isn't running"),
         (
             replace(BLANK, pluto=Pluto.STARTABLE, policies={FOREIGN: 1}),
-            "its start would flush IPsec policies that aren't ours",
+            "starting it would flush IPsec policies of another program",
         ),
-        (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "its start would flush"),
+        (replace(BLANK, pluto=Pluto.STARTABLE, sas=(OTHER_SA,)), "starting it would flush"),
         (replace(BLANK, overlay=OverlayFacts(link=OTHER_LINK)), "cablectl didn't make it"),
         (replace(BLANK, credential=Credential.OTHER), "holds another secret"),
         (replace(BLANK, not_ready=(("no ESP", "boot"),)), "no ESP"),
@@ -277,7 +277,7 @@ def test_a_connection_with_other_ports_is_refused(cable: Cable, made: Facts) -> 
 
 def test_a_service_name_must_resolve() -> None:
     this = load("proposal")
-    with pytest.raises(HostNotReadyError, match=r"doesn't call 4789/udp vxlan") as caught:
+    with pytest.raises(HostNotReadyError, match=r"has no vxlan 4789/udp") as caught:
         connect_plan.plan((this,), (replace(BLANK, service_port=None),))
     assert caught.value.hint == "write port: 4789"
     assert connect_plan.plan((load("quickstart"),), (replace(BLANK, service_port=None),)).needed

@@ -44,7 +44,7 @@ class TestModes:
         plan = connect_plan.plan((replace(this, guard=False),), (BLANK,))
         assert plan.cables[0].role is Role.SERVER
         assert not {Phase.ROUTE, Phase.INITIATE} & {step.phase for step in plan.needed}
-        assert "catches nothing before cluster1 connects" in plan.warnings[0]
+        assert "has no trap policies before cluster1 connects" in plan.warnings[0]
         assert not any(step.can_ask for step in plan.needed if step.waits_for)
 
     def test_in_transport_mode_a_server_keeps_its_traps(self) -> None:
@@ -93,7 +93,9 @@ class TestModes:
     def test_a_geneve_that_would_leave_with_another_address_is_refused(self) -> None:
         cable = shaped("transport geneve v4")
         assert isinstance(cable.overlay, Geneve)
-        with pytest.raises(HostNotReadyError, match=r"leaves with the address 172\.18\.0\.99"):
+        with pytest.raises(
+            HostNotReadyError, match=r"leave with the source address 172\.18\.0\.99"
+        ):
             connect_plan.plan((cable,), (replace(BLANK, leaves_with="172.18.0.99"),))
         assert connect_plan.plan((cable,), (replace(BLANK, leaves_with="172.18.0.8"),)).needed
 

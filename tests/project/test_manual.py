@@ -65,7 +65,7 @@ def test_every_command_has_a_page_with_every_option(name: str) -> None:
         for parameter in manual.parameters(command):
             for option in manual.options(parameter):
                 assert option in text, f"man/{source.name} says nothing of {path} {option}"
-            said = words(manual.told(parameter))
+            said = words(manual.description(parameter))
             assert said in text, f"man/{source.name} needs `.. options:: {path}`"
 
 

@@ -155,7 +155,7 @@ class TestTable:
         down, lost = state.of(cable, BLANK, NOW), state.unknown(ODD, Verdict.DOWN, "why")
         assert table(down, lost) == [
             "submariner-cable-cluster2-172-18-0-7  down",
-            "  - nothing of it is here",
+            "  - this host has nothing of the cable",
             "",
             f"{ODD}  down",
             "  - why",
@@ -226,7 +226,7 @@ class TestWatch:
         name = "submariner-cable-cluster2-172-18-0-7"
         assert stream.getvalue().splitlines() == [
             f"2026-11-24T19:20:00Z {name} up",
-            f"2026-11-24T19:20:04Z {name} down: nothing of it is here",
+            f"2026-11-24T19:20:04Z {name} down: this host has nothing of the cable",
             "2026-11-24T19:20:06Z no cable on this host",
             f"2026-11-24T19:20:06Z {name} removed",
         ]

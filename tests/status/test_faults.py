@@ -36,7 +36,7 @@ class TestForeign:
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
-            ({"group": "0"}, "is there and cablectl didn't make it"),
+            ({"group": "0"}, "exists, but cablectl didn't make it"),
             ({"info": {"id": 7}}, "was made for another cable, port, VNI or key"),
             ({"mac": "02:ca:00:00:00:00"}, "was made for another cable, port, VNI or key"),
         ],
@@ -58,7 +58,7 @@ class TestForeign:
         facts = replace(facts, credential=Credential.ABSENT, made_here=False)
         verdict, reasons = seen(cable, facts)
         assert verdict is Verdict.FOREIGN
-        assert reasons == ("pluto has connection 0 with other addresses or ports",)
+        assert reasons == ("connection 0 is loaded with other addresses or ports",)
         with pytest.raises(HostNotReadyError):
             connect_plan.plan((cable,), (facts,))
 
@@ -68,7 +68,9 @@ class TestForeign:
         facts = replace(alive(cable), credential=Credential.ABSENT, made_here=False, guard=None)
         verdict, reasons = seen(cable, facts)
         assert verdict is Verdict.FOREIGN
-        assert reasons == ("pluto has connections of these names, and cablectl made none here",)
+        assert reasons == (
+            "connections with these names are loaded, but cablectl didn't load them",
+        )
 
 
 class TestMtu:
@@ -101,7 +103,7 @@ class TestMtu:
     def test_clear_text(self) -> None:
         cable = shaped("none vxlan v6")
         told = state.of(cable, with_link(alive(cable), mtu=1431), NOW)
-        assert told.reasons == ("the MTU 1431 is larger than the 1430 that path and SAs carry",)
+        assert told.reasons == ("the MTU 1431 is too large: path and SAs allow at most 1430",)
 
 
 def test_a_geneve_whose_packets_leave_with_another_address() -> None:
@@ -110,7 +112,7 @@ def test_a_geneve_whose_packets_leave_with_another_address() -> None:
     facts = replace(alive(cable), leaves_with="172.18.0.99")
     assert seen(cable, facts) == (
         Verdict.DEGRADED,
-        ("what is sent to the peer leaves with 172.18.0.99, which no policy protects",),
+        ("packets to the peer leave with 172.18.0.99, which no policy protects",),
     )
 
 

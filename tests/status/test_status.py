@@ -88,16 +88,16 @@ class TestNotUp:
         assert seen(cable, facts)[0] is Verdict.DOWN
 
     def test_nothing_is_here(self, cable: Cable) -> None:
-        assert seen(cable, BLANK) == (Verdict.DOWN, ("nothing of it is here",))
+        assert seen(cable, BLANK) == (Verdict.DOWN, ("this host has nothing of the cable",))
 
     def test_a_pluto_that_forgot(self, cable: Cable) -> None:
         """It was started anew; device and guard are still there."""
         facts = replace(alive(cable), connections={}, policies={}, sas=())
-        assert seen(cable, facts) == (Verdict.DOWN, ("pluto has none of its connections",))
+        assert seen(cable, facts) == (Verdict.DOWN, ("no connection of the cable is loaded",))
 
     def test_what_a_killed_pluto_left_goes_on(self, cable: Cable) -> None:
         facts = replace(alive(cable), pluto=Pluto.DOWN, connections={})
-        reason = "pluto isn't running: nobody renews SAs"
+        reason = "pluto isn't running, so the SAs aren't renewed"
         assert seen(cable, facts) == (Verdict.DEGRADED, (reason,))
         stopped = replace(facts, policies={}, sas=())
         assert seen(cable, stopped) == (Verdict.DOWN, (reason,))

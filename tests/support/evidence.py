@@ -24,13 +24,13 @@ def evidence(**changed: object) -> Evidence:
     healthy = Evidence(
         cable=shaped("transport vxlan v4"),
         flow=Flow("241.18.0.8", "241.18.0.7", "eth0"),
-        asked=20,
+        requested=20,
         answers=Answers(sent=20, answered=20),
         before=(sa("out"), sa("in")),
         after=(sa("out", 20), sa("in", 20)),
-        seen=Tally(all=40, esp_out=20, esp_in=20),
+        tally=Tally(all=40, esp_out=20, esp_in=20),
         lost=0,
-        kept_in=0,
+        guard_drops=0,
         sizes=Sizes(found=1408, computed=1408, device=1408),
     )
     return replace(healthy, **changed)

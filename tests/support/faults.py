@@ -41,7 +41,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "the other one": (
         lambda cable, facts: without_sa(cable, facts, 0, ike=Ike.NEGOTIATING),
-        "connection 0 has no Child SA for what the local VTEP receives; pluto negotiates",
+        "connection 0 has no Child SA for what the local VTEP receives; pluto is negotiating",
     ),
     "a connection that isn't loaded": (
         lambda cable, facts: with_connection(cable, facts, 0, None),
@@ -54,13 +54,13 @@ FAULTS: dict[str, tuple[Change, str]] = {
             0,
             replace(facts.connections[name(cable, 0)], up=False, child_sas=(), lost=True),
         ),
-        "connection 0 has no SA in the kernel, though pluto believes so",
+        "connection 0 has no SA in the kernel, but pluto believes that it has",
     ),
     "an IKE SA that is gone": (
         lambda cable, facts: with_connection(
             cable, facts, 0, replace(facts.connections[name(cable, 0)], up=False, ike_of="")
         ),
-        "connection 0 has a Child SA whose IKE SA is gone: the peer has let go of it",
+        "connection 0 has a Child SA whose IKE SA is gone, so the peer dropped the Child SA",
     ),
     "a policy that was flushed": (
         lambda cable, facts: replace(
@@ -71,13 +71,13 @@ FAULTS: dict[str, tuple[Change, str]] = {
                 if each != xfrm.policies(cable.connections[1])[0]
             },
         ),
-        "connection 1 has no policy in the kernel, though pluto believes so",
+        "connection 1 has no policy in the kernel, but pluto believes that it has",
     ),
     "a connection of an earlier file": (
         lambda cable, facts: with_connection(
             cable, facts, 0, alive(load("quickstart", "cluster2")).connections[PEERS]
         ),
-        "connection 0 is of an earlier file",
+        "connection 0 is from an earlier file",
     ),
     "a connection that only an earlier file had": (
         lambda cable, facts: replace(
@@ -85,19 +85,19 @@ FAULTS: dict[str, tuple[Change, str]] = {
             connections=facts.connections
             | {f"{cable.remote.cable_name}-2": facts.connections[name(cable, 0)]},
         ),
-        "connection 2 is of an earlier file",
+        "connection 2 is from an earlier file",
     ),
     "the secret": (
         lambda _, facts: replace(facts, credential=Credential.ABSENT, made_here=False),
-        "the secret /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets is missing",
+        "the secrets file /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets is missing",
     ),
     "no guard": (
         lambda _, facts: replace(facts, guard=None),
-        "the guard is gone: table inet cablectl_vxlan-tunnel",
+        "the guard is missing: table inet cablectl_vxlan-tunnel",
     ),
     "half a guard": (
         lambda _, facts: replace(facts, guard=Guard(comments=("cablectl",))),
-        "the guard isn't whole",
+        "the guard was changed",
     ),
     "no device": (
         lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),
@@ -113,26 +113,26 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "an FDB entry": (
         less("fdb"),
-        "the FDB of vxlan-tunnel sends nothing for 00:00:00:00:00:00 to 172.18.0.7",
+        "vxlan-tunnel has no forwarding entry for 00:00:00:00:00:00 to 172.18.0.7",
     ),
     "the neighbour": (less("neighbours"), "vxlan-tunnel has no neighbour 241.18.0.7"),
-    "the route": (less("routes"), "there is no route to 10.45.0.0/16 over vxlan-tunnel"),
+    "the route": (less("routes"), "the route to 10.45.0.0/16 through vxlan-tunnel is missing"),
     "a route from elsewhere": (
         lambda _, facts: replace(facts, source="10.44.0.1"),
-        "the route to 10.45.0.0/16 speaks from another address than 10.44.0.1",
+        "the route to 10.45.0.0/16 has another source address than 10.44.0.1",
     ),
     "the rule": (
         lambda _, facts: replace(facts, overlay=replace(facts.overlay, rule=False)),
-        "no rule has table 100 looked up",
+        "the rule that looks up table 100 is missing",
     ),
     "a setting": (less("settings"), "/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding isn't 1"),
     "too large an MTU": (
         lambda _, facts: with_link(facts, mtu=1409),
-        "the MTU 1409 is larger than the 1408 that path and SAs carry",
+        "the MTU 1409 is too large: path and SAs allow at most 1408",
     ),
     "a path that became narrower": (
         lambda _, facts: replace(facts, path_mtu=1400),
-        "the MTU 1408 is larger than the 1308 that path and SAs carry",
+        "the MTU 1408 is too large: path and SAs allow at most 1308",
     ),
 }
 # What connect doesn't mend, since pluto has to.
@@ -147,10 +147,10 @@ OUTSIDE: dict[str, tuple[Change, str]] = {
                 Shunt("172.18.0.8/32", "172.18.0.7/32", "pass"),
             ),
         ),
-        "pluto lets 172.18.0.8/32 to 172.18.0.7/32 pass in clear text",
+        "pluto lets packets from 172.18.0.8/32 to 172.18.0.7/32 pass in clear text",
     ),
     "no way to the peer": (
         lambda _, facts: replace(facts, nic=None),
-        "there is no route to the peer",
+        "this host has no route to the peer",
     ),
 }

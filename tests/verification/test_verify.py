@@ -27,18 +27,18 @@ from tests.support.evidence import evidence, sa
 from tests.support.plans import BLANK
 from tests.support.terminal import shown_on
 
-CLEAR = evidence(before=(), after=(), seen=Tally(all=40, clear_out=20, clear_in=20), sizes=None)
+CLEAR = evidence(before=(), after=(), tally=Tally(all=40, clear_out=20, clear_in=20), sizes=None)
 SILENT = evidence(
     answers=Answers(sent=20, answered=0),
     after=(sa("out", 20), sa("in")),
-    seen=Tally(all=20, esp_out=20),
+    tally=Tally(all=20, esp_out=20),
     sizes=None,
 )
 # The longest lines: IPv6 all over, many SAs, and all that can be said.
 LONG = evidence(
     flow=proof.Flow("2001:db8:4444:5555::8", "2001:db8:4545:5555::7", "enp129s0f0np0"),
     after=tuple(sa("in", 20, spi=f"0xdeadbee{i}") for i in range(8)),
-    kept_in=None,
+    guard_drops=None,
     lost=3,
 )
 
@@ -62,7 +62,7 @@ def test_each_claim_is_a_line_with_its_numbers() -> None:
         "ESP in      ok  20 frames of these SAs, 20 answered",
         "lost        ok  0 frames, of 40 on eth0",
         "clear text  ok  0 frames out, 0 in",
-        "MTU         ok  1408 bytes pass, 1408 computed, 1408 is the device's",
+        "MTU         ok  1408 bytes pass, 1408 computed, device MTU 1408",
         "encrypted",
     ]
 
@@ -143,9 +143,9 @@ def test_without_the_right_to_it_the_host_is_not_ready(
         raise PermissionError
 
     monkeypatch.setattr(socket, "socket", refused)
-    with pytest.raises(HostNotReadyError, match="allowed here") as caught:
+    with pytest.raises(HostNotReadyError, match="root or CAP_NET_RAW") as caught:
         enter()
-    assert "CAP_NET_RAW" in caught.value.hint
+    assert "sudo" in caught.value.hint
     assert caught.value.exit_code == 3
 
 

@@ -124,16 +124,16 @@ def _key(cable: Cable) -> KeyEvidence | None:
     psk = cable.ipsec.psk
     if not cable.connections or os.geteuid() != 0:
         return None
-    found = keys.find(cable)
+    key = keys.find(cable)
     if not isinstance(psk, PskFile):
         place = f"in the variable {psk.variable}"
-    elif found.problems:
+    elif key.problems:
         place = psk.path
     else:
         status = Path(psk.path).stat()
         owner = f"user {status.st_uid}" if status.st_uid else "root"
         place = f"{psk.path}, mode {stat.S_IMODE(status.st_mode):04o}, owned by {owner}"
-    return KeyEvidence(place, found.problems, found.warnings)
+    return KeyEvidence(place, key.problems, key.warnings)
 
 
 def _facts(cable: Cable) -> tuple[Facts | None, str]:

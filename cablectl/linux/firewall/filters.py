@@ -1,8 +1,8 @@
-"""Whether a host's packet filter lets a packet pass, as far as its rules can be understood.
+"""Which rules of a host's packet filter drop a packet, or may drop it.
 
-What a rule asks of a packet is a condition that holds, doesn't, or can't be told: a counter, a
-limit, a set that changes. So the answer is that a rule drops the packet, that it may, or nothing.
-nftables and iptables are read into the same chains (`nft`, `iptables`).
+A condition of a rule holds, doesn't hold, or isn't known (a limit, a set that changes). So a rule
+drops the packet for sure, may drop it, or lets it pass. `nft` and `iptables` parse the rules of
+both programs into the same chains.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,24 +16,25 @@ from cablectl.model.wishes import AnyNetwork, IpProtocol
 DROPS = ("drop", "reject")
 MAX_DEPTH = 16  # of jumps, as many as nftables allows (nft(8))
 
-# What a packet is known by, and any of these may be missing:
-#   family (ipv4), protocol (udp), saddr and daddr (networks), sport and dport (numbers),
-#   iif and oif (devices), ipsec (whether it came or leaves by an SA), state (of its connection).
+# The fields of a packet, each of which may be missing:
+#   family (ipv4), protocol (udp), saddr and daddr (networks), sport and dport (numbers), iif and
+#   oif (devices), ipsec (whether it arrived or leaves by an SA), state (connection tracking's).
 Packet = Mapping[str, Any]
-# What filters call a protocol, by number or as /etc/protocols has it → IANA's keyword.
+# A filter's word for a protocol (a number, or a name of /etc/protocols) → IANA's keyword.
 PROTOCOLS = {
     **{str(protocol.number): protocol.value for protocol in IpProtocol},
     "50": "esp",
     "ipencap": IpProtocol.IPV4.value,
 }
-# By these it is told from others: an unclear rule that has none of them is no suspect.
+# The fields that single packets out: a rule that is not fully known is a suspect only with one.
 SPECIFIC = ("saddr", "daddr", "sport", "dport")
 
 
 class Condition(Struct, frozen=True):
-    """What a rule asks: that a field has one of these values, or none of them; "" isn't understood.
+    """A condition: the field has one of the values or, negated, none of them.
 
-    A value is a number or two of them as `4500-4510`, a network, or a word, which may end in `*`.
+    A value is a number, a range such as `4500-4510`, a network, or a word, which may end in `*`. A
+    `field` of "" is a condition that cablectl doesn't understand.
     """
 
     field: str
@@ -42,18 +43,19 @@ class Condition(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """What it asks of a packet and what becomes of it; no verdict goes on to the next rule."""
+    """A rule: its verdict if all conditions hold; with a verdict of "" the next rule follows."""
 
     text: str
     conditions: tuple[Condition, ...] = ()
     verdict: str = ""
-    target: str = ""  # of jump and goto
+    target: str = ""  # the chain of a jump or goto
 
 
 class Chain(Struct, frozen=True):
-    """Rules in order; `hook` and `policy` are those of a base chain.
+    """Rules in order; only a base chain has a `hook`, and its `policy` counts.
 
-    `family` is ipv4 or ipv6 where it sees one of them alone, and so are `devices`.
+    `family` is ipv4 or ipv6 if the chain sees only that family, else "". `devices` are the only
+    ones whose packets the chain sees; empty is all.
     """
 
     table: str
@@ -65,13 +67,13 @@ class Chain(Struct, frozen=True):
     devices: tuple[str, ...] = ()
 
     def sees(self, packet: Packet) -> bool:
-        """Tell whether a packet passes it, at its hook."""
-        family = self.family in ("", packet.get("family", self.family))
-        return family and (not self.devices or packet.get("iif") in self.devices)
+        """Tell whether the chain sees a packet, by family and device."""
+        right_family = self.family in ("", packet.get("family", self.family))
+        return right_family and (not self.devices or packet.get("iif") in self.devices)
 
 
 class Obstacle(Struct, frozen=True):
-    """What may drop a packet: a chain, its rule or policy, and whether every condition is known."""
+    """A rule or policy that drops a packet or, unless `sure`, may drop it."""
 
     chain: str
     rule: str
@@ -79,28 +81,31 @@ class Obstacle(Struct, frozen=True):
 
 
 class _Outcome(Struct, frozen=True):
+    """A rule that ends or, unless `sure`, may end a packet's way through a chain."""
+
     verdict: str
     rule: Rule
     sure: bool
 
 
 def obstacles(chains: Iterable[Chain], hooks: Iterable[str], packet: Packet) -> Iterator[Obstacle]:
-    """Yield what may drop the packet at these hooks: at most one for each base chain."""
-    every = {(each.table, each.name): each for each in chains}
-    for chain in every.values():
+    """Yield what may drop the packet at these hooks: at most one obstacle for each base chain."""
+    by_name = {(chain.table, chain.name): chain for chain in chains}
+    for chain in by_name.values():
         if chain.hook in hooks and chain.sees(packet):
-            found = _obstacle(chain, every, packet)
-            if found:
-                yield found
+            obstacle = _obstacle(chain, by_name, packet)
+            if obstacle:
+                yield obstacle
 
 
 def _obstacle(
-    chain: Chain, every: Mapping[tuple[str, str], Chain], packet: Packet
+    chain: Chain, by_name: Mapping[tuple[str, str], Chain], packet: Packet
 ) -> Obstacle | None:
+    """Return the first suspect of a base chain, or the rule that drops the packet for sure."""
     where, suspect, may_pass = f"{chain.table}, chain {chain.name}", None, False
-    for outcome in _outcomes(chain, every, packet, sure=True, depth=0):
+    for outcome in _outcomes(chain, by_name, packet, sure=True, depth=0):
         drops = outcome.verdict in DROPS
-        # After a rule that may have let it pass, what drops all the rest is no suspect.
+        # If an earlier rule may have accepted the packet, a rule that drops the rest isn't sure.
         known = outcome.sure and not may_pass
         if drops and (known or (suspect is None and _is_about(outcome.rule, packet))):
             suspect = Obstacle(where, outcome.rule.text, sure=known)
@@ -114,15 +119,16 @@ def _obstacle(
 
 def _outcomes(
     chain: Chain,
-    every: Mapping[tuple[str, str], Chain],
+    by_name: Mapping[tuple[str, str], Chain],
     packet: Packet,
     *,
     sure: bool,
     depth: int,
 ) -> Iterator[_Outcome]:
-    """Yield what ends the packet's way in a chain and those it leads to, up to the first for sure.
+    """Yield the outcomes of a chain and the chains it jumps to, up to the first sure outcome.
 
-    A chain that returns to its caller for sure, or ends, yields nothing for that.
+    `sure` says whether the packet is sure to enter the chain. A return to the calling chain, or
+    the chain's end, yields nothing.
     """
     for rule in chain.rules:
         holds = _all_hold(rule, packet)
@@ -130,9 +136,9 @@ def _outcomes(
             continue
         now = sure and holds is True
         if rule.verdict in ("jump", "goto"):
-            target = every.get((chain.table, rule.target))
+            target = by_name.get((chain.table, rule.target))
             if target and depth < MAX_DEPTH:
-                for outcome in _outcomes(target, every, packet, sure=now, depth=depth + 1):
+                for outcome in _outcomes(target, by_name, packet, sure=now, depth=depth + 1):
                     yield outcome
                     if outcome.sure:
                         return
@@ -148,21 +154,25 @@ def _outcomes(
 
 
 def _all_hold(rule: Rule, packet: Packet) -> bool | None:
-    """Tell whether all conditions hold: no if one doesn't, else None if one isn't known."""
-    each = [_holds(condition, packet) for condition in rule.conditions]
-    return False if False in each else None if None in each else True
+    """Tell whether all conditions hold; None if none fails, but one isn't known."""
+    answers = [_holds(condition, packet) for condition in rule.conditions]
+    if False in answers:
+        return False
+    return None if None in answers else True
 
 
 def _holds(condition: Condition, packet: Packet) -> bool | None:
+    """Tell whether a condition holds; None if that isn't known."""
     if condition.field not in packet:
         return None
-    found = [_is(value, packet[condition.field]) for value in condition.values]
-    held = True if True in found else None if None in found else False
-    return held if held is None or not condition.negated else not held
+    answers = [_is(value, packet[condition.field]) for value in condition.values]
+    if True in answers:
+        return not condition.negated
+    return None if None in answers else condition.negated
 
 
-def _is(value: str, field: Any) -> bool | None:  # noqa: ANN401 - whatever a packet has there
-    """Tell whether a field has a value; None if a network is only partly in another."""
+def _is(value: str, field: Any) -> bool | None:  # noqa: ANN401 - a number, network or word
+    """Tell whether a packet's field has a value; None if that isn't known."""
     if isinstance(field, int) and not isinstance(field, bool):
         low, _, high = value.partition("-")
         known = low.isdecimal() and (high or low).isdecimal()
@@ -174,9 +184,10 @@ def _is(value: str, field: Any) -> bool | None:  # noqa: ANN401 - whatever a pac
 
 
 def _within(network: AnyNetwork, value: str) -> bool | None:
+    """Tell whether a network is in another; None if only a part is, or `value` isn't a network."""
     try:
         other = ip_network(value, strict=False)
-    except ValueError:  # a range of addresses, a host's name
+    except ValueError:  # a range of addresses, or a host's name
         return None
     if network.version != other.version or not network.overlaps(other):
         return False
@@ -184,8 +195,8 @@ def _within(network: AnyNetwork, value: str) -> bool | None:
 
 
 def _is_about(rule: Rule, packet: Packet) -> bool:
-    """Tell whether a rule whose conditions aren't all known means such packets in particular."""
+    """Tell whether a known condition of the rule singles the packet out, by address or port."""
     return any(
-        each.field in SPECIFIC and not each.negated and _holds(each, packet)
-        for each in rule.conditions
+        condition.field in SPECIFIC and not condition.negated and _holds(condition, packet)
+        for condition in rule.conditions
     )

@@ -1,4 +1,4 @@
-"""iptables' rules from what `iptables-save` prints (iptables-extensions(8))."""
+"""iptables' rules, parsed from the output of `iptables-save` (iptables-extensions(8))."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cablectl.linux.firewall.filters import PROTOCOLS, Chain, Condition, Rule
 
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
-# What an option asks of, and what a packet calls it.
+# An option → the packet's field that it tests.
 _FIELDS = {
     "-p": "protocol",
     "-s": "saddr",
@@ -22,27 +22,27 @@ _FIELDS = {
     "--state": "state",
     "--pol": "ipsec",
 }
-_ASKS_NOTHING = ("-m", "--comment", "--dir", "--reject-with")
+_NO_CONDITION = ("-m", "--comment", "--dir", "--reject-with")
 
 
 def parse(saved: str, program: str) -> tuple[Chain, ...]:
-    """Return the chains of the tables that filter, as a program such as ip6tables saves them."""
+    """Return the chains of all tables but nat; `program` is iptables, ip6tables-legacy or such."""
     policies: dict[tuple[str, str], str] = {}
     rules: dict[tuple[str, str], list[Rule]] = {}
     table = ""
     for line in saved.splitlines():
         if line.startswith("*"):
             table = line[1:]
-        elif found := re.match(r":(\S+) (\S+)", line):
-            policies[table, found[1]] = found[2].lower()
-        elif found := re.match(r"-A (\S+) (.*)", line):
-            rules.setdefault((table, found[1]), []).append(_rule(line, shlex.split(found[2])))
+        elif match := re.match(r":(\S+) (\S+)", line):
+            policies[table, match[1]] = match[2].lower()
+        elif match := re.match(r"-A (\S+) (.*)", line):
+            rules.setdefault((table, match[1]), []).append(_rule(line, shlex.split(match[2])))
     return tuple(
         Chain(
             table=f"{program} {table}",
             name=name,
             family="ipv6" if program.startswith("ip6") else "ipv4",
-            hook="" if policy == "-" else name.lower(),  # only a chain that is built in has one
+            hook="" if policy == "-" else name.lower(),  # only a built-in chain has a policy
             policy="accept" if policy == "-" else policy,
             rules=tuple(rules.get((table, name), ())),
         )
@@ -52,36 +52,37 @@ def parse(saved: str, program: str) -> tuple[Chain, ...]:
 
 
 def tables(saved: str) -> tuple[str, ...]:
-    """Return the names of the tables that are there."""
+    """Return the names of the saved tables."""
     return tuple(line[1:] for line in saved.splitlines() if line.startswith("*"))
 
 
 def is_nftables(saved: str) -> bool:
-    """Tell whether nftables has these rules, and would list them, too."""
+    """Tell whether iptables keeps these rules in nftables, so that nft lists them too."""
     return "(nf_tables)" in saved.partition("\n")[0]
 
 
 def _rule(line: str, words: list[str]) -> Rule:
+    """Return a rule; an option that cablectl doesn't know becomes a condition that isn't known."""
     conditions: list[Condition] = []
     verdict = target = ""
     for option, value, negated in _options(words):
         if option in ("-j", "-g"):
-            # What is no verdict is a chain; or an extension, which no chain is called.
+            # Any other word is a chain, or an extension such as LOG, which is no chain's name.
             verdict = _VERDICTS.get(value, "goto" if option == "-g" else "jump")
             target = value
         elif option in _FIELDS:
-            values = tuple(_value(option, each) for each in value.split(","))
+            values = tuple(_value(option, part) for part in value.split(","))
             conditions.append(Condition(_FIELDS[option], values, negated))
-        elif option not in _ASKS_NOTHING:
+        elif option not in _NO_CONDITION:
             conditions.append(Condition(""))
     return Rule(line, tuple(conditions), verdict, target)
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str, bool]]:
-    """Yield each option with its values, and whether it is negated."""
+    """Yield each option, the words after it, and whether a `!` negates it."""
     negated, option, values = False, "", list[str]()
-    for word in [*words, "-"]:
-        if word not in ("!",) and not word.startswith("-"):
+    for word in [*words, "-"]:  # the last word ends the last option
+        if word != "!" and not word.startswith("-"):
             values.append(word)
             continue
         if option:
@@ -94,6 +95,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, str, bool]]:
 
 
 def _value(option: str, text: str) -> str:
+    """Return a value in the notation of Condition."""
     match option:
         case "-p":
             return PROTOCOLS.get(text, text)

@@ -1,4 +1,4 @@
-"""nftables' rules from what `nft -j list ruleset` prints (libnftables-json(5))."""
+"""nftables' rules, parsed from the output of `nft -j list ruleset` (libnftables-json(5))."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -6,7 +6,7 @@ from typing import Any
 
 from cablectl.linux.firewall.filters import PROTOCOLS, Chain, Condition, Rule
 
-# What an expression reads, and what a packet calls it.
+# What an expression reads → the packet's field.
 _FIELDS = {
     "udp dport": "dport",
     "udp sport": "sport",
@@ -29,30 +29,29 @@ _FIELDS = {
     "rt ipsec": "ipsec",
     "ct state": "state",
 }
-# A header that is read has to be there.
+# A rule that reads a header matches only packets that have this header.
 _IMPLIED = {"ip": [Condition("family", ("ipv4",))], "ip6": [Condition("family", ("ipv6",))]}
 _FAMILIES = {"inet": "", "netdev": "", "ip": "ipv4", "ip6": "ipv6"}
 _TRANSPORTS = ("udp", "tcp", "sctp", "dccp", "udplite", "esp", "ah", "icmp")
-_ASKING = ("limit", "quota", "ct count", "fib", "osf")  # of statements, what lets some pass
+_CONDITIONAL = ("limit", "quota", "ct count", "fib", "osf")  # statements that not all packets pass
 _UNCLEAR = Condition("")
 
 Json = dict[str, Any]
-Sets = dict[str, list[Any]]  # of one table, by name
+Sets = dict[str, list[Any]]  # the sets and maps of one table: elements by name
 
 
 def parse(listing: Json, text: str, iptables: Collection[str] = ()) -> tuple[Chain, ...]:
-    """Return the chains of all tables that see IP, those of cablectl's own left out.
+    """Return the chains of all tables that see IP packets, except cablectl's own tables.
 
-    `text` is what `nft -a list ruleset` prints: a rule is quoted from there, by its handle.
-    `iptables` are tables as `ip filter` that iptables made, which shows more of them than nft does.
+    `text` is the output of `nft -a list ruleset`, from which rules are quoted by their handles.
+    Tables named in `iptables`, such as `ip filter`, are left out: iptables made these tables, and
+    iptables-save shows more of their rules than nft does.
     """
     objects = [
         (kind, value)
-        for each in listing.get("nftables", ())
-        for kind, value in each.items()
-        if value.get("family") in _FAMILIES
-        and not value.get("table", "").startswith("cablectl_")
-        and f"{value['family']} {value.get('table')}" not in iptables
+        for item in listing.get("nftables", ())
+        for kind, value in item.items()
+        if _is_of_others(value, iptables)
     ]
     quotes = _quotes(text)
     sets: dict[str, Sets] = {}
@@ -64,8 +63,8 @@ def parse(listing: Json, text: str, iptables: Collection[str] = ()) -> tuple[Cha
         if kind == "rule":
             table, chain = _table(value), value["chain"]
             quote = quotes.get((table, chain, value["handle"]), f"rule {value['handle']}")
-            found = _rules(value["expr"], quote, sets.get(table, {}))
-            rules.setdefault((table, chain), []).extend(found)
+            parsed = _rules(value["expr"], quote, sets.get(table, {}))
+            rules.setdefault((table, chain), []).extend(parsed)
     return tuple(
         Chain(
             table=_table(value),
@@ -81,39 +80,48 @@ def parse(listing: Json, text: str, iptables: Collection[str] = ()) -> tuple[Cha
     )
 
 
+def _is_of_others(value: Json, iptables: Collection[str]) -> bool:
+    """Tell whether an object sees IP, and neither cablectl nor iptables made its table."""
+    family, table = value.get("family"), value.get("table", "")
+    by_cablectl, by_iptables = table.startswith("cablectl_"), f"{family} {table}" in iptables
+    return family in _FAMILIES and not by_cablectl and not by_iptables
+
+
 def _table(value: Json) -> str:
+    """Return the table of a chain, rule or set, in nft's words."""
     return f"table {value['family']} {value['table']}"
 
 
-def _devices(told: str | list[str]) -> tuple[str, ...]:
-    """Return what a chain of the family netdev hangs on: one device, or several."""
-    return (told,) if isinstance(told, str) else tuple(told)
+def _devices(dev: str | list[str]) -> tuple[str, ...]:
+    """Return the devices of a chain of the family netdev; nft prints a single one as a string."""
+    return (dev,) if isinstance(dev, str) else tuple(dev)
 
 
 def _quotes(text: str) -> dict[tuple[str, str, int], str]:
-    """Return the rules as a person writes them, by table, chain and handle."""
+    """Return the rules in nft's syntax, by table, chain and handle."""
     quotes, table, chain = {}, "", ""
     for line in text.splitlines():
-        if found := re.match(r"(table \w+ \S+) \{", line):
-            table = found[1]
-        elif found := re.match(r"\tchain (\S+) \{", line):
-            chain = found[1]
-        elif found := re.match(r"\t\t(.+) # handle (\d+)$", line):
-            quotes[table, chain, int(found[2])] = " ".join(found[1].split())
+        if match := re.match(r"(table \w+ \S+) \{", line):
+            table = match[1]
+        elif match := re.match(r"\tchain (\S+) \{", line):
+            chain = match[1]
+        elif match := re.match(r"\t\t(.+) # handle (\d+)$", line):
+            quotes[table, chain, int(match[2])] = " ".join(match[1].split())
     return quotes
 
 
 def _rules(expressions: list[Json], quote: str, sets: Sets) -> Iterator[Rule]:
-    """Yield a rule; one that looks a verdict up in a map is a rule for each of the map's keys."""
+    """Yield a rule or, if it looks a verdict up in a map, a rule for each key of the map."""
     conditions: list[Condition] = []
-    for each in expressions:
-        ((kind, value),) = each.items()
+    for expression in expressions:
+        ((kind, value),) = expression.items()
         if kind == "match":
             conditions += _match(value, sets)
         elif kind == "vmap":
             for key, verdict in _elements(value["data"], sets) or []:
-                chosen = [*conditions, *_read(value["key"], [key], negated=False)]
-                yield _rule(quote, chosen, *next(iter(verdict.items())))
+                with_key = [*conditions, *_read(value["key"], [key], negated=False)]
+                ((word, target),) = verdict.items()
+                yield _rule(quote, with_key, word, target)
             return
         elif kind in ("accept", "drop", "reject", "return", "jump", "goto"):
             yield _rule(quote, conditions, kind, value)
@@ -121,7 +129,7 @@ def _rules(expressions: list[Json], quote: str, sets: Sets) -> Iterator[Rule]:
         elif kind == "xt" and value == {"type": "target", "name": "REJECT"}:
             yield _rule(quote, conditions, "reject", None)
             return
-        elif kind in _ASKING or (kind == "xt" and (value or {}).get("type") != "target"):
+        elif kind in _CONDITIONAL or (kind == "xt" and (value or {}).get("type") != "target"):
             conditions.append(_UNCLEAR)
 
 
@@ -130,6 +138,7 @@ def _rule(quote: str, conditions: list[Condition], verdict: str, value: Json | N
 
 
 def _match(match: Json, sets: Sets) -> list[Condition]:
+    """Return the conditions of a match expression."""
     values = _elements(match["right"], sets)
     if values is None or match["op"] not in ("==", "!=", "in"):
         values = []
@@ -137,7 +146,7 @@ def _match(match: Json, sets: Sets) -> list[Condition]:
 
 
 def _elements(right: Any, sets: Sets) -> list[Any] | None:  # noqa: ANN401 - a value of JSON
-    """Return what a right side, or a map, consists of; None if that isn't known."""
+    """Return the elements of a value, set or map; None if the named set isn't known."""
     if isinstance(right, str) and right.startswith("@"):
         return sets.get(right[1:])
     if isinstance(right, dict) and "set" in right:
@@ -146,25 +155,28 @@ def _elements(right: Any, sets: Sets) -> list[Any] | None:  # noqa: ANN401 - a v
 
 
 def _read(left: Json, elements: list[Any], *, negated: bool) -> list[Condition]:
-    """Return what is asked of the packet: that what is read is there, and what it is."""
-    ((kind, what),) = left.items()
-    if not isinstance(what, dict):  # a part of a field, or several at once
+    """Return the conditions of a match: the header exists, and the field is one of `elements`."""
+    ((kind, source),) = left.items()
+    if not isinstance(source, dict):  # a part of a field, or several fields at once
         return [_UNCLEAR]
-    header = what.get("protocol", kind) if kind == "payload" else kind
-    name = f"{header} {what.get('field' if kind == 'payload' else 'key')}"
-    values = [_value(each) for each in elements]
-    field = _FIELDS.get(name)
+    if kind == "payload":
+        header, key = source.get("protocol", kind), source.get("field")
+    else:
+        header, key = kind, source.get("key")
+    field = _FIELDS.get(f"{header} {key}")
+    values = [_value(element) for element in elements]
     if field == "protocol":
-        values = [PROTOCOLS.get(each, each) for each in values if each]
-    known = field and values and None not in values
-    asked = Condition(field, tuple(map(str, values)), negated) if field and known else _UNCLEAR
+        values = [PROTOCOLS.get(value, value) for value in values if value]
+    condition = _UNCLEAR
+    if field and values and None not in values:
+        condition = Condition(field, tuple(map(str, values)), negated)
     if header in _TRANSPORTS:
-        return [Condition("protocol", (header,)), asked]
-    return [*_IMPLIED.get(header, ()), asked]
+        return [Condition("protocol", (header,)), condition]
+    return [*_IMPLIED.get(header, ()), condition]
 
 
 def _value(element: Any) -> str | None:  # noqa: ANN401
-    """Return a value as a condition has it; None for what isn't understood."""
+    """Return a value in the notation of Condition; None if cablectl doesn't understand it."""
     match element:
         case bool():
             return str(element).lower()

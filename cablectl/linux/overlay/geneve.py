@@ -1,4 +1,4 @@
-"""The Geneve overlay (RFC 8926), as iproute2 makes it: a device for one peer."""
+"""The Geneve overlay (RFC 8926): a device for one peer."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -19,7 +19,7 @@ _MODULE = KernelModule("geneve", "CONFIG_GENEVE", "geneve_xmit")
 
 
 class GeneveOverlay(Overlay):
-    """A Geneve without options."""
+    """A Geneve device without options."""
 
     headers: ClassVar[int] = 8 + 8 + 14  # UDP, Geneve (RFC 8926, section 3.1), Ethernet
     has_macs: ClassVar[bool] = True
@@ -31,29 +31,29 @@ class GeneveOverlay(Overlay):
         self.wish: Geneve = wish
 
     def link_type(self, cable: Cable) -> Argv:
-        """Return the end of `ip link add`."""
+        """Return the arguments of `ip link add` from the word `type` on."""
         return (
             *("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_host)),
             *("dstport", str(self.wish.port)),
         )
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
-        """Return kind and attributes."""
+        """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         remote = "remote" if cable.remote_host.version == 4 else "remote6"
-        theirs = {remote: str(cable.remote_host)}
-        return "geneve", {"id": self.wish.vni, "port": self.wish.port, **theirs}
+        peer = {remote: str(cable.remote_host)}
+        return "geneve", {"id": self.wish.vni, "port": self.wish.port, **peer}
 
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - whoever sends it
-        """Return the match of port and VNI, from whoever."""
+    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - any source counts
+        """Return the match of port and VNI, from any source."""
         return vni_match(self.wish.port, self.wish.vni)
 
-    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - whoever sends it
-        """Tell it by port and VNI."""
+    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - any source counts
+        """Tell whether a packet has the device's port and VNI."""
         return has_vni(packet, self.wish.port, self.wish.vni)
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> Geneve | None:
-        """Return the wishes that a device answers."""
+        """Return the wish of a Geneve device; None for any other device."""
         match kind, info:
             case "geneve", {"id": int(vni), "port": int(port)}:
                 return Geneve(device=device, vni=vni, port=port)
@@ -62,7 +62,7 @@ class GeneveOverlay(Overlay):
 
     @classmethod
     def from_selector(cls, protocol: IpProtocol, port: int | None) -> Geneve | None:
-        """Take Geneve's own port for a Geneve's."""
+        """Return a Geneve for Geneve's standard UDP port only."""
         if protocol is IpProtocol.UDP and port == IANA_GENEVE_PORT:
             return Geneve(port=port)
         return None

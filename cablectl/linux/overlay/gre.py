@@ -1,4 +1,4 @@
-"""The GRE overlay (RFC 2784) with a key (RFC 2890), as iproute2 makes it: a device for one peer."""
+"""The GRE overlay (RFC 2784) with a key (RFC 2890): a device for one peer."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address
@@ -9,11 +9,11 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Gre, IpProtocol
 
-_HAS_KEY = 0x2000  # a flag of the header (RFC 2890, section 2)
+_HAS_KEY = 0x2000  # the header's K flag (RFC 2890, section 2)
 
 
 class GreOverlay(Overlay):
-    """A GRE that carries IP, without Ethernet."""
+    """A GRE device that carries IP packets without Ethernet headers."""
 
     headers: ClassVar[int] = 4 + 4  # GRE (RFC 2784, section 2.1) and its key (RFC 2890, section 2)
     has_macs: ClassVar[bool] = False
@@ -26,7 +26,10 @@ class GreOverlay(Overlay):
         self.wish: Gre = wish
 
     def link_type(self, cable: Cable) -> Argv:
-        """Return the end of `ip link add`; over IPv6 without the option of RFC 2473, 8 bytes."""
+        """Return the arguments of `ip link add` from the word `type` on.
+
+        Over IPv6, `encaplimit none` leaves out an option header of 8 bytes (RFC 2473).
+        """
         ends = ("local", str(cable.local.address), "remote", str(cable.remote_host))
         return (
             *("type", _kind(cable), *ends, "key", str(self.wish.key)),
@@ -34,17 +37,17 @@ class GreOverlay(Overlay):
         )
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
-        """Return kind and attributes; a key is written like an IPv4 address."""
+        """Return kind and attributes as `ip -d -j link` prints them: a key as an IPv4 address."""
         key = str(IPv4Address(self.wish.key))
         ends = {"local": str(cable.local.address), "remote": str(cable.remote_host)}
         return _kind(cable), {**ends, "ikey": key, "okey": key}
 
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - the hosts tell it
-        """Return the match of the peer and the key, the second word of the header (RFC 2890)."""
+    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - `hosts` is enough
+        """Return the match of the gateways and the key, the header's second word (RFC 2890)."""
         return f"{hosts} meta l4proto gre @th,32,32 {self.wish.key}"
 
-    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - the key tells it
-        """Tell it by its key."""
+    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - the key is enough
+        """Tell whether a packet is GRE with the device's key."""
         return (
             packet.protocol == IpProtocol.GRE.number
             and bool(int.from_bytes(packet.payload[:2]) & _HAS_KEY)
@@ -53,7 +56,7 @@ class GreOverlay(Overlay):
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> Gre | None:
-        """Return the wishes that a device answers."""
+        """Return the wish of a GRE device with a key; None for any other device."""
         match kind, info:
             case "gre" | "ip6gre", {"ikey": str(key)}:
                 return Gre(device=device, key=int(IPv4Address(key)))
@@ -62,7 +65,7 @@ class GreOverlay(Overlay):
 
     @classmethod
     def from_selector(cls, protocol: IpProtocol, port: int | None) -> Gre | None:  # noqa: ARG003
-        """Take all GRE for the usual one's: a key leaves no trace in a selector."""
+        """Return a GRE with the default key, since a selector doesn't show the key."""
         return Gre() if protocol is IpProtocol.GRE else None
 
 

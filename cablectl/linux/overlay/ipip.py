@@ -1,7 +1,7 @@
-"""The IP in IP overlay (RFC 2003, RFC 2473), as iproute2 makes it: a device for one peer.
+"""The IP in IP overlay (RFC 2003, RFC 2473): a device for one peer.
 
-An ordinary interface at the byte cost of tunnel mode: ESP in transport mode protects the inner
-packet with nothing but its outer IP header before it.
+It has an ordinary interface and costs as many bytes as tunnel mode: ESP in transport mode carries
+the inner IP packet without any overlay header.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Ipip, IpProtocol
 
-# Device type and mode over IPv4 and IPv6; without a mode, ipip takes MPLS as well.
+# Device type and mode by outer IP version; without a mode, an ipip device also accepts MPLS.
 _KINDS = {4: ("ipip", "ipip"), 6: ("ip6tnl", "ip6ip6")}
 
 
 class IpipOverlay(Overlay):
-    """IPv4 in IPv4, or IPv6 in IPv6; the two gateways alone tell one such device from another."""
+    """An IPv4-in-IPv4 or IPv6-in-IPv6 device; only the gateways' addresses identify it."""
 
     headers: ClassVar[int] = 0
     has_macs: ClassVar[bool] = False
@@ -30,7 +30,10 @@ class IpipOverlay(Overlay):
         self.wish: Ipip = wish
 
     def link_type(self, cable: Cable) -> Argv:
-        """Return the end of `ip link add`; over IPv6 without the option of RFC 2473, 8 bytes."""
+        """Return the arguments of `ip link add` from the word `type` on.
+
+        Over IPv6, `encaplimit none` leaves out an option header of 8 bytes (RFC 2473).
+        """
         version = cable.local.address.version
         kind, mode = _KINDS[version]
         return (
@@ -39,7 +42,7 @@ class IpipOverlay(Overlay):
         )
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
-        """Return kind and attributes."""
+        """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         kind, mode = _KINDS[cable.local.address.version]
         ends = {"local": str(cable.local.address), "remote": str(cable.remote_host)}
         return kind, {"proto": mode, **ends}
@@ -49,16 +52,16 @@ class IpipOverlay(Overlay):
         return f"{hosts} meta l4proto {self.wish.protocol(cable.local.address.version).number}"
 
     def matches(self, cable: Cable, packet: Packet) -> bool:
-        """Tell it by its protocol and the two gateways."""
+        """Tell whether a packet is IP in IP between the two gateways."""
         protocol = self.wish.protocol(cable.local.address.version)
         return packet.protocol == protocol.number and between(cable, packet)
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> Ipip | None:
-        """Return the wishes that a device answers."""
+        """Return the wish of an IP in IP device; None for any other device."""
         return Ipip(device=device) if (kind, info.get("proto")) in _KINDS.values() else None
 
     @classmethod
     def from_selector(cls, protocol: IpProtocol, port: int | None) -> Ipip | None:  # noqa: ARG003
-        """Take IP in IP for the usual device's."""
+        """Return an IP in IP overlay for protocol 4 or 41."""
         return Ipip() if protocol in (IpProtocol.IPV4, IpProtocol.IPV6) else None

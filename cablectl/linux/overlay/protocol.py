@@ -1,4 +1,4 @@
-"""What cablectl knows of an overlay: its device, headers, packets, kernel module and traces."""
+"""The protocol of an overlay: device, headers, clear packets, kernel module, traces on a host."""
 
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Protocol
@@ -7,13 +7,13 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import AnyAddress, IpProtocol, OverlayWish
 
-GROUP = "241"  # marks a device as cablectl's own from the moment it exists (ip-link(8))
+GROUP = "241"  # the group that marks a device as cablectl's own when it is made (ip-link(8))
 
-LinkInfo = Mapping[str, object]  # what `ip -d -j link` calls info_data
+LinkInfo = Mapping[str, object]  # the attributes that `ip -d -j link` calls info_data
 
 
 class Packet(NamedTuple):
-    """An IP packet; its payload is that of `protocol`, nothing for a fragment after the first."""
+    """An IP packet; `payload` begins with the header of `protocol`; empty for a later fragment."""
 
     source: AnyAddress
     destination: AnyAddress
@@ -22,7 +22,7 @@ class Packet(NamedTuple):
 
 
 class KernelModule(NamedTuple):
-    """A module of the kernel, its build option, and a function that proves it is built in."""
+    """A kernel module, its build option, and one function, listed in /proc/kallsyms if loaded."""
 
     name: str
     option: str
@@ -30,52 +30,56 @@ class KernelModule(NamedTuple):
 
 
 class Overlay(Protocol):
-    """One overlay with the wishes of a file; `registry` finds it for a wish."""
+    """An overlay as a file describes it; `registry.overlay_of` returns it for a wish."""
 
     wish: OverlayWish
     headers: ClassVar[int]
-    """Bytes before the inner IP packet, without the outer IP header."""
+    """Length in bytes of the headers between the outer IP header and the inner IP packet."""
     has_macs: ClassVar[bool]
-    """Whether the device carries Ethernet frames, so that VTEPs are neighbours with a MAC."""
+    """Whether the device carries Ethernet frames, so that each VTEP has a MAC."""
     leaves_by_route: ClassVar[bool] = False
-    """Whether the device can't be given its own address and sends from the route's."""
+    """Whether the device has no local address, so that the route chooses the outer source."""
     modules: ClassVar[Mapping[int, KernelModule]]
-    """The kernel's module over IPv4 and over IPv6."""
+    """The kernel module by outer IP version, 4 and 6."""
     identity: ClassVar[tuple[str, ...]] = ()
-    """The attributes of LinkInfo by which the kernel tells two such devices apart; () is all."""
+    """The attributes of LinkInfo that the kernel wants unique on a host; () is all of them."""
 
     def link_type(self, cable: Cable) -> Argv:
-        """Return the end of `ip link add`, from the word type on."""
+        """Return the arguments of `ip link add` from the word `type` on."""
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
-        """Return kind and attributes, as `ip -d -j link` shows them of a device made like this."""
+        """Return kind and attributes of the device, as `ip -d -j link` prints them."""
 
     def guard_match(self, cable: Cable, hosts: str) -> str:
-        """Return the nftables match of the overlay's packets; `hosts` matches the two gateways."""
+        """Return the nftables match of the overlay's packets in one direction.
+
+        `hosts` is a match of source and destination; an overlay uses it if the guard must match
+        only packets between the two gateways.
+        """
 
     def matches(self, cable: Cable, packet: Packet) -> bool:
-        """Tell whether a captured packet is the overlay's own, in clear text."""
+        """Tell whether a captured packet is a clear packet of this overlay."""
 
     def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
-        """Return (MAC, gateway) pairs; a device with one peer needs none to tell peers apart."""
+        """Return the forwarding entries as (MAC, gateway); a device for one peer needs none."""
         return ()
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> OverlayWish | None:
-        """Return the wishes that a device answers; None if it is of another kind."""
+        """Return the wish that a device on the host fulfils; None if it is another overlay's."""
 
     @classmethod
     def from_selector(cls, protocol: IpProtocol, port: int | None) -> OverlayWish | None:
-        """Return the wishes of an overlay whose device is missing; None if it speaks another."""
+        """Return a wish for traffic selectors whose device is missing; None for another overlay."""
 
 
 def between(cable: Cable, packet: Packet) -> bool:
-    """Tell whether a packet goes from one gateway of the cable to the other."""
+    """Tell whether a packet travels between the two gateways, in either direction."""
     return {packet.source, packet.destination} == {cable.local.address, cable.remote_host}
 
 
 def has_vni(packet: Packet, port: int, vni: int) -> bool:
-    """Tell whether a packet goes to that UDP port with that VNI: VXLAN and Geneve look alike."""
+    """Tell whether a packet has that UDP port and VNI, at the offset of VXLAN and of Geneve."""
     return (
         packet.protocol == IpProtocol.UDP.number
         and packet.payload[2:4] == port.to_bytes(2)
@@ -84,5 +88,5 @@ def has_vni(packet: Packet, port: int, vni: int) -> bool:
 
 
 def vni_match(port: int, vni: int) -> str:
-    """Return nftables' match for a UDP port and a VNI, which is 12 bytes after UDP's beginning."""
+    """Return nftables' match of UDP port and VNI: 24 bits, 96 bits after the start of UDP."""
     return f"udp dport {port} @th,96,24 {vni}"

@@ -1,4 +1,4 @@
-"""All overlays: the one that a file wishes, and the ones that a host may have."""
+"""All overlays: `overlay_of` for the overlay of a file, `kinds` to search a host for overlays."""
 
 from typing import assert_never
 
@@ -13,7 +13,7 @@ from cablectl.model.wishes import OVERLAYS, Geneve, Gre, Ipip, OverlayWish, Vxla
 
 
 def overlay_of(wish: OverlayWish) -> Overlay:
-    """Return the overlay that a file wishes."""
+    """Return the overlay of a file's wish."""
     match wish:
         case Vxlan():
             return VxlanOverlay(wish)
@@ -28,12 +28,12 @@ def overlay_of(wish: OverlayWish) -> Overlay:
 
 
 def kinds() -> tuple[type[Overlay], ...]:
-    """Return every kind of overlay."""
+    """Return the class of every overlay."""
     return tuple(type(overlay_of(wish())) for wish in OVERLAYS.values())
 
 
 def add_link(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
-    """Create the device, down, with its identity, its mark and its MTU in bytes from the start."""
+    """Create the device, which is down; `mtu` is in bytes, the group marks it as cablectl's own."""
     overlay = overlay_of(wish)
     return (
         *("ip", "link", "add", "dev", wish.device),

@@ -1,4 +1,4 @@
-"""The VXLAN overlay (RFC 7348), as iproute2 makes it: one device for all peers."""
+"""The VXLAN overlay (RFC 7348): one device for all peers."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -20,7 +20,7 @@ _MODULE = KernelModule("vxlan", "CONFIG_VXLAN", "vxlan_xmit")
 
 
 class VxlanOverlay(Overlay):
-    """A VXLAN that learns nothing: every peer is known beforehand."""
+    """A VXLAN device that learns no MACs: the forwarding entries name every peer."""
 
     headers: ClassVar[int] = 8 + 8 + 14  # UDP, VXLAN (RFC 7348, section 5), Ethernet
     has_macs: ClassVar[bool] = True
@@ -31,35 +31,35 @@ class VxlanOverlay(Overlay):
         self.wish: Vxlan = wish
 
     def link_type(self, cable: Cable) -> Argv:
-        """Return the end of `ip link add`."""
+        """Return the arguments of `ip link add` from the word `type` on."""
         return (
             *("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local.address)),
             *("dstport", str(self.wish.port_number), "nolearning"),
         )
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
-        """Return kind and attributes."""
+        """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         local = "local" if cable.local.address.version == 4 else "local6"
-        ours = {local: str(cable.local.address)}
-        return "vxlan", {"id": self.wish.vni, "port": self.wish.port_number, **ours}
+        source = {local: str(cable.local.address)}
+        return "vxlan", {"id": self.wish.vni, "port": self.wish.port_number, **source}
 
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - whoever sends it
-        """Return the match of port and VNI, from whoever."""
+    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - any source counts
+        """Return the match of port and VNI; any source, since the device accepts any."""
         return vni_match(self.wish.port_number, self.wish.vni)
 
-    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - whoever sends it
-        """Tell it by port and VNI."""
+    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - any source counts
+        """Tell whether a packet has the device's port and VNI."""
         return has_vni(packet, self.wish.port_number, self.wish.vni)
 
     def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:
-        """Return the peer's own MAC, and unless forwarding is static that of any frame."""
+        """Return an entry for the peer's MAC and, unless forwarding is static, for any MAC."""
         gateway = str(cable.remote_host)
         entries = ((cable.remote.mac, gateway), (ANY_MAC, gateway))
         return entries[:1] if self.wish.forwarding is Forwarding.STATIC else entries
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> Vxlan | None:
-        """Return the wishes that a device answers; whether frames are flooded leaves no trace."""
+        """Return the wish of a VXLAN device; the device doesn't show the wish's forwarding."""
         match kind, info:
             case "vxlan", {"id": int(vni), "port": int(port)}:
                 return Vxlan(device=device, vni=vni, port=port, forwarding=Forwarding.STATIC)
@@ -68,7 +68,7 @@ class VxlanOverlay(Overlay):
 
     @classmethod
     def from_selector(cls, protocol: IpProtocol, port: int | None) -> Vxlan | None:
-        """Take every UDP port but Geneve's for a VXLAN's."""
+        """Return a VXLAN for every UDP port but Geneve's."""
         if protocol is IpProtocol.UDP and port and port != IANA_GENEVE_PORT:
             return Vxlan(port=port)
         return None

@@ -1,1 +1,1 @@
-"""Sends through a cable while a capture runs."""
+"""Sends packets through a cable while a capture runs."""

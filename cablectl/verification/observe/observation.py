@@ -1,4 +1,4 @@
-"""Sends over a cable while the kernel counts and a capture runs, and returns what was seen."""
+"""Sends packets through a cable, and returns what the kernel counted and a capture recorded."""
 
 from cablectl.facts.host_facts import Facts
 from cablectl.host import ipsec_state, reading
@@ -9,14 +9,13 @@ from cablectl.verification.observe.capture import Capture
 from cablectl.verification.observe.echo import Echo
 from cablectl.verification.proof import PAYLOAD, Answers, Evidence, Flow, Sas, Sizes
 
-TRIES = 3  # a rekeying takes the counters of the old SAs away: then once more
+TRIES = 3  # a rekeying removes the old SAs with their counters, so the observation is repeated
 
 
 def verify(cable: Cable, count: int, *, sizes: bool) -> Evidence:
-    """Return what is seen of `count` packets; with `sizes` the largest that passes is found, too.
+    """Return the evidence of `count` packets; `sizes` also measures the largest packet.
 
-    HostNotReadyError if nothing can be sent or captured here, TimeLimitError if pluto doesn't
-    answer.
+    HostNotReadyError if this host can't send or capture; TimeLimitError if pluto doesn't answer.
     """
     facts = reading.facts(cable)
     flow = proof.flow(cable, facts)
@@ -30,28 +29,33 @@ def verify(cable: Cable, count: int, *, sizes: bool) -> Evidence:
 def _observe(cable: Cable, facts: Facts, flow: Flow, count: int, *, sizes: bool) -> Evidence:
     version = cable.local.address.version
     with Capture(flow.device) as capture, Echo(version, flow.source, flow.target) as sender:
-        kept, before = _kept_in(cable), ipsec_state.sas_of(cable)
+        drops_before, before = _guard_drops(cable), ipsec_state.sas_of(cable)
         answers = sender.several(count, PAYLOAD)
         after = ipsec_state.sas_of(cable)
-        found = _sizes(cable, facts, after, sender, answers) if sizes else None
-        now_kept = _kept_in(cable)
+        measured = _sizes(cable, facts, after, sender, answers) if sizes else None
+        drops_after = _guard_drops(cable)
     return Evidence(
         cable=cable,
         flow=flow,
-        asked=count,
+        requested=count,
         answers=answers,
         before=before,
         after=after,
-        seen=frames.tally(cable, {*before, *after}, capture.captured),
+        tally=frames.tally(cable, {*before, *after}, capture.captured),
         lost=capture.lost,
-        kept_in=None if kept is None or now_kept is None else now_kept - kept,
-        sizes=found,
+        guard_drops=_increase(drops_before, drops_after),
+        sizes=measured,
     )
 
 
-def _kept_in(cable: Cable) -> int | None:
-    there = ipsec_state.guard_of(cable) if cable.guarded else None
-    return there.dropped_in if there and guard.stands(cable, there) else None
+def _increase(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else after - before
+
+
+def _guard_drops(cable: Cable) -> int | None:
+    """Return how many incoming packets the guard has dropped; None without the cable's guard."""
+    table = ipsec_state.guard_of(cable) if cable.guarded else None
+    return table.dropped_in if table and guard.stands(cable, table) else None
 
 
 def _sizes(cable: Cable, facts: Facts, sas: Sas, sender: Echo, answers: Answers) -> Sizes:
@@ -62,7 +66,7 @@ def _sizes(cable: Cable, facts: Facts, sas: Sas, sender: Echo, answers: Answers)
         found = proof.sweep(
             lambda size: sender.passes(size - header),
             computed,
-            proof.inner(cable, PAYLOAD),
+            proof.packet_size(cable, PAYLOAD),
             facts.path_mtu,
         )
     return Sizes(found=found, computed=computed, device=link.mtu if link else None)
