@@ -138,6 +138,36 @@ def test_values_of_options(command: str, option: str, value: str) -> None:
         assert all(line.startswith("  try: ") for line in others)
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "value", "message"),
+    [
+        ("connect", "--timeout", "abc", "'abc' is not a whole number of seconds from 1 to 86400"),
+        ("connect", "--timeout", "0", "'0' is not a whole number of seconds from 1 to 86400"),
+        ("connect", "--timeout", "86401", "'86401' is not a whole number of seconds from 1"),
+        ("connect", "--timeout", "1.5", "'1.5' is not a whole number of seconds from 1 to 86400"),
+        ("teardown", "--timeout", "0.5", "'0.5' is not a number of seconds, at least 1"),
+        ("teardown", "--timeout", "nan", "'nan' is not a number of seconds, at least 1"),
+        ("verify", "--count", "1001", "'1001' is not a whole number from 1 to 1000"),
+    ],
+)
+def test_numbers(command: str, option: str, value: str, message: str) -> None:
+    done = run(command, "no-such-file", option, value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Invalid value for '{option}': {message}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *(("connect", "--timeout", "1"), ("connect", "--timeout", "86400")),
+        *(("teardown", "--timeout", "1.5"), ("verify", "--count", "1000")),
+    ],
+)
+def test_numbers_that_are_allowed(command: str, option: str, value: str) -> None:
+    done = run(command, "no-such-file", option, value)
+    assert done.stderr == "cablectl: no-such-file: No such file or directory\n"
+
+
 class TestImport:
     FILES = tuple(
         str(EXAMPLES / "submariner" / f"{name}.yaml") for name in ("submariner", "endpoints")
