@@ -24,10 +24,10 @@ from pathlib import Path
 
 from benchmarks import bars
 from cablectl.linux import xfrm
-from tests.lab.cable import FILE, PSK, PSK_FILE, connected
+from tests.lab.cable import FILE, PSK, PSK_FILE, bring_up
 from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import CHECKOUT, Process
-from tests.lab.traffic import hosts, target
+from tests.lab.traffic import cluster_hosts, inner_addresses
 from tests.support.documents import document, shaped
 
 ROUNDS = 3
@@ -84,13 +84,13 @@ class Testbed:
 
     def _cable(self) -> None:
         cables = [shaped(CABLES[self.name], f"cluster{number}") for number in (1, 2)]
-        self.source, self.target = target(cables[0])
+        self.source, self.target = inner_addresses(cables[0])
         for gateway in self.gateways:
             gateway.start_pluto()
             gateway.write(PSK_FILE, f"{PSK}\n")
             gateway.write(FILE, document(CABLES[self.name]) + ("" if self.name in FIXED else BARE))
-        self.stack.enter_context(hosts(list(zip(self.gateways, cables, strict=True))))
-        connected(*self.gateways)
+        self.stack.enter_context(cluster_hosts(list(zip(self.gateways, cables, strict=True))))
+        bring_up(*self.gateways)
 
     def no_crypto(self) -> None:
         """Replace the cable's SAs by SAs without encryption and authentication."""

@@ -1,4 +1,4 @@
-"""A gateway whose systemd runs: as the first process of a pid namespace in the gateway's room."""
+"""A gateway on which systemd runs, as PID 1 of a PID namespace in the gateway's room."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .gateways import Gateway
 from .rooms import CHECKOUT, PROGRAM, LabError, until
 
 UNIT = CHECKOUT / "systemd" / "cablectl@.service"
-LIMIT = 240  # seconds; on a slow host a pluto's modules alone take a minute
-# Nothing else of the gateway's Debian is started.
+LIMIT = 240  # seconds; on a slow host, loading pluto's modules takes a minute
+# systemd starts no other units of the gateway's Debian.
 UNITS = (
     "basic.target",
     "ipsec.service",
@@ -28,23 +28,23 @@ UNITS = (
     "systemd-journald.socket",
     "umount.target",
 )
-# $0 is the program, which has to be where systemd looks for it; the rest are units.
+# $0 is the program, which the unit expects in /usr/local/bin; $@ are the units.
 CONFIGURE = """
 set -e
 mount -t tmpfs tmpfs /etc/systemd
 mkdir -p /etc/systemd/system/sysinit.target.wants /tmp/bin
-for each in "$@"; do ln -s "/lib/systemd/system/$each" /etc/systemd/system; done
+for unit in "$@"; do ln -s "/lib/systemd/system/$unit" /etc/systemd/system; done
 ln -s ../systemd-journald.service /etc/systemd/system/sysinit.target.wants
 ln -s "$0" /tmp/bin/cablectl
 mount --bind /tmp/bin /usr/local/bin
 """
-# The program of a checkout, and its Python, may be in somebody's home, which the unit doesn't see.
+# Checkout and Python may be in a home directory, which the unit's sandbox hides.
 SEES_CHECKOUT = f"""
 [Service]
 ProtectHome=tmpfs
 BindReadOnlyPaths={CHECKOUT} -{sys.base_prefix} /tmp/bin
 """
-# $0 is the name of a cgroup: else all systemds of the lab would work in the same one.
+# $0 is the name of a cgroup, so that each systemd of the lab has a cgroup of its own.
 BOOT = """
 set -e
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -59,7 +59,7 @@ exec env -i PATH="$PATH" container=lab SYSTEMD_UNIT_PATH=/etc/systemd/system \
 
 
 def configure(gateway: Gateway) -> None:
-    """Have the gateway's systemd know the unit, and few others."""
+    """Install the unit and the units of UNITS, before systemd runs."""
     gateway.run("sh", "-c", CONFIGURE, PROGRAM, *UNITS)
     folder = "/etc/systemd/system"
     gateway.write(f"{folder}/{UNIT.name}", UNIT.read_text(), 0o644)
@@ -68,9 +68,9 @@ def configure(gateway: Gateway) -> None:
 
 @contextmanager
 def booted(gateway: Gateway) -> Iterator[None]:
-    """Run systemd on a gateway, and with it what is enabled; meanwhile programs run beside it.
+    """Run systemd on a gateway, with all enabled units; `gateway.run` then runs beside systemd.
 
-    At the end it is killed, and with it all that it started.
+    At the end, systemd and all its processes are killed.
     """
     pid, root, cgroup = gateway.pid, gateway.root, f"lab-{gateway.name}"
     first = gateway.path(f"/sys/fs/cgroup/{cgroup}/init.scope/cgroup.procs")
@@ -79,7 +79,9 @@ def booted(gateway: Gateway) -> Iterator[None]:
             until(lambda: first.exists() and first.read_text() != "", "systemd")
             gateway.pid = int(first.read_text().split()[0])
             gateway.root = Path(f"/proc/{gateway.pid}/root")
-            until(lambda: shown(gateway, "LoadState", "ipsec") == "loaded", "systemd's answer")
+            until(
+                lambda: unit_property(gateway, "LoadState", "ipsec") == "loaded", "systemd's answer"
+            )
             yield
         finally:
             gateway.pid, gateway.root = pid, root
@@ -87,17 +89,17 @@ def booted(gateway: Gateway) -> Iterator[None]:
 
 
 def systemctl(gateway: Gateway, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run systemctl, whatever its exit code."""
+    """Run systemctl; any exit code is accepted."""
     return gateway.run("systemctl", *args, check=False, timeout=LIMIT)
 
 
-def shown(gateway: Gateway, what: str, unit: str) -> str:
-    """Return what systemd says of a unit: its ActiveState, its Result …"""
-    return systemctl(gateway, "show", "--value", f"--property={what}", unit).stdout.strip()
+def unit_property(gateway: Gateway, name: str, unit: str) -> str:
+    """Return a property of a unit, such as ActiveState or Result."""
+    return systemctl(gateway, "show", "--value", f"--property={name}", unit).stdout.strip()
 
 
-def comes(gateway: Gateway, condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; a LabError says what didn't come, with the end of the journal."""
+def await_condition(gateway: Gateway, condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition; after LIMIT seconds LabError with the end of the journal."""
     try:
         until(condition, what, LIMIT)
     except LabError as error:

@@ -1,4 +1,4 @@
-"""The installed program on a lab's gateways: what a person would do with it, and look at."""
+"""The installed program on a lab's gateways: prepare, bring up, tear down, and look at a cable."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ CLUSTER = {"c1": "cluster1", "c2": "cluster2"}
 
 
 def prepare(gateway: Gateway, example: str = "quickstart", psk: str = PSK) -> None:
-    """Copy the file and the key, as a person does."""
+    """Write an example's file and the pre-shared key."""
     gateway.write(FILE, (EXAMPLES / f"{example}.yaml").read_text())
     gateway.write(PSK_FILE, f"{psk}\n")
 
 
 def run(gateway: Gateway, *args: str) -> subprocess.CompletedProcess[str]:
-    """Run the program, whatever its exit code."""
+    """Run the program; any exit code is accepted."""
     return gateway.run(PROGRAM, *args, check=False, timeout=150)
 
 
-def connected(*gateways: Gateway) -> None:
-    """Bring the cable up from both ends at once, or fail with what the program said."""
+def bring_up(*gateways: Gateway) -> None:
+    """Bring the cable up on all gateways at once; AssertionError with connect's error."""
     running = [gateway.popen(PROGRAM, "connect", FILE) for gateway in gateways]
     for process in running:
         out, err = process.communicate(timeout=150)
@@ -38,8 +38,8 @@ def connected(*gateways: Gateway) -> None:
         assert " is up, " in out
 
 
-def torn_down(*gateways: Gateway) -> None:
-    """Take the cable away from both ends at once, or fail with what the program said."""
+def tear_down(*gateways: Gateway) -> None:
+    """Tear the cable down on all gateways at once; AssertionError with teardown's error."""
     running = [gateway.popen(PROGRAM, "teardown", FILE) for gateway in gateways]
     for process in running:
         _, err = process.communicate(timeout=150)
@@ -47,32 +47,32 @@ def torn_down(*gateways: Gateway) -> None:
 
 
 def sas(gateway: Gateway) -> set[str]:
-    """Return the SPIs of all SAs."""
+    """Return the SPIs of all SAs, except SPI 0 of SAs that the kernel waits for."""
     words = gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout.split()
     return {spi for word, spi in pairwise(words) if word == "spi"} - {"0x00000000"}
 
 
 def child_sas(gateway: Gateway) -> list[str]:
-    """Return the names of the connections that have a Child SA, once for each."""
+    """Return the names of the connections with a Child SA, one name for each Child SA."""
     lines = gateway.whack("--trafficstatus").splitlines()
     return sorted(line.split('"')[1] for line in lines)
 
 
 def connections(gateway: Gateway) -> list[str]:
-    """Return the names that the cable's connections have on this gateway."""
+    """Return the names of the cable's connections on this gateway."""
     peer = PEER[gateway.name]
     address = VTEP[peer].replace("241", "172", 1).replace(".", "-")
     return [f"submariner-cable-{CLUSTER[peer]}-{address}-{number}" for number in (0, 1)]
 
 
 def evidence(gateway: Gateway) -> str:
-    """Return what tells why nothing passes: SAs, policies, states and the end of the log."""
+    """Return SAs, policies, pluto's states and the end of pluto's log, for a failed test."""
     script = "ip -s xfrm state list nokeys; ip xfrm policy list nosock; ipsec whack --showstates"
-    shown = gateway.run("sh", "-c", script, check=False).stdout
-    return f"{gateway.name}:\n{shown}{gateway.read(PLUTO_LOG)[-5000:]}"
+    kernel = gateway.run("sh", "-c", script, check=False).stdout
+    return f"{gateway.name}:\n{kernel}{gateway.read(PLUTO_LOG)[-5000:]}"
 
 
 def ping(gateway: Gateway, *options: str) -> subprocess.CompletedProcess[str]:
-    """Ping the other end over the overlay."""
+    """Ping the peer's VTEP twice; any exit code is accepted."""
     target = VTEP[PEER[gateway.name]]
     return gateway.run("ping", "-c", "2", "-i", "0.2", "-W", "2", *options, target, check=False)

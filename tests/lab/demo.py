@@ -1,4 +1,4 @@
-"""`make demo`: the main job on two real gateways, with every command and what it prints."""
+"""`make demo`: the main job on two real gateways, with every command and its output."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .rooms import PROGRAM
 
 
 def main() -> None:
-    """Show it; exit with 1 if anything of it fails."""
-    say("Two gateways, each with a pluto of its own; on both the same file:")
+    """Show the main job; exit code 1 if a command fails, or a clear packet is captured."""
+    say("Two gateways; pluto runs on each, and both have the same file:")
     print(indented((EXAMPLES / "quickstart.yaml").read_text()))
     with Lab() as lab:
         c1 = lab.gateway("c1", "172.18.0.8/16")
@@ -22,23 +22,23 @@ def main() -> None:
         for gateway in (c1, c2):
             gateway.start_pluto()
             prepare(gateway)
-        say("Every command beforehand; nothing is run.")
+        say("Dry run: the commands that connect would run.")
         show(c1, "plan", FILE, "--dry-run")
         with lab.capture() as wire:
-            say("On the one gateway, and at the same time on the other:")
+            say("Connect on both gateways at the same time:")
             print(f"c2# cablectl connect {FILE}", flush=True)
             with c2.popen(PROGRAM, "connect", FILE) as other:
                 show(c1, "connect", FILE)
                 print(indented(other.communicate(timeout=120)[0]))
             say(f"Child SAs of c1: {', '.join(child_sas(c1))}")
-            say("Across the overlay, the largest packet that fits:")
+            say("Ping over the overlay with the largest packet that fits:")
             show_command(c1, "ping", "-c", "3", "-i", "0.2", "-M", "do", "-s", "1380", VTEP["c2"])
-            say("Once more: nothing is left to do.")
+            say("Connect again: nothing is left to do.")
             show(c1, "connect", FILE)
-            say("And away again.")
+            say("Tear the cable down.")
             show(c1, "teardown", FILE)
             show(c2, "teardown", FILE)
-        say("Meanwhile on the wire, in frames (and the longest, in bytes):")
+        say("Captured on the wire meanwhile: frames, and the longest frame in bytes:")
         for name, tally in wire.summary().items():
             label = "overlay in clear text" if name == "overlay" else name
             print(f"    {label:24}{tally.frames:6}{tally.largest:8}")
@@ -54,7 +54,7 @@ def indented(text: str) -> str:
 
 
 def show(gateway: Gateway, *args: str) -> None:
-    """Run the program as a person would read it."""
+    """Run the program, and print command and output."""
     show_command(gateway, PROGRAM, *args)
 
 

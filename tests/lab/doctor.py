@@ -1,4 +1,4 @@
-"""Breaks a host, asks `doctor` what is wrong, mends it, and keeps the score."""
+"""Break a host, check that `doctor` names the cause, repair the host, and count the causes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .gateways import Gateway, Lab
 Record = Callable[[str, object], None]
 Breaker = Callable[[Lab], AbstractContextManager[None]]
 Finding = dict[str, str]
-# Of each broken host, what doctor said; the last test of a file counts its own.
+# Cause → doctor's finding; the last test of a file counts the file's causes.
 NAMED: dict[str, str] = {}
 
 
 def doctor(gateway: Gateway, *options: str) -> tuple[int, list[Finding]]:
-    """Return the exit code and what was found."""
+    """Return doctor's exit code and findings."""
     done = run(gateway, "doctor", FILE, *options, "--format", "json")
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)["result"]["findings"]
 
 
 class Cause(NamedTuple):
-    """How a host is broken, and how doctor names that: by which check, in which words, and where.
+    """How to break a host, and the finding that must name the cause: state, check and words.
 
-    `ends` are the gateways, by number, that can tell.
+    `ends` are the indices of the gateways on which doctor must find the cause.
     """
 
     breaker: Breaker
@@ -37,27 +37,29 @@ class Cause(NamedTuple):
     ends: tuple[int, ...] = (0,)
 
 
-def names(lab: Lab, cause: str, told: Cause, record: Record) -> None:
-    """Break the host and have doctor name the cause, with what to do about it."""
-    with told.breaker(lab):
-        answers = [doctor(lab.gateways[end]) for end in told.ends]
+def assert_named(lab: Lab, cause: str, expected: Cause, record: Record) -> None:
+    """Break a host; doctor must name the cause, with a fix and the right exit code."""
+    with expected.breaker(lab):
+        answers = [doctor(lab.gateways[end]) for end in expected.ends]
     for code, findings in answers:
-        troubles = [each for each in findings if each["state"] != "ok"]
-        found = [
-            each
-            for each in troubles
-            if (each["state"], each["check"]) == (told.state, told.check)
-            and all(word in f"{each['evidence']} {each['fix']}" for word in told.words)
-        ]
-        assert found, json.dumps(troubles, indent=1)
-        assert found[0]["fix"]
-        assert code == any(each["state"] == "fail" for each in findings)
-    NAMED[cause] = f"doctor, {told.state}: {told.check}: {found[0]['evidence']}"
+        problems = [finding for finding in findings if finding["state"] != "ok"]
+        matching = [finding for finding in problems if is_named_by(finding, expected)]
+        assert matching, json.dumps(problems, indent=1)
+        assert matching[0]["fix"]
+        assert code == any(finding["state"] == "fail" for finding in findings)
+    NAMED[cause] = f"doctor, {expected.state}: {expected.check}: {matching[0]['evidence']}"
     record(cause, NAMED[cause])
 
 
-def by(change: str, mend: str, gateway: int = 0) -> Breaker:
-    """Break a gateway by a shell command, and mend it by another."""
+def is_named_by(finding: Finding, expected: Cause) -> bool:
+    """Tell whether a finding has the cause's state, check and words."""
+    same_check = (finding["state"], finding["check"]) == (expected.state, expected.check)
+    text = f"{finding['evidence']} {finding['fix']}"
+    return same_check and all(word in text for word in expected.words)
+
+
+def by_shell(change: str, repair: str, gateway: int = 0) -> Breaker:
+    """Break a gateway by one shell command, and repair the gateway by another."""
 
     @contextmanager
     def broken(lab: Lab) -> Iterator[None]:
@@ -65,27 +67,27 @@ def by(change: str, mend: str, gateway: int = 0) -> Breaker:
         try:
             yield
         finally:
-            lab.gateways[gateway].run("sh", "-c", mend)
+            lab.gateways[gateway].run("sh", "-c", repair)
 
     return broken
 
 
 def firewall(rule: str, gateway: int = 0) -> Breaker:
-    """Have a packet filter of somebody's drop what comes in."""
+    """Load a packet filter of another program, with a rule for incoming packets."""
     chain = f"chain c {{ type filter hook input priority 0; {rule}; }}"
-    return by(f"nft 'table inet fw {{ {chain}; }}'", "nft delete table inet fw", gateway)
+    return by_shell(f"nft 'table inet fw {{ {chain}; }}'", "nft delete table inet fw", gateway)
 
 
 @contextmanager
 def nothing_else(_: Lab) -> Iterator[None]:
-    """It is broken already."""
+    """Break nothing: the host is broken already."""
     yield
 
 
 def score(causes: Iterable[str], record: Record) -> None:
-    """Count those whose cause was named; all are expected to be."""
+    """Record how many causes doctor named; it must have named each, in different words."""
     broken = set(causes)
     named = NAMED.keys() & broken
     record("broken hosts whose cause doctor names", f"{len(named)} of {len(broken)}")
     assert named == broken
-    assert len({NAMED[each] for each in named}) == len(named)  # no two in the same words
+    assert len({NAMED[cause] for cause in named}) == len(named)

@@ -20,13 +20,13 @@ from .wire import Capture
 PROBE = f"src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 aead rfc4106(gcm(aes)) 0x{'5a' * 20} 128"
 PLUTO_LOG = "/run/pluto/pluto.log"
 
-# What a teardown must leave as it was. whack may fail: without pluto no connection is loaded.
+# What a teardown must restore. whack may fail: without pluto no connection is loaded.
 SNAPSHOT = {
     "links": "ip -j link",
     "addresses": "ip -j address",
     "rules": "ip rule; ip -6 rule",
     "routes": "ip route show table all",  # of both families
-    "policies": "ip xfrm policy list nosock",  # those of sockets are pluto's own
+    "policies": "ip xfrm policy list nosock",  # sockets' policies are pluto's own
     "states": "ip xfrm state list nokeys",
     "fdb": "bridge -j fdb",
     "nftables": "nft -s list ruleset",  # without counters
@@ -41,16 +41,18 @@ table ip lab {
     }
 }
 """
-# Where which Libreswan, or strongSwan, is installed: this machine, and what tests/lab/root makes.
+# The root directory that has a release of Libreswan, or strongSwan; tests/lab/root makes TRIXIE.
 TRIXIE = str(CHECKOUT / ".lab" / "trixie")
 ROOTS = {"4.10": "/", "5.2": TRIXIE, "strongSwan": TRIXIE}
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
-# `ipsec _stackmanager start`, or the first `gre` link, loads a module, which puts its fallback
-# device into every namespace: no teardown can take that away.
+# `ipsec _stackmanager start`, or the first gre link, loads a module, which makes a fallback device
+# in every network namespace. No teardown can delete this device.
 FALLBACK = re.compile("(gre|gretap|erspan|ip6gre|ip_vti|ip6_vti|tunl|ip6tnl|sit)0")
-# Of a state: sequence numbers, and when it was used.
+# Lines of an SA that change while it is used: sequence numbers, and the time of the last use.
 COUNTERS = re.compile("^\t(anti-replay|lastused| ).*\n", re.MULTILINE)
-LARVAL = "spi 0x00000000 "  # of a packet that waits for an SA; the kernel drops it after 30 s
+# The kernel keeps an SA with SPI 0 while a packet waits for pluto to negotiate an SA. It can't be
+# deleted, and expires after 30 s.
+LARVAL = " spi 0x00000000 "
 
 
 class Gateway(Room):
@@ -65,27 +67,27 @@ class Gateway(Room):
         file.write_text(text)
 
     def read(self, path: str) -> str:
-        """Read a file; one that isn't there is empty."""
+        """Return a file's text, "" if the file doesn't exist."""
         file = self.path(path)
         return file.read_text() if file.exists() else ""
 
     @contextmanager
     def holds(self, address: str) -> Iterator[None]:
-        """Have the gateway hold one more address for a while, as a host of its cluster would."""
-        whole = f"{address}/{128 if ':' in address else 32}"
-        self.ip(f"address add {whole} dev lo")
+        """Give the gateway one more address, which stands for a host of the gateway's cluster."""
+        host = f"{address}/{128 if ':' in address else 32}"
+        self.ip(f"address add {host} dev lo")
         try:
             yield
         finally:
-            self.ip(f"address delete {whole} dev lo")
+            self.ip(f"address delete {host} dev lo")
 
     def whack(self, *argv: str, check: bool = True, timeout: float = 60.0) -> str:
-        """Run `ipsec whack`, and return what it says."""
+        """Run `ipsec whack`; return standard output, then standard error."""
         result = self.run("ipsec", "whack", *argv, check=check, timeout=timeout)
         return result.stdout + result.stderr
 
     def start_pluto(self) -> None:
-        """Start the daemon, and wait until it listens on eth0."""
+        """Start pluto, and wait until pluto listens on eth0; LabError, with pluto's log."""
         if not self.path("/var/lib/ipsec/nss/cert9.db").exists():
             self.run("ipsec", "initnss")
         self.path("/run/pluto/pluto.pid").unlink(missing_ok=True)  # a killed pluto leaves it behind
@@ -96,12 +98,12 @@ class Gateway(Room):
             raise LabError(f"{self.name}: {error}\n{self.read(PLUTO_LOG)}") from None
 
     def stop_pluto(self) -> None:
-        """Shut the daemon down, as `ipsec stop` does."""
+        """Stop pluto as `ipsec stop` does."""
         self.whack("--shutdown")
         self._await_end()
 
     def kill_pluto(self) -> None:
-        """Kill the daemon: it cleans nothing up."""
+        """Kill pluto with SIGKILL, so that policies, SAs and the PID file are left behind."""
         self.run("kill", "-KILL", self.read("/run/pluto/pluto.pid").strip())
         self._await_end()
 
@@ -109,25 +111,23 @@ class Gateway(Room):
         until(lambda: self.run("pidof", "pluto", check=False).returncode != 0, "pluto's end")
 
     def snapshot(self) -> dict[str, str]:
-        """Return what a teardown must leave as it was, by kind."""
+        """Return what a teardown must restore, as text by kind (SNAPSHOT, files)."""
         script = "".join(f"printf '\\0'; {command}\n" for command in SNAPSHOT.values())
         parts = self.run("sh", "-c", f"exec 2>/dev/null\n{script}true").stdout.split("\0")
         snapshot = dict(zip(SNAPSHOT, parts[1:], strict=True))
-        # With SPI 0 the kernel reminds itself that it asked for an SA; nobody can delete these.
-        states = re.split(r"^(?=src )", snapshot["states"], flags=re.MULTILINE)
-        snapshot["states"] = "".join(each for each in states if " spi 0x00000000 " not in each)
         for kind in ("links", "addresses", "fdb"):
             links = json.loads(snapshot[kind])
-            ours = (link for link in links if not FALLBACK.fullmatch(link["ifname"]))
-            snapshot[kind] = "\n".join(json.dumps(link) for link in ours)
+            kept = (link for link in links if not FALLBACK.fullmatch(link["ifname"]))
+            snapshot[kind] = "\n".join(json.dumps(link) for link in kept)
         states = re.split("^(?=src )", COUNTERS.sub("", snapshot["states"]), flags=re.MULTILINE)
         snapshot["states"] = "".join(state for state in states if LARVAL not in state)
         names = re.findall(r'^(?:000 )?("[^"]+")', snapshot["connections"], re.MULTILINE)
         snapshot["connections"] = "\n".join(sorted(set(names)))
-        files = (self._describe(file) for top in FILES for file in self.path(top).rglob("*"))
+        files = [self._describe(file) for top in FILES for file in self.path(top).rglob("*")]
         return {**snapshot, "files": "\n".join(sorted(files))}
 
     def _describe(self, file: Path) -> str:
+        """Return path, mode and digest of a file; a directory has no digest."""
         digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "-"
         return f"/{file.relative_to(self.root)} {file.lstat().st_mode:o} {digest}"
 
@@ -159,9 +159,9 @@ class Lab:
         address6: str = "2001:db8::1/64",
         release: str = "4.10",
     ) -> Gateway:
-        """Add a gateway with an address like 172.18.0.8/16; the switch is its default router.
+        """Add a gateway with an address like 172.18.0.8/16; the switch is the default router.
 
-        `release` is that of Libreswan.
+        `release` is the release of Libreswan, a key of ROOTS.
         """
         interface, interface6 = ipaddress.ip_interface(address), ipaddress.ip_interface(address6)
         router, router6 = f"{interface.network[-2]}", f"{interface6.network[-2]}"
@@ -175,7 +175,7 @@ class Lab:
         )
         gateway.ip(
             "link set lo up",
-            # As on a real wire, no frame is larger than the MTU.
+            # Without segmentation offload, no frame is longer than the MTU, as on a real wire.
             "link set eth0 gso_max_segs 1 up",
             f"address add {interface} dev eth0",
             f"address add {interface6} dev eth0 nodad",
@@ -185,10 +185,7 @@ class Lab:
         return gateway
 
     def hidden(self, name: str, address: str, box: Gateway) -> Gateway:
-        """Add a gateway with an address like 192.168.1.2/24 that sees the switch through NAT only.
-
-        The box masquerades, by nftables.
-        """
+        """Add a gateway with an address like 192.168.1.2/24 behind `box`, which masquerades."""
         interface = ipaddress.ip_interface(address)
         router = f"{interface.network[1]}"
         gateway = self._rooms.enter_context(closing(Gateway(name)))
@@ -208,5 +205,5 @@ class Lab:
         return gateway
 
     def capture(self, overlay_port: int = 4789) -> Capture:
-        """Return a capture of the wire, to be used with `with`."""
+        """Return a capture of the switch's frames, a context manager."""
         return Capture(self.switch, self.gateways, overlay_port)

@@ -1,4 +1,4 @@
-"""Clear-text VXLAN as an attacker sends it: with the right VNI, the right MACs, any source."""
+"""Clear VXLAN packets of an attacker: the right VNI, the right MACs, any source address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cablectl.model.wishes import Vxlan
 from .rooms import Room
 
 ETH_P_IP = 0x0800
-I_FLAG = 0x08  # the VNI is valid, RFC 7348, section 5
+I_FLAG = 0x08  # says that the VNI is valid, RFC 7348, section 5
 
 
 def checksum(data: bytes) -> int:
@@ -23,14 +23,14 @@ def checksum(data: bytes) -> int:
 
 
 def ipv4(source: IPv4Address, target: IPv4Address, protocol: int, payload: bytes) -> bytes:
-    """Return an IPv4 packet."""
+    """Return an IPv4 packet with a header of 20 bytes."""
     ends = source.packed + target.packed
     head = struct.pack("!BBHHHBB", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol)
     return head + struct.pack("!H", checksum(head + b"\0\0" + ends)) + ends + payload
 
 
 def vxlan(cable: Cable, source: IPv4Address) -> bytes:
-    """Return an IP packet from `source` to the cable's local end: a VXLAN's, with a ping in it."""
+    """Return a VXLAN packet from `source` to the local gateway that contains an echo request."""
     assert isinstance(cable.overlay, Vxlan)
     echo = struct.pack("!BBHHH", 8, 0, 0, 1, 1)
     echo = echo[:2] + struct.pack("!H", checksum(echo)) + echo[4:]
@@ -44,7 +44,7 @@ def vxlan(cable: Cable, source: IPv4Address) -> bytes:
 
 
 def send(sender: Room, target: Room, packet: bytes, count: int) -> None:
-    """Put packets on the wire: by a packet socket, which neither IPsec nor nftables sees."""
+    """Send a packet `count` times by a packet socket, which bypasses IPsec and nftables."""
     mac = target.run("cat", "/sys/class/net/eth0/address").stdout.strip().replace(":", "")
     with sender.socket() as wire:
         wire.bind(("eth0", ETH_P_IP))

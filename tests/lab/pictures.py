@@ -1,6 +1,6 @@
-"""`make pictures`: what the program shows on two real gateways, as SVG for the README.
+"""`make pictures`: the program's output on two real gateways, as SVG for the README.
 
-Written into the directory LAB_RESULTS, which tests/lab/boot keeps.
+The files are written into the directory LAB_RESULTS, which tests/lab/boot keeps.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from .cable import FILE, connected, prepare, run, torn_down
+from .cable import FILE, bring_up, prepare, run, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 
@@ -23,7 +23,7 @@ CHANGED = "vxlan: {mtu: 1400}\n"
 
 
 def main() -> None:
-    """Draw them."""
+    """Draw a picture of each command."""
     with Lab() as lab:
         c1 = lab.gateway("c1", "172.18.0.8/16")
         c2 = lab.gateway("c2", "172.18.0.7/16")
@@ -38,13 +38,13 @@ def main() -> None:
         c1.write(FILE, c1.read(FILE) + CHANGED)
         draw(c1, "plan", "plan", FILE)
         run(c1, "connect", FILE)
-        connected(c1, c2)
-        torn_down(c1, c2)
+        bring_up(c1, c2)
+        tear_down(c1, c2)
 
 
 def draw(gateway: Gateway, name: str, *args: str) -> None:
-    """Run the program on a terminal, and keep a picture of what it prints."""
-    # connect's moving line is for a terminal only; in a pipe it says every step.
+    """Run the program on a terminal, and write its output as a picture."""
+    # On a terminal, connect shows its steps in one moving line; in a pipe, one line for each step.
     shell = f"stty cols {COLUMNS}; {shlex.join((PROGRAM, *args))}" + " 2>&1 | cat" * (name in PIPED)
     done = gateway.run("script", "-q", "-c", shell, "/dev/null", check=False, timeout=150)
     console = Console(record=True, width=COLUMNS, file=io.StringIO())

@@ -1,4 +1,4 @@
-"""Rooms: namespaces of this machine, in which programs run as if on a host of their own."""
+"""Rooms: namespaces of this machine, in which programs run as if on another host."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ ETH_P_ALL = 0x0003
 CHECKOUT = Path(__file__).parent.parent.parent
 PROGRAM = str(Path(sys.executable).parent / "cablectl")
 
-# Pid 1 of a room, with $1 as its root and the checkout $2 in there under the same name, where the
-# program $3 is that of the root. A shell, since somebody has to reap what daemons leave behind.
+# PID 1 of a room: $1 is the root directory. Unless that is /, the checkout $2 is mounted below the
+# root at the same path, and the root's own cablectl at the path $3. PID 1 is a shell, since PID 1
+# must reap orphaned processes.
 ROOM = """
 set -e
-read -r pid rest </proc/self/stat # before /proc is the room's own: the pid that the outside knows
+read -r pid rest </proc/self/stat # the PID outside, since the room's own /proc isn't mounted yet
 root=${1%/} checkout=$2
 if [ "$root" ]; then
     mount --bind "$root" "$root"
@@ -33,18 +34,18 @@ fi
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs tmpfs "$root/tmp"
-for each in etc var; do
-    upper=$root/tmp/$each lower=$root/$each
+for folder in etc var; do
+    upper=$root/tmp/$folder lower=$root/$folder
     mkdir "$upper" "$upper.work"
     mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$upper.work" overlay "$lower"
 done
 mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/run"
 mkdir -p "$root/run/pluto" "$root/run/lock"
-# Else addresses change by themselves.
+# Without duplicate detection, addresses don't change their state by themselves.
 echo 0 >"$root/proc/sys/net/ipv6/conf/default/accept_dad"
 if [ "$root" ]; then
-    # Not chroot: whoever makes a mount namespace in here needs a root that is a mount.
+    # Not chroot: a program that makes a mount namespace in here needs a root that is a mount.
     cd "$root"
     pivot_root . .
     umount --lazy .
@@ -54,11 +55,11 @@ exec sh -c 'echo "$1"; sleep infinity; exit' sh "$pid"
 
 
 class LabError(Exception):
-    """The lab itself doesn't work, or a command in it failed that should not have."""
+    """The lab itself doesn't work, or a command failed that must succeed."""
 
 
 def until(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
-    """Wait at most `timeout` seconds for a condition; a LabError says what didn't come."""
+    """Wait for a condition; LabError with `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -67,10 +68,10 @@ def until(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> No
 
 
 class Process(subprocess.Popen[str]):
-    """A program in a room. nsenter ends the way the program does, but passes no signal on."""
+    """A program in a room. nsenter returns the program's exit code, but forwards no signal."""
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal to the program itself, if it still runs."""
+        """Send a signal to the program, not to nsenter, if the program still runs."""
         if self.poll() is not None:
             return
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
@@ -78,9 +79,9 @@ class Process(subprocess.Popen[str]):
 
 
 class Room:
-    """Network, mount and process namespaces; their processes end with `close()`.
+    """Network, mount and PID namespaces; `close` kills their processes.
 
-    `root` is the directory whose files it sees: this machine's, or another Debian's.
+    `root` is the root directory: this machine's, or another Debian's. LabError without root rights.
     """
 
     namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")
@@ -106,16 +107,16 @@ class Room:
         self._first.communicate()
 
     def path(self, path: str) -> Path:
-        """Where the outside finds a path of this room."""
+        """Return the path by which this process reaches a path of the room."""
         return self.root / path.lstrip("/")
 
     def popen(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
-        """Start a program in here, with pipes for its streams, and `env` added to what is set."""
+        """Start a program in the room, with pipes as its streams; `env` adds to the environment."""
         pipe = subprocess.PIPE
         namespaces = ("--net", "--mount", "--pid", "--root", "--wd")
         enter = ("nsenter", f"--target={self.pid}", *namespaces, "--", *argv)
-        added = {**os.environ, **(env or {})}
-        return Process(enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=added)
+        extended = {**os.environ, **(env or {})}
+        return Process(enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=extended)
 
     def run(
         self,
@@ -125,7 +126,10 @@ class Room:
         input: str = "",  # noqa: A002 - subprocess calls it that
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in here; with `check`, one that fails raises a LabError with its output."""
+        """Run a program in the room; with `check`, LabError with the output if it fails.
+
+        TimeoutExpired after `timeout` seconds.
+        """
         with self.popen(*argv, env=env) as process:
             try:
                 stdout, stderr = process.communicate(input, timeout)
@@ -138,20 +142,20 @@ class Room:
         return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
 
     def ip(self, *commands: str) -> None:
-        """Run `ip` commands in one process, in this network only: the outside's pids are valid."""
+        """Run `ip` commands in one process, with PIDs from outside the room; LabError on error."""
         argv = ("nsenter", f"--target={self.pid}", "--net", "ip", "-batch", "-")
         result = subprocess.run(argv, input="\n".join(commands), text=True, capture_output=True)
         if result.returncode:
             raise LabError(f"{self.name}: ip: {result.stderr}")
 
     def socket(self) -> socket.socket:
-        """Open a packet socket on this network; it hears everything."""
+        """Open a packet socket in the room's network namespace; it receives every frame."""
 
-        def work() -> socket.socket:
+        def open_there() -> socket.socket:
             with Path(f"/proc/{self.pid}/ns/net").open() as network:
                 if ctypes.CDLL(None).setns(network.fileno(), CLONE_NEWNET):
                     raise LabError(f"{self.name}: setns failed")
             return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
 
-        with ThreadPoolExecutor(1) as one:  # setns moves the thread that calls it, and no other
-            return one.submit(work).result()
+        with ThreadPoolExecutor(1) as thread:  # setns moves only the thread that calls it
+            return thread.submit(open_there).result()

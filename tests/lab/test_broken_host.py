@@ -1,4 +1,4 @@
-"""A host that is slow, broken or full: a line of cause, the exit code, and nothing left behind."""
+"""A slow, broken or full host: the error names the cause, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .cable import FILE, connected, ping, prepare, run, torn_down
+from .cable import FILE, bring_up, ping, prepare, run, tear_down
 from .gateways import PLUTO_LOG, Gateway, Lab
 from .rooms import PROGRAM, Process
 from .traffic import changes
@@ -20,30 +20,30 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def c1(lab: Lab) -> Iterator[Gateway]:
-    """A gateway that waits for a peer that never comes, unless the test has it come."""
-    gateway = lab.gateways[0]
-    for each in lab.gateways:
-        prepare(each)
-    yield gateway
-    if gateway.run("ipsec", "whack", "--status", check=False).returncode:
-        gateway.start_pluto()
+    """A gateway whose connect waits for the peer, since no connection is loaded on the peer."""
+    c1 = lab.gateways[0]
+    for gateway in lab.gateways:
+        prepare(gateway)
+    yield c1
+    if c1.run("ipsec", "whack", "--status", check=False).returncode:
+        c1.start_pluto()
 
 
-def at(step: str, process: Process) -> None:
-    """Wait until a run announces a step of that phase."""
+def await_step(step: str, process: Process) -> None:
+    """Wait until a run announces a step of that phase; AssertionError if the run ends first."""
     assert process.stderr
-    said = ""
+    output = ""
     for line in process.stderr:
         if f"] {step}: " in line:
             return
-        said += line
-    raise AssertionError(said)
+        output += line
+    raise AssertionError(output)
 
 
-def ended(process: Process) -> tuple[int, str]:
-    """Return how a run ended, and what it said from now on."""
-    _, said = process.communicate(timeout=120)
-    return process.returncode, said
+def outcome(process: Process) -> tuple[int, str]:
+    """Wait for a run's end; return exit code and the rest of standard error."""
+    _, output = process.communicate(timeout=120)
+    return process.returncode, output
 
 
 def signal_pluto(gateway: Gateway, name: str) -> None:
@@ -64,15 +64,15 @@ def test_a_pluto_that_does_not_answer(c1: Gateway) -> None:
 
 
 def test_a_pluto_that_stops_in_the_middle(c1: Gateway) -> None:
-    """Nobody knows what it has done, until it goes on; then a teardown finds out."""
+    """connect can't know what pluto did; when pluto continues, teardown removes it."""
     before = c1.snapshot()
     with c1.popen(PROGRAM, "connect", FILE) as process:
-        at("secret", process)
+        await_step("secret", process)
         signal_pluto(c1, "STOP")
-        code, said = ended(process)
-    assert code == 4, said
-    assert "the command took longer than 5 s" in said
-    assert "note: can't read what is left: no answer in 5 s" in said
+        code, output = outcome(process)
+    assert code == 4, output
+    assert "the command took longer than 5 s" in output
+    assert "note: can't read what is left: no answer in 5 s" in output
     signal_pluto(c1, "CONT")
     later = run(c1, "teardown", FILE)
     assert "note: an earlier connect was cut off at step" in later.stderr
@@ -81,14 +81,14 @@ def test_a_pluto_that_stops_in_the_middle(c1: Gateway) -> None:
 
 
 def test_a_pluto_that_is_killed_in_the_middle(c1: Gateway) -> None:
-    """It can unload nothing any more: its policies are taken from the kernel itself."""
+    """A killed pluto unloads nothing, so connect removes pluto's policies from the kernel."""
     before = c1.snapshot()
     with c1.popen(PROGRAM, "connect", FILE) as process:
-        at("wait", process)
+        await_step("wait", process)
         c1.kill_pluto()
-        code, said = ended(process)
-    assert code == 3, said
-    assert "[undo] ip xfrm policy delete src 172.18.0.8/32" in said
+        code, output = outcome(process)
+    assert code == 3, output
+    assert "[undo] ip xfrm policy delete src 172.18.0.8/32" in output
     c1.start_pluto()
     assert changes(before, c1.snapshot()) == ""
 
@@ -96,7 +96,7 @@ def test_a_pluto_that_is_killed_in_the_middle(c1: Gateway) -> None:
 @pytest.mark.parametrize("missing", ["ip", "nft", "ipsec"])
 def test_a_program_that_is_missing(c1: Gateway, missing: str) -> None:
     before = c1.snapshot()
-    only(c1, *({"ip", "nft", "ipsec", "bridge", "sh", "ethtool", "modprobe"} - {missing}))
+    install_only(c1, *({"ip", "nft", "ipsec", "bridge", "sh", "ethtool", "modprobe"} - {missing}))
     done = c1.run("env", "PATH=/etc/only", PROGRAM, "connect", FILE, check=False)
     assert done.returncode == 3
     assert f"cablectl: {missing} is not installed" in done.stderr
@@ -105,11 +105,11 @@ def test_a_program_that_is_missing(c1: Gateway, missing: str) -> None:
     assert changes(before, c1.snapshot()) == ""
 
 
-def only(gateway: Gateway, *programs: str) -> None:
-    """Make /etc/only hold these programs, and no others."""
+def install_only(gateway: Gateway, *programs: str) -> None:
+    """Make the directory /etc/only with links to these programs."""
     gateway.run("sh", "-c", "rm -rf /etc/only; mkdir /etc/only")
-    for each in programs:
-        gateway.run("sh", "-c", f'ln -s "$(command -v {each})" /etc/only/')
+    for program in programs:
+        gateway.run("sh", "-c", f'ln -s "$(command -v {program})" /etc/only/')
 
 
 def test_a_full_run(c1: Gateway) -> None:
@@ -142,30 +142,30 @@ def test_a_directory_that_cannot_be_written(c1: Gateway) -> None:
 
 
 def test_a_clock_that_jumps(lab: Lab, c1: Gateway) -> None:
-    """A day on and two back while it waits; the time that it waits is not the clock's.
+    """The clock jumps by a day, forward and back, while connect waits; connect keeps waiting.
 
-    The clock is that of Python: the kernel's belongs to the machine.
+    Python's clock jumps, since the kernel's clock belongs to the whole machine.
     """
     c2 = lab.gateways[1]
     c1.write("/etc/jump/sitecustomize.py", JUMPING_CLOCK)
     c1.write("/etc/jump/seconds", "0")
     moved = ("env", "PYTHONPATH=/etc/jump")
     with c1.popen(*moved, PROGRAM, "connect", FILE) as process:
-        at("wait", process)
+        await_step("wait", process)
         for jump in (86400, -86400):
             c1.write("/etc/jump/seconds", str(jump))
-            told = c1.run(*moved, sys.executable, "-c", "import time; print(time.time())")
-            assert abs(float(told.stdout) - time.time()) > 80000
+            now = c1.run(*moved, sys.executable, "-c", "import time; print(time.time())").stdout
+            assert abs(float(now) - time.time()) > 80000
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(2)
-        connected(c2)
-        code, said = ended(process)
-    assert code == 0, said
+        bring_up(c2)
+        code, output = outcome(process)
+    assert code == 0, output
     assert ping(c1).returncode == 0
-    torn_down(*lab.gateways)
+    tear_down(*lab.gateways)
 
 
-# Bound at once: when Python has read such a module, its names go.
+# Default arguments keep the names: Python discards the names of sitecustomize after its import.
 JUMPING_CLOCK = """
 import time
 from pathlib import Path
@@ -179,18 +179,18 @@ def test_the_second_of_two_waits_and_names_the_first(
     c1: Gateway, record_property: Callable[[str, object], None]
 ) -> None:
     with c1.popen(PROGRAM, "connect", FILE) as first:
-        at("wait", first)
+        await_step("wait", first)
         second = run(c1, "teardown", FILE, "--timeout", "1")
         pid = c1.run("pgrep", "-f", f"{PROGRAM} connect").stdout.split()[0]
         first.send_signal(signal.SIGTERM)
-        assert ended(first)[0] == 143
+        assert outcome(first)[0] == 143
     assert second.returncode == 4
     assert f"another cablectl (PID {pid}) is at work on this cable" in second.stderr
     record_property("programs at work on a cable at once", 1)
 
 
 def test_pluto_logs_no_key(c1: Gateway) -> None:
-    """The key is in the file of the secret alone."""
+    """The pre-shared key is only in the secrets file."""
     key = c1.read("/etc/cablectl/psk").strip()
     assert key
     assert key not in c1.read(PLUTO_LOG)

@@ -14,13 +14,13 @@ from .cable import (
     FILE,
     PSK_FILE,
     VTEP,
+    bring_up,
     child_sas,
-    connected,
     connections,
     ping,
     prepare,
     run,
-    torn_down,
+    tear_down,
 )
 from .gateways import PLUTO_LOG, Gateway, Lab
 from .rooms import PROGRAM, Process, until
@@ -28,7 +28,7 @@ from .wire import Capture
 
 pytestmark = pytest.mark.lab
 
-ICMP_AND_IP = 28  # bytes of a ping that its -s doesn't count
+ICMP_AND_IP = 28  # bytes of headers, which ping's -s doesn't count
 
 
 def assert_encrypted(wire: Capture) -> None:
@@ -39,7 +39,7 @@ def assert_encrypted(wire: Capture) -> None:
 
 @pytest.fixture
 def gateways(lab: Lab) -> Iterator[Lab]:
-    """Gateways with pluto running, the file in place and no cable, whatever the test before did."""
+    """Gateways with pluto and the file but no cable; after the test, both are so again."""
     for gateway in lab.gateways:
         prepare(gateway)
     yield lab
@@ -47,21 +47,21 @@ def gateways(lab: Lab) -> Iterator[Lab]:
         prepare(gateway)
         if gateway.run("ipsec", "whack", "--status", check=False).returncode:
             gateway.start_pluto()
-    torn_down(*lab.gateways)
+    tear_down(*lab.gateways)
 
 
 def test_from_connect_to_teardown(gateways: Lab) -> None:
     lab = gateways
     before = [gateway.snapshot() for gateway in lab.gateways]
     with lab.capture() as wire:
-        connected(*lab.gateways)
+        bring_up(*lab.gateways)
         for gateway in lab.gateways:
-            assert child_sas(gateway) == connections(gateway)  # one each, not two
+            assert child_sas(gateway) == connections(gateway)  # one Child SA for each connection
             assert ping(gateway).returncode == 0
             reaches_the_largest_and_no_more(gateway)
             connect_again_changes_nothing(gateway)
         assert wire.summary()["esp-in-udp"].largest == 1500
-        torn_down(*lab.gateways)
+        tear_down(*lab.gateways)
     assert_encrypted(wire)
     assert [gateway.snapshot() for gateway in lab.gateways] == before
 
@@ -84,9 +84,9 @@ def connect_again_changes_nothing(gateway: Gateway) -> None:
     assert {line[0] for line in live.stdout.splitlines()[1:]} == {"="}
 
 
-def test_the_kernel_itself_says_that_no_larger_mtu_fits(gateways: Lab) -> None:
-    """With a device of 4 bytes more, the first full packet has the kernel tell the path MTU."""
-    connected(*gateways.gateways)
+def test_the_kernel_reports_that_no_larger_mtu_fits(gateways: Lab) -> None:
+    """If the device's MTU is 4 bytes larger, the kernel reports the path MTU for a full packet."""
+    bring_up(*gateways.gateways)
     for gateway in gateways.gateways:
         gateway.ip("link set vxlan-tunnel mtu 1412")
     larger = ping(gateways.gateways[0], "-M", "do", "-s", str(1412 - ICMP_AND_IP))
@@ -103,11 +103,11 @@ def test_the_kernel_itself_says_that_no_larger_mtu_fits(gateways: Lab) -> None:
     ids=["bare ESP", "the proposal's algorithms", "CBC"],
 )
 def test_the_mtu_is_exact(gateways: Lab, ipsec: str, kind: str, size: int) -> None:
-    """A full packet fills the wire to within the cipher's padding, and isn't fragmented."""
+    """A full packet isn't fragmented, and fills the wire except for the cipher's padding."""
     for gateway in gateways.gateways:
         gateway.write(FILE, gateway.read(FILE) + ipsec)
     with gateways.capture() as wire:
-        connected(*gateways.gateways)
+        bring_up(*gateways.gateways)
         c1 = gateways.gateways[0]
         (link,) = json.loads(c1.run("ip", "-j", "link", "show", "vxlan-tunnel").stdout)
         assert link["mtu"] == size
@@ -120,7 +120,7 @@ def test_the_mtu_is_exact(gateways: Lab, ipsec: str, kind: str, size: int) -> No
 def test_subnets_are_routed_over_the_overlay(gateways: Lab) -> None:
     lab = gateways
     c1, c2 = lab.gateways
-    connected(*lab.gateways)
+    bring_up(*lab.gateways)
     with (
         present(c1, "address add 10.44.0.1/32 dev lo"),
         present(c2, "address add 10.45.0.1/32 dev lo"),
@@ -132,7 +132,7 @@ def test_subnets_are_routed_over_the_overlay(gateways: Lab) -> None:
 
 
 def test_in_any_order(gateways: Lab) -> None:
-    """The end that initiates comes first, and the other one some seconds later."""
+    """The end that initiates connects first, the other end some seconds later."""
     c1, c2 = gateways.gateways
     with c2.popen(PROGRAM, "connect", FILE) as first:
         until(lambda: "IKE_SA_INIT" in c2.whack("--showstates"), "c2 initiating")
@@ -141,18 +141,18 @@ def test_in_any_order(gateways: Lab) -> None:
 
 
 def test_without_waiting(gateways: Lab) -> None:
-    """Each end returns at once, and the cable comes up by itself."""
+    """connect returns at once on each end, and the cable comes up later."""
     lab = gateways
     for gateway in lab.gateways[::-1]:
         done = run(gateway, "connect", FILE, "--no-wait")
         assert done.returncode == 0, done.stderr
         assert "didn't wait for SAs" in done.stdout
-    until(lambda: all(child_sas(each) for each in lab.gateways), "Child SAs", timeout=60)
+    until(lambda: all(child_sas(gateway) for gateway in lab.gateways), "Child SAs", timeout=60)
     until(lambda: ping(lab.gateways[0]).returncode == 0, "ping", timeout=60)
 
 
-def test_a_key_made_here_and_a_directory_that_all_can_write_to(gateways: Lab) -> None:
-    """Another one's secrets file could be there next; and the key is in no log."""
+def test_a_new_key_and_a_directory_that_everybody_can_write_to(gateways: Lab) -> None:
+    """connect refuses a directory where others can put secrets files; no log has the key."""
     c1, c2 = gateways.gateways
     c1.path(PSK_FILE).unlink()
     assert run(c1, "secret", "new", PSK_FILE).returncode == 0
@@ -167,14 +167,14 @@ def test_a_key_made_here_and_a_directory_that_all_can_write_to(gateways: Lab) ->
     )
     assert c1.snapshot() == before
     c1.run("chmod", "o-w", "/etc/ipsec.d")
-    connected(c1, c2)
+    bring_up(c1, c2)
     for gateway in (c1, c2):
         for form in (key, key.encode().hex()):
             assert form not in gateway.read(PLUTO_LOG) + run(gateway, "plan", FILE).stdout
 
 
 def test_a_wrong_psk(gateways: Lab) -> None:
-    """Either end says so while the other one waits, which Ctrl-C then takes back as well."""
+    """connect fails on either end while the other end waits; Ctrl-C there undoes everything."""
     lab = gateways
     prepare(lab.gateways[0], psk="another key than that of the other end")
     before = [gateway.snapshot() for gateway in lab.gateways]
@@ -189,12 +189,12 @@ def test_a_wrong_psk(gateways: Lab) -> None:
             assert "within 5 s: authentication failed" in done.stderr
             assert "put the same pre-shared key on both ends" in done.stderr
             assert "another key" not in done.stderr
-            assert [each.snapshot() for each in lab.gateways] == before
+            assert [end.snapshot() for end in lab.gateways] == before
     assert wire.summary()["overlay"].frames == 0
 
 
 def test_a_peer_that_never_answers(gateways: Lab) -> None:
-    """Either end, the one that initiates and the one that waits."""
+    """connect fails on either end: the one that initiates, and the one that waits."""
     for gateway, peer in (gateways.gateways, gateways.gateways[::-1]):
         peer.ip("link set eth0 down")
         before = gateway.snapshot()
@@ -231,7 +231,7 @@ def test_teardown_after_pluto_was_killed(gateways: Lab) -> None:
     lab = gateways
     c1 = lab.gateways[0]
     before = c1.snapshot()
-    connected(*lab.gateways)
+    bring_up(*lab.gateways)
     c1.kill_pluto()
     done = run(c1, "teardown", FILE)
     assert done.returncode == 0, done.stderr
@@ -240,7 +240,7 @@ def test_teardown_after_pluto_was_killed(gateways: Lab) -> None:
     assert run(c1, "teardown", FILE).stdout.startswith("nothing to do")
 
 
-def test_what_a_killed_connect_left_is_removed_or_finished(gateways: Lab) -> None:
+def test_teardown_or_connect_after_a_killed_connect(gateways: Lab) -> None:
     c1 = gateways.gateways[0]
     before = c1.snapshot()
     kill_while_it_waits(c1)
@@ -248,7 +248,7 @@ def test_what_a_killed_connect_left_is_removed_or_finished(gateways: Lab) -> Non
     assert run(c1, "teardown", FILE).returncode == 0
     assert c1.snapshot() == before
     kill_while_it_waits(c1)
-    connected(*gateways.gateways)
+    bring_up(*gateways.gateways)
     assert ping(c1).returncode == 0
 
 
@@ -263,8 +263,8 @@ def until_it_waits(connect: Process) -> None:
     next(line for line in connect.stderr if "] wait: " in line)
 
 
-def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
-    """A systemctl that does what ipsec.service says, on a host that says it runs systemd."""
+def test_connect_starts_pluto_by_systemctl(gateways: Lab) -> None:
+    """The host looks as if it ran systemd; its systemctl runs the commands of ipsec.service."""
     lab = gateways
     c1 = lab.gateways[0]
     before = c1.snapshot()
@@ -278,7 +278,7 @@ def test_pluto_is_started_the_hosts_own_way(gateways: Lab) -> None:
         assert "systemctl start ipsec" in done.stderr
         assert done.stdout.endswith("; pluto was started\n")
         other.communicate(timeout=90)
-    torn_down(*lab.gateways)
+    tear_down(*lab.gateways)
     assert c1.snapshot() == before
 
 
@@ -295,8 +295,8 @@ esac
 """
 
 
-def test_what_is_someone_elses_stays(gateways: Lab) -> None:
-    """A device of the same name is not ours, and nothing is changed for its sake."""
+def test_another_programs_device_stays(gateways: Lab) -> None:
+    """If another program's device has the cable's name, connect refuses and changes nothing."""
     c1 = gateways.gateways[0]
     with present(c1, "link add vxlan-tunnel type vxlan id 1000 dstport 4790 local 172.18.0.8"):
         before = c1.snapshot()
@@ -308,9 +308,9 @@ def test_what_is_someone_elses_stays(gateways: Lab) -> None:
 
 
 def test_a_failing_step_is_shown_and_undone(gateways: Lab) -> None:
-    """Somebody's route is where one of ours belongs: it stays, and ours are taken back.
+    """Another program's route makes a step fail: the route stays, and all steps are undone.
 
-    That is the last but one of all steps, with the overlay up and in use on both ends.
+    It is the last step but one, when the overlay is up and in use on both ends.
     """
     c1, c2 = gateways.gateways
     with present(c1, "route add blackhole 10.45.0.0/16 table 100 metric 100"):
@@ -328,7 +328,7 @@ def test_a_failing_step_is_shown_and_undone(gateways: Lab) -> None:
 
 @contextmanager
 def present(gateway: Gateway, command: str) -> Iterator[None]:
-    """Have something of somebody else's there for a while."""
+    """Add an object of another program by an `ip` command, and delete it at the end."""
     gateway.ip(command)
     try:
         yield
@@ -347,7 +347,7 @@ def test_a_service_name_that_the_host_does_not_know(gateways: Lab) -> None:
 
 
 def test_the_script_does_the_same(gateways: Lab) -> None:
-    """`plan --dry-run | sh` on both ends brings the cable up, and the other one takes it away."""
+    """`plan --dry-run | sh` on both ends brings the cable up; `--action teardown` removes it."""
     lab = gateways
     before = [gateway.snapshot()["files"] for gateway in lab.gateways]
     with lab.capture() as wire:

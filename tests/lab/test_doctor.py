@@ -1,4 +1,4 @@
-"""Hosts that break while a cable is up: `doctor` names the cause of each, one after the other."""
+"""Hosts that break while a cable is up: `doctor` names the cause of each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .cable import (
     FILE,
     PSK,
     PSK_FILE,
+    bring_up,
     child_sas,
-    connected,
     connections,
     prepare,
     run,
-    torn_down,
+    tear_down,
 )
-from .doctor import Cause, Record, by, doctor, firewall, names, score
+from .doctor import Cause, Record, assert_named, by_shell, doctor, firewall, score
 from .gateways import Gateway, Lab
 from .inject import send, vxlan
 from .rooms import until
@@ -34,10 +34,10 @@ pytestmark = pytest.mark.lab
 
 
 @contextmanager
-def one_of_two(lab: Lab) -> Iterator[None]:
-    """Take down the Child SA of the connection that doesn't have the IKE SA.
+def one_child_sa_of_two(lab: Lab) -> Iterator[None]:
+    """Terminate the Child SA of the connection that doesn't have the IKE SA.
 
-    The peer's device is silent meanwhile: a packet of its own would bring the Child SA back.
+    Meanwhile IPv6 is off on the peer's device: a packet would make pluto negotiate the SA again.
     """
     c1, c2 = lab.gateways
     name = connections(c1)[0]
@@ -53,65 +53,65 @@ def one_of_two(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def another_vni(lab: Lab) -> Iterator[None]:
-    """Both devices are new, as after the first connect: both ends encrypt, and neither is heard."""
+    """Give the peer another VNI; both devices are new, so they have received no packet yet."""
     c1, c2 = lab.gateways
     text = c2.read(FILE)
 
-    def remade(gateway: Gateway, file: str) -> None:
+    def remake_device(gateway: Gateway, file: str) -> None:
         gateway.ip("link delete vxlan-tunnel")
         gateway.write(FILE, file)
-        connected(gateway)
+        bring_up(gateway)
 
-    remade(c2, f"{text}vxlan: {{vni: 2000}}\n")
-    remade(c1, text)  # after the other, whose old device would still be heard
+    remake_device(c2, f"{text}vxlan: {{vni: 2000}}\n")
+    remake_device(c1, text)  # after c2, whose old device could still send to this one
     try:
         yield
     finally:
-        remade(c2, text)
+        remake_device(c2, text)
 
 
 @contextmanager
 def attacked(lab: Lab) -> Iterator[None]:
-    """Somebody sends to the overlay in clear text."""
+    """Send three clear packets to the overlay."""
     c1, c2 = lab.gateways[:2]
     send(c2, c1, vxlan(load("quickstart"), IPv4Address("172.18.0.66")), 3)
     yield
 
 
 NO_IPV6 = "/proc/sys/net/ipv6/conf/vxlan-tunnel/disable_ipv6"
-VXLAN = "/proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter"
+RP_FILTER = "/proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter"
 TABLE = "inet cablectl_vxlan-tunnel"
 FDB = "02:ca:ac:12:00:07 dev vxlan-tunnel dst 172.18.0.7 self permanent"
-# What begins with four zero bytes is IKE (RFC 3948, section 2.2).
+# ESP in UDP; a packet that begins with four zero bytes is IKE (RFC 3948, section 2.2).
 ESP = "udp dport 4500 @th,64,32 != 0 drop"
 
 WHILE_UP = {
     "PSK readable by all": Cause(
-        by(f"chmod 644 {PSK_FILE}", f"chmod 600 {PSK_FILE}"),
+        by_shell(f"chmod 644 {PSK_FILE}", f"chmod 600 {PSK_FILE}"),
         "warn",
         "key",
         ("can be read by others than root", "chmod 600"),
     ),
     "guard flushed": Cause(
-        by(f"nft list table {TABLE} >/tmp/t; nft delete table {TABLE}", "nft -f /tmp/t"),
+        by_shell(f"nft list table {TABLE} >/tmp/t; nft delete table {TABLE}", "nft -f /tmp/t"),
         "fail",
         "cable",
         ("the guard is missing", "cablectl connect"),
     ),
     "FDB entry missing": Cause(
-        by(f"bridge fdb delete {FDB}", f"bridge fdb append {FDB}"),
+        by_shell(f"bridge fdb delete {FDB}", f"bridge fdb append {FDB}"),
         "fail",
         "cable",
         ("vxlan-tunnel has no forwarding entry for 02:ca:ac:12:00:07 to 172.18.0.7",),
     ),
     "MTU too big": Cause(
-        by("ip link set vxlan-tunnel mtu 1450", "ip link set vxlan-tunnel mtu 1408"),
+        by_shell("ip link set vxlan-tunnel mtu 1450", "ip link set vxlan-tunnel mtu 1408"),
         "fail",
         "cable",
         ("the MTU 1450 is too large: path and SAs allow at most 1408",),
     ),
     "rp_filter strict": Cause(
-        by(f"echo 1 >{VXLAN}", f"echo 2 >{VXLAN}"),
+        by_shell(f"echo 1 >{RP_FILTER}", f"echo 2 >{RP_FILTER}"),
         "warn",
         "rp_filter",
         ("rp_filter is strict on vxlan-tunnel", "rp_filter=2"),
@@ -135,7 +135,7 @@ WHILE_UP = {
         ("241.18.0.7 answers no ping", "nothing came back", "no firewall drops ESP"),
     ),
     "one Child SA of two": Cause(
-        one_of_two,
+        one_child_sa_of_two,
         "fail",
         "cable",
         ("connection 0 has no Child SA for what the local VTEP receives",),
@@ -157,38 +157,38 @@ WHILE_UP = {
 
 @pytest.fixture(scope="class")
 def up(lab: Lab) -> Iterator[Lab]:
-    """Two gateways with the cable up between them."""
+    """Two gateways whose cable is up."""
     for gateway in lab.gateways:
         prepare(gateway)
-    connected(*lab.gateways)
+    bring_up(*lab.gateways)
     yield lab
-    torn_down(*lab.gateways)
+    tear_down(*lab.gateways)
 
 
-class TestWhileItIsUp:
-    def test_a_cable_that_is_up(self, up: Lab) -> None:
-        """Nothing is a failure, and it is as it was before."""
+class TestWhileUp:
+    def test_a_healthy_cable(self, up: Lab) -> None:
+        """doctor reports no failure, and changes nothing."""
         before = [gateway.snapshot() for gateway in up.gateways]
         for gateway in up.gateways:
             code, findings = doctor(gateway)
-            assert [each for each in findings if each["state"] == "fail"] == []
+            assert [finding for finding in findings if finding["state"] == "fail"] == []
             assert code == 0
-        for gateway, old in zip(up.gateways, before, strict=True):
-            assert changes(old, gateway.snapshot()) == ""
+        for gateway, snapshot in zip(up.gateways, before, strict=True):
+            assert changes(snapshot, gateway.snapshot()) == ""
 
     @pytest.mark.parametrize("cause", WHILE_UP)
     def test_a_host_that_breaks(self, up: Lab, cause: str, record_property: Record) -> None:
-        names(up, cause, WHILE_UP[cause], record_property)
+        assert_named(up, cause, WHILE_UP[cause], record_property)
 
     def test_the_report_holds_no_key(self, up: Lab) -> None:
-        """Neither the pre-shared key, in no form, nor one of the SAs."""
+        """The report has neither the pre-shared key, in text or hex, nor an SA's key."""
         c1 = up.gateways[0]
         done = run(c1, "doctor", FILE, "--report", "/etc/report.tar.gz")
         assert "the report is in /etc/report.tar.gz, mode 0600" in done.stderr
         report = c1.path("/etc/report.tar.gz")
         assert stat.S_IMODE(report.stat().st_mode) == 0o600
         with tarfile.open(report) as archive:
-            files = {each.name: archive.extractfile(each) for each in archive.getmembers()}
+            files = {member.name: archive.extractfile(member) for member in archive.getmembers()}
             texts = {name: file.read().decode() for name, file in files.items() if file}
         assert {name.removeprefix("report/") for name in texts} >= {
             *("doctor.json", "plan.json", "status.json", "pluto.log", "pluto.txt", "xfrm.txt"),
@@ -196,9 +196,9 @@ class TestWhileItIsUp:
         assert "STATE_V2_ESTABLISHED_CHILD_SA" in texts["report/pluto.txt"]
         assert "spi 0x" in texts["report/xfrm.txt"]
         keys = re.findall(r"0x[0-9a-f]{32,}", c1.run("ip", "xfrm", "state").stdout)
-        assert len(keys) >= 4  # in and out of each connection
-        for each in (PSK, PSK.encode().hex(), *keys):
-            assert [name for name, text in texts.items() if each in text] == []
+        assert len(keys) >= 4  # one for each direction of each connection
+        for key in (PSK, PSK.encode().hex(), *keys):
+            assert [name for name, text in texts.items() if key in text] == []
 
 
 def test_the_score(record_property: Record) -> None:

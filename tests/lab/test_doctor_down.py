@@ -1,4 +1,4 @@
-"""Hosts on which no cable comes up, or a deaf one: `doctor` names the cause of each."""
+"""Hosts on which no cable comes up: `doctor` names the cause of each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cablectl.libreswan import dialects, secrets_file, whack
 from tests.support.documents import document
 from tests.support.examples import load
 
-from .cable import FILE, PSK, connected, connections, prepare, run, torn_down
-from .doctor import Breaker, Cause, Record, by, doctor, names, nothing_else, score
+from .cable import FILE, PSK, bring_up, connections, prepare, run, tear_down
+from .doctor import Breaker, Cause, Record, assert_named, by_shell, doctor, nothing_else, score
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM, LabError, until
 from .traffic import changes
@@ -24,23 +24,23 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(scope="module")
 def down(lab: Lab) -> Lab:
-    """Two gateways with file and key, and without a cable: each test leaves them so."""
+    """Two gateways with file and key but no cable; each test leaves them without a cable."""
     for gateway in lab.gateways:
         prepare(gateway)
     return lab
 
 
 ROUTE = "default via 172.18.255.254"
-# A link that was down has no routes any more, and no IPv6 address.
-BACK = f"ip link set eth0 up; ip route add {ROUTE}; ip address add 2001:db8::7/64 dev eth0 nodad"
-HOLDS = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind"
+# A link that was down has lost its routes and its IPv6 address.
+LINK_UP = f"ip link set eth0 up; ip route add {ROUTE}; ip address add 2001:db8::7/64 dev eth0 nodad"
+BIND = "import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind"
 
 
 @contextmanager
-def taken(lab: Lab) -> Iterator[None]:
-    """Have another program hold the overlay's port."""
+def port_taken(lab: Lab) -> Iterator[None]:
+    """Let another program hold the overlay's port."""
     c1 = lab.gateways[0]
-    program = f"{HOLDS}(('', 4789)); print(flush=True); time.sleep(99)"
+    program = f"{BIND}(('', 4789)); print(flush=True); time.sleep(99)"
     with c1.popen(sys.executable, "-c", program) as process:
         assert process.stdout
         process.stdout.readline()
@@ -51,7 +51,7 @@ def taken(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def dead(lab: Lab) -> Iterator[None]:
+def pluto_killed(lab: Lab) -> Iterator[None]:
     lab.gateways[0].kill_pluto()
     try:
         yield
@@ -60,7 +60,7 @@ def dead(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def refusing(lab: Lab) -> Iterator[None]:
+def peers_pluto_stopped(lab: Lab) -> Iterator[None]:
     lab.gateways[1].stop_pluto()
     try:
         yield
@@ -69,7 +69,7 @@ def refusing(lab: Lab) -> Iterator[None]:
 
 
 @contextmanager
-def cut_off(lab: Lab) -> Iterator[None]:
+def connect_killed(lab: Lab) -> Iterator[None]:
     """Kill a connect that waits for the peer."""
     with lab.gateways[0].popen(PROGRAM, "connect", FILE) as process:
         assert process.stderr
@@ -78,11 +78,11 @@ def cut_off(lab: Lab) -> Iterator[None]:
     try:
         yield
     finally:
-        torn_down(lab.gateways[0])
+        tear_down(lab.gateways[0])
 
 
 @contextmanager
-def named_port(lab: Lab) -> Iterator[None]:
+def port_by_service_name(lab: Lab) -> Iterator[None]:
     prepare(lab.gateways[0], "proposal")
     try:
         yield
@@ -91,7 +91,7 @@ def named_port(lab: Lab) -> Iterator[None]:
 
 
 def refused(change: Callable[[Gateway], None]) -> Breaker:
-    """Have both connect, after a change at the peer with which they can't agree."""
+    """Change the peer so that the two ends can't agree, and run connect on both."""
 
     @contextmanager
     def broken(lab: Lab) -> Iterator[None]:
@@ -119,7 +119,7 @@ def another_port(gateway: Gateway) -> None:
 
 OTHER = "vxlan0 type vxlan id 1000 dstport 4789 local 172.18.0.8"
 
-# To the gateway's programs the kernel is then one without modules, and without ESP.
+# The gateway's programs then see a kernel without modules and without ESP.
 NO_MODULES = (
     "mount -t tmpfs none /sys/module && mount -t tmpfs none /lib/modules"
     " && mount --bind /dev/null /proc/kallsyms"
@@ -127,7 +127,7 @@ NO_MODULES = (
 
 WHILE_DOWN = {
     "no ESP": Cause(
-        by(NO_MODULES, "umount /sys/module /lib/modules /proc/kallsyms"),
+        by_shell(NO_MODULES, "umount /sys/module /lib/modules /proc/kallsyms"),
         "fail",
         "kernel",
         (" has no esp4: not loaded, not built in", "CONFIG_INET_ESP", "apt install"),
@@ -147,20 +147,22 @@ WHILE_DOWN = {
         (0, 1),
     ),
     "peer down": Cause(
-        by("ip link set eth0 down", BACK, gateway=1),
+        by_shell("ip link set eth0 down", LINK_UP, gateway=1),
         "fail",
         "peer",
         ("172.18.0.7 UDP 4500", "check that cluster2-worker is up"),
     ),
     "peer's pluto dead": Cause(
-        refusing,
+        peers_pluto_stopped,
         "fail",
         "peer",
         ("172.18.0.7 UDP 4500 is closed", "start pluto on cluster2-worker"),
     ),
-    "pluto dead": Cause(dead, "fail", "pluto", ("pluto isn't running", "systemctl start ipsec")),
+    "pluto dead": Cause(
+        pluto_killed, "fail", "pluto", ("pluto isn't running", "systemctl start ipsec")
+    ),
     "no default route": Cause(
-        by(
+        by_shell(
             "ip route delete default; ip route delete 172.18.0.0/16",
             f"ip route add 172.18.0.0/16 dev eth0 src 172.18.0.8; ip route add {ROUTE}",
         ),
@@ -169,22 +171,22 @@ WHILE_DOWN = {
         ("no route from 172.18.0.8 to 172.18.0.7: RTNETLINK answers: Network is unreachable",),
     ),
     "VXLAN port taken": Cause(
-        taken,
+        port_taken,
         "fail",
         "ports",
         ("UDP 4789, the overlay's port, is held by python", "PID", "stop that process"),
     ),
     "clear-text overlay of someone else": Cause(
-        by(f"ip link add {OTHER}", "ip link delete vxlan0"),
+        by_shell(f"ip link add {OTHER}", "ip link delete vxlan0"),
         "fail",
         "clear text",
         ("vxlan0 is a vxlan device with this cable's VNI 1000, port 4789", "choose another VNI"),
     ),
     "service name missing": Cause(
-        named_port, "fail", "service", ("doesn't name UDP 4789 vxlan", "write port: 4789")
+        port_by_service_name, "fail", "service", ("doesn't name UDP 4789 vxlan", "write port: 4789")
     ),
     "stale lock": Cause(
-        cut_off,
+        connect_killed,
         "warn",
         "runs",
         (
@@ -198,20 +200,20 @@ WHILE_DOWN = {
 
 @pytest.mark.parametrize("cause", WHILE_DOWN)
 def test_a_host_that_was_broken_before(down: Lab, cause: str, record_property: Record) -> None:
-    names(down, cause, WHILE_DOWN[cause], record_property)
+    assert_named(down, cause, WHILE_DOWN[cause], record_property)
 
 
 def test_a_host_without_a_cable(down: Lab) -> None:
-    """All is ready; the peer, which has no connection yet, says so, and nothing is a failure."""
+    """Both hosts are ready; doctor warns that the peer has no connection, and nothing fails."""
     before = [gateway.snapshot() for gateway in down.gateways]
     code, findings = doctor(down.gateways[0])
-    told = {(each["check"], each["state"]) for each in findings}
+    states = {(finding["check"], finding["state"]) for finding in findings}
     assert code == 0
-    assert {("peer", "warn"), ("cable", "warn"), ("connect", "ok")} <= told
+    assert {("peer", "warn"), ("cable", "warn"), ("connect", "ok")} <= states
     done = run(down.gateways[0], "doctor")
     assert done.returncode == 0, done.stdout
-    for gateway, old in zip(down.gateways, before, strict=True):
-        assert changes(old, gateway.snapshot()) == ""
+    for gateway, snapshot in zip(down.gateways, before, strict=True):
+        assert changes(snapshot, gateway.snapshot()) == ""
 
 
 @pytest.mark.parametrize("shape", ["transport geneve v6", "tunnel v4 server"])
@@ -219,20 +221,20 @@ def test_nothing_fails_where_nothing_is_wrong(down: Lab, shape: str) -> None:
     for gateway in down.gateways:
         gateway.write(FILE, document(shape))
     try:
-        connected(*down.gateways)
+        bring_up(*down.gateways)
         for gateway in down.gateways:
             code, findings = doctor(gateway)
-            assert [each for each in findings if each["state"] == "fail"] == []
+            assert [finding for finding in findings if finding["state"] == "fail"] == []
             assert code == 0
-            assert run(gateway, "status", FILE).returncode == 0  # and it is up still
+            assert run(gateway, "status", FILE).returncode == 0  # the cable is still up
     finally:
-        torn_down(*down.gateways)
+        tear_down(*down.gateways)
         for gateway in down.gateways:
             prepare(gateway)
 
 
 def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
-    """Told by hand as on 4.x: without a flag its connections are in tunnel mode."""
+    """The peer's connections are loaded as on 4.x; without --transport, 5.x uses tunnel mode."""
     with Lab() as lab:
         c1 = lab.gateway("c1", "172.18.0.8/16", release="5.2")
         c2 = lab.gateway("c2", "172.18.0.7/16", release="5.2")
@@ -242,8 +244,8 @@ def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
             prepare(gateway)
         c2.write(secrets_file.path(cable), secrets_file.content(cable, PSK.encode()).decode())
         c2.whack("--listen")
-        for each in cable.connections:
-            argv = whack.add(cable, each, dialects.parse_version("5.2"))
+        for connection in cable.connections:
+            argv = whack.add(cable, connection, dialects.parse_version("5.2"))
             c2.run(*(word for word in argv if word != "--transport"))
         with c1.popen(PROGRAM, "connect", FILE) as waiting:
             try:
@@ -252,11 +254,11 @@ def test_a_5_x_peer_in_tunnel_mode(record_property: Record) -> None:
                 waiting.kill()
                 raise LabError(f"{error}: {waiting.communicate(timeout=60)}") from None
             c2.whack("--initiate", "--name", connections(c2)[0], check=False)
-            told = Cause(
+            cause = Cause(
                 nothing_else, "fail", "negotiation", ("one end is in transport mode, the other",)
             )
             try:
-                names(lab, "5.x peer in tunnel mode", told, record_property)
+                assert_named(lab, "5.x peer in tunnel mode", cause, record_property)
             finally:
                 waiting.send_signal(signal.SIGINT)
                 waiting.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""Fail closed: no packet of the overlay in clear text, neither out nor in, whatever happens."""
+"""Fail closed: no clear packet of the overlay enters or leaves a gateway, whatever happens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from cablectl.linux import guard
 from tests.support.examples import load
 
-from .cable import FILE, VTEP, child_sas, connected, connections, ping, prepare, run, sas, torn_down
+from .cable import FILE, VTEP, bring_up, child_sas, connections, ping, prepare, run, sas, tear_down
 from .counters import dropped, echo_requests
 from .gateways import Gateway, Lab
 from .inject import send, vxlan
@@ -27,7 +27,7 @@ OUTSIDER = IPv4Address("172.18.0.66")
 
 @pytest.fixture
 def pair(lab: Lab) -> Iterator[Lab]:
-    """Gateways with the file in place, and no cable afterwards, whatever the test did."""
+    """Gateways with the file; after the test, pluto runs and there is no cable."""
     for gateway in lab.gateways[:2]:
         prepare(gateway)
     yield lab
@@ -35,71 +35,71 @@ def pair(lab: Lab) -> Iterator[Lab]:
         prepare(gateway)
         if gateway.run("ipsec", "whack", "--status", check=False).returncode:
             gateway.start_pluto()
-    torn_down(*lab.gateways[:2])
+    tear_down(*lab.gateways[:2])
 
 
-def test_nobody_gets_clear_text_in(pair: Lab, record_property: Record) -> None:
-    """An outsider under its own address and the peer's, and the peer itself."""
+def test_no_clear_packet_gets_in(pair: Lab, record_property: Record) -> None:
+    """Senders: an outsider with its own address, an outsider with the peer's, and the peer."""
     c1, c2 = pair.gateways[:2]
     outsider = pair.gateway("outsider", f"{OUTSIDER}/16", "2001:db8::66/64")
     cable = load("quickstart")
-    connected(c1, c2)
+    bring_up(c1, c2)
     assert ping(c1).returncode == 0
     before = echo_requests(c1)
     for sender, source in ((outsider, OUTSIDER), (outsider, PEER), (c2, PEER)):
-        seen = dropped(c1, cable)[0]
+        expected = dropped(c1, cable)[0] + COUNT
         send(sender, c1, vxlan(cable, source), COUNT)
-        until(lambda: dropped(c1, cable)[0] == seen + COUNT, f"{COUNT} dropped packets")  # noqa: B023
+        until(lambda: dropped(c1, cable)[0] == expected, f"{COUNT} dropped packets")  # noqa: B023
     assert echo_requests(c1) == before
     record_property("packets injected, of three senders", 3 * COUNT)
     record_property("of these on the overlay", echo_requests(c1) - before)
-    # Without a guard they get in: that is what the test would see.
+    # Without the guard the packets get in, so the count above proves something.
     c1.run("nft", "delete", "table", *guard.name(cable).split())
     send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
     until(lambda: echo_requests(c1) == before + COUNT, f"{COUNT} packets of an outsider")
-    mended = run(c1, "connect", FILE)
-    assert mended.returncode == 0, mended.stderr
-    assert "warning: the guard is missing: table inet cablectl_" in mended.stderr
+    repaired = run(c1, "connect", FILE)
+    assert repaired.returncode == 0, repaired.stderr
+    assert "warning: the guard is missing: table inet cablectl_" in repaired.stderr
     send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
     until(lambda: dropped(c1, cable)[0] == COUNT, f"{COUNT} dropped packets")
     assert echo_requests(c1) == before + COUNT
 
 
 def test_nothing_leaves_in_clear_text_whatever_happens(pair: Lab, record_property: Record) -> None:
-    """Traffic runs all the time, both ways; each thing that happens is survived or mended."""
+    """Pings run in both directions all the time; after each event traffic flows again."""
     c1, c2 = pair.gateways[:2]
     cable = load("quickstart")
     with pair.capture() as wire:
         with traffic(c1), traffic(c2):
-            connected(c1, c2)
-            flows(c1)
+            bring_up(c1, c2)
+            await_answer(c1)
 
             spis = sas(c1)
             for name in connections(c1):
                 c1.whack("--rekey-ipsec", "--name", name)
             c1.whack("--rekey-ike", "--name", connections(c1)[0])
             until(lambda: not sas(c1) & spis, "new SAs for both connections", 30)
-            flows(c1)
+            await_answer(c1)
 
             c1.run("ip", "xfrm", "policy", "flush")
-            seen = dropped(c1, cable)[1]
-            until(lambda: dropped(c1, cable)[1] > seen, "packets that the guard kept in", 30)
-            mend(c1)
+            before = dropped(c1, cable)[1]
+            until(lambda: dropped(c1, cable)[1] > before, "outgoing packets that are dropped", 30)
+            repair(c1)
 
             c1.stop_pluto()
             c1.start_pluto()
-            mend(c1)
+            repair(c1)
 
             c1.kill_pluto()
             c1.start_pluto()
-            mend(c1)
+            repair(c1)
 
             c2.ip("link set eth0 down")
             until(lambda: ping(c1).returncode != 0, "no answer")
             c2.ip("link set eth0 up", "route replace default via 172.18.255.254")
-            flows(c1)
+            await_answer(c1)
 
-            torn_down(c1, c2)
+            tear_down(c1, c2)
         summary = wire.summary()
     assert summary["overlay"].frames == 0
     assert summary["esp-in-udp"].frames > 100
@@ -107,22 +107,22 @@ def test_nothing_leaves_in_clear_text_whatever_happens(pair: Lab, record_propert
     record_property("frames of ESP meanwhile", summary["esp-in-udp"].frames)
 
 
-def flows(gateway: Gateway) -> None:
-    """Packets come back over the overlay."""
+def await_answer(gateway: Gateway) -> None:
+    """Wait until the peer answers a ping over the overlay."""
     until(lambda: ping(gateway).returncode == 0, "an answer over the overlay", 60)
 
 
-def mend(gateway: Gateway) -> None:
-    """Connect again, as a person would, and see packets flow."""
+def repair(gateway: Gateway) -> None:
+    """Connect again, and wait until traffic flows."""
     done = run(gateway, "connect", FILE)
     assert done.returncode == 0, done.stderr
     assert set(child_sas(gateway)) == set(connections(gateway))
-    flows(gateway)
+    await_answer(gateway)
 
 
 @contextmanager
 def traffic(gateway: Gateway) -> Iterator[None]:
-    """Ping the other VTEP for as long as this lasts, also while there is no way there."""
+    """Ping the other VTEP all the time, also while no route leads to it."""
     peer = {"c1": "c2", "c2": "c1"}[gateway.name]
     script = f"while :; do ping -c 1000 -i 0.05 -W 1 {VTEP[peer]}; sleep 0.05; done"
     with gateway.popen("sh", "-c", f"{script} >/dev/null 2>&1") as process:

@@ -18,7 +18,7 @@ from tests.support.plans import BLANK
 
 from .counters import dropped, echo_requests
 from .gateways import Gateway, Lab
-from .traffic import PATTERN, ping, target
+from .traffic import PATTERN, inner_addresses, ping
 from .wire import Capture
 
 pytestmark = pytest.mark.lab
@@ -87,7 +87,7 @@ def device(gateway: Gateway, cable: Cable) -> Iterator[None]:
 
 def passes(gateway: Gateway, cable: Cable) -> bool:
     """Ping the other VTEP COUNT times, and tell whether an answer came."""
-    source, vtep = target(cable)
+    source, vtep = inner_addresses(cable)
     return ping(gateway, source, vtep, SIZE).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""The lab can be believed: it shows clear text as clear text, and a real cable as encrypted."""
+"""The lab itself: it captures clear text as clear text, and an encrypted cable as ESP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OVERLAY = {"c1": "10.10.0.1", "c2": "10.10.0.2"}
 PEER = {"c1": "c2", "c2": "c1"}
 DPD = ("--dpdaction", "hold", "--dpddelay", "30")
 SECRETS = "/etc/ipsec.d/lab.secrets"
-# Drops what goes in or out in clear text, and counts what else of it comes in.
+# Drops clear packets in both directions, and counts the packets to both ports that come in.
 FIREWALL = """
 table inet lab {
     chain in {
@@ -48,12 +48,12 @@ def load(gateway: Gateway) -> None:
     local, remote = ADDRESSES[gateway.name], ADDRESSES[PEER[gateway.name]]
     gateway.write(SECRETS, f'{local} {remote} : PSK "a secret of the lab"\n')
     gateway.whack("--rereadsecrets")
-    for number, ours, theirs in ((0, "udp/4789", "udp"), (1, "udp", "udp/4789")):
+    for number, local_port, remote_port in ((0, "udp/4789", "udp"), (1, "udp", "udp/4789")):
         # fmt: off
         gateway.whack(
             "--psk", "--encrypt", "--forceencaps", "--name", connection(gateway, number),
-            "--host", local, "--clientprotoport", ours, "--ikeport", "4500",
-            "--to", "--host", remote, "--clientprotoport", theirs, "--ikeport", "4500",
+            "--host", local, "--clientprotoport", local_port, "--ikeport", "4500",
+            "--to", "--host", remote, "--clientprotoport", remote_port, "--ikeport", "4500",
             *DPD,
         )
         # fmt: on
@@ -61,7 +61,7 @@ def load(gateway: Gateway) -> None:
 
 
 def unload(gateway: Gateway) -> None:
-    """Delete both connections and the secret."""
+    """Delete both connections and the secrets file."""
     for number in (0, 1):
         gateway.whack("--delete", "--name", connection(gateway, number))
     gateway.path(SECRETS).unlink()
@@ -74,7 +74,7 @@ def child_sas(gateway: Gateway) -> int:
 
 @contextmanager
 def overlay(lab: Lab) -> Iterator[None]:
-    """A plain VXLAN between the gateways. 1408 is what ESP in UDP leaves of 1500, by AES-GCM."""
+    """A VXLAN between the gateways; 1408 is the MTU over ESP in UDP by AES-GCM, in bytes."""
     for gateway in lab.gateways:
         remote = ADDRESSES[PEER[gateway.name]]
         gateway.ip(
@@ -97,15 +97,15 @@ def firewall(gateway: Gateway) -> Iterator[None]:
 
 
 def counted(gateway: Gateway) -> list[int]:
-    """Return the packets that the firewall counted, one number for each of its rules."""
+    """Return the packets that each rule of the firewall counted."""
     listing = gateway.run("nft", "--json", "list", "table", "inet", "lab").stdout
-    rules = (each["rule"] for each in json.loads(listing)["nftables"] if "rule" in each)
-    statements = (statement for rule in rules for statement in rule["expr"])
-    return [each["counter"]["packets"] for each in statements if "counter" in each]
+    rules = [item["rule"] for item in json.loads(listing)["nftables"] if "rule" in item]
+    parts = [part for rule in rules for part in rule["expr"]]
+    return [part["counter"]["packets"] for part in parts if "counter" in part]
 
 
 def send(gateway: Gateway, port: int) -> str:
-    """Send one packet to the peer in clear text, and return what the kernel says against it."""
+    """Send one UDP packet to the peer in clear text; return the error, "" if it was sent."""
     to = f"/dev/udp/{ADDRESSES[PEER[gateway.name]]}/{port}"
     return gateway.run("bash", "-c", f"echo >{to}", check=False).stderr
 
@@ -114,7 +114,7 @@ def ping(gateway: Gateway, *options: str) -> None:
     gateway.run("ping", "-c", "3", "-i", "0.1", *options, OVERLAY[PEER[gateway.name]])
 
 
-def test_clear_text_is_seen(lab: Lab) -> None:
+def test_clear_text_is_captured(lab: Lab) -> None:
     with lab.capture() as wire, overlay(lab):
         ping(lab.gateways[0])
     summary = wire.summary()
@@ -126,7 +126,7 @@ def test_a_firewall_drops_and_counts_clear_text(lab: Lab) -> None:
     c1, c2 = lab.gateways
     with firewall(c2):
         assert send(c1, 4789) == send(c1, 4790) == ""
-        until(lambda: counted(c2) == [1, 0, 0, 1], "one packet dropped, the other one not")
+        until(lambda: counted(c2) == [1, 0, 0, 1], "one packet dropped, one packet passed")
         assert "Operation not permitted" in send(c2, 4789)
         assert send(c2, 4790) == ""
         assert counted(c2) == [1, 1, 0, 1]
@@ -159,7 +159,7 @@ def test_an_encrypted_cable_shows_esp_only_and_leaves_nothing_behind(lab: Lab) -
     assert [gateway.snapshot() for gateway in lab.gateways] == before
 
 
-def test_a_snapshot_tells_what_changed(lab: Lab) -> None:
+def test_a_snapshot_shows_every_change(lab: Lab) -> None:
     c1 = lab.gateways[0]
     before = c1.snapshot()
     assert c1.snapshot() == before

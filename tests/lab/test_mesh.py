@@ -1,4 +1,4 @@
-"""A mesh: five gateways on one wire, one with a wrong key at first, a sixth that comes and goes."""
+"""A mesh of five gateways: one has a wrong key at first, and a sixth joins and leaves."""
 
 from __future__ import annotations
 
@@ -55,30 +55,30 @@ def gateways() -> Iterator[tuple[Lab, list[Gateway]]]:
         yield lab, lab.gateways
 
 
-def everywhere(gateways: Sequence[Gateway], *args: str) -> list[tuple[int, str]]:
-    """Run the program on all gateways at once; return exit codes, and what was said."""
+def run_on_all(gateways: Sequence[Gateway], *args: str) -> list[tuple[int, str]]:
+    """Run the program on all gateways at once; return each gateway's exit code and output."""
     running = [gateway.popen(PROGRAM, *args) for gateway in gateways]
-    said = [process.communicate(timeout=300) for process in running]
-    return [(each.returncode, out + err) for each, (out, err) in zip(running, said, strict=True)]
+    outputs = ["".join(process.communicate(timeout=300)) for process in running]
+    return [(process.returncode, text) for process, text in zip(running, outputs, strict=True)]
 
 
-def connected(gateways: Sequence[Gateway], names: Sequence[str]) -> None:
+def connect_all(gateways: Sequence[Gateway], names: Sequence[str]) -> None:
     for gateway in gateways:
         gateway.write(FILE, document(names))
-    for code, said in everywhere(gateways, "connect", FILE, *LIMIT):
-        assert code == 0, said
+    for code, output in run_on_all(gateways, "connect", FILE, *LIMIT):
+        assert code == 0, output
 
 
 def spis(gateways: Sequence[Gateway]) -> list[set[str]]:
-    """Return the SPIs of each gateway's SAs, without those that only wait for one."""
-    listed = (gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout for gateway in gateways)
-    return [set(re.findall(r" spi (0x\w+)", each)) - {"0x00000000"} for each in listed]
+    """Return the SPIs of each gateway's SAs, except SPI 0 of SAs that the kernel waits for."""
+    states = [gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout for gateway in gateways]
+    return [set(re.findall(r" spi (0x\w+)", text)) - {"0x00000000"} for text in states]
 
 
 def traces(gateway: Gateway) -> dict[str, str]:
-    """Return a snapshot, but for the file and the key."""
+    """Return a snapshot without the file and the key."""
     snapshot = gateway.snapshot()
-    files = (each for each in snapshot["files"].splitlines() if "/etc/cablectl/" not in each)
+    files = (line for line in snapshot["files"].splitlines() if "/etc/cablectl/" not in line)
     return {**snapshot, "files": "\n".join(files)}
 
 
@@ -87,7 +87,7 @@ def ping(gateway: Gateway, target: str) -> bool:
 
 
 def esp(frames: Sequence[bytes]) -> Counter[tuple[str, str]]:
-    """Count the frames with ESP, by who sent them to whom."""
+    """Count the frames with ESP by source and destination address."""
     return Counter(
         (".".join(map(str, frame[26:30])), ".".join(map(str, frame[30:34])))
         for frame in frames
@@ -102,22 +102,22 @@ def test_a_mesh_from_one_file(gateways: tuple[Lab, list[Gateway]]) -> None:
         gateway.write(PSK_FILE, f"{PSK}\n")
     before = [traces(gateway) for gateway in six]
 
-    # One with a wrong key: its own cables fail, and are undone; the others come up.
+    # One gateway has a wrong key: only this gateway's cables fail and are undone.
     last.write(PSK_FILE, "quite another key, of 40 characters or so\n")
     for gateway in five:
         gateway.write(FILE, document(FIVE))
-    # It waits for longer: so it is still there when the others ask it why.
+    # It waits longer than the others, so that it still answers when they ask it for the cause.
     with last.popen(PROGRAM, "connect", FILE, "--timeout", "30") as other:
-        four = everywhere(five[:4], "connect", FILE, "--timeout", "15")
+        four = run_on_all(five[:4], "connect", FILE, "--timeout", "15")
         out, err = other.communicate(timeout=300)
     assert other.returncode in (1, 4), err
     assert out == ""
     assert changes(before[4], traces(last)) == ""
-    for gateway, (code, said) in zip(five, four, strict=False):
-        assert code == 1, said
-        assert "1 of 4 cables failed" in said
+    for gateway, (code, output) in zip(five, four, strict=False):
+        assert code == 1, output
+        assert "1 of 4 cables failed" in output
         assert re.search(
-            r"no Child SA for submariner-cable-c5-\S+ within 15 s: authentication", said
+            r"no Child SA for submariner-cable-c5-\S+ within 15 s: authentication", output
         )
         for name in set(FIVE[:4]) - {gateway.name}:
             assert ping(gateway, vtep(name))
@@ -125,36 +125,37 @@ def test_a_mesh_from_one_file(gateways: tuple[Lab, list[Gateway]]) -> None:
         assert "172.18.0.5" not in left
         assert "-c5-" not in left
     old = spis(five[:4])
-    assert [len(each) for each in old] == [12] * 4  # three peers, two connections, both ways
+    # Three peers, with two connections each, with an SA for each direction.
+    assert [len(of_gateway) for of_gateway in old] == [12] * 4
 
-    # With the right one it joins, and nobody else notices.
+    # With the right key it joins, and the other gateways keep their SAs.
     last.write(PSK_FILE, f"{PSK}\n")
-    connected(five, FIVE)
-    assert all(was <= now for was, now in zip(old, spis(five), strict=False))
+    connect_all(five, FIVE)
+    assert all(spis_before <= now for spis_before, now in zip(old, spis(five), strict=False))
     old = spis(five)
-    assert [len(each) for each in old] == [16] * 5
+    assert [len(of_gateway) for of_gateway in old] == [16] * 5
 
-    # Each frame is sent once, to its own peer: a request and the reply to another's.
+    # Each frame is sent once, to one peer: a request, and the reply to the peer's request.
     with lab.capture() as wire:
         for gateway in five:
             assert all(ping(gateway, vtep(name)) for name in FIVE if name != gateway.name)
-            assert not ping(gateway, "241.18.0.99")  # who has that? Nobody is asked
+            assert not ping(gateway, "241.18.0.99")  # an unknown VTEP: no peer gets an ARP request
     pairs = permutations(map(address, FIVE), 2)
     assert esp(wire.frames) == dict.fromkeys(pairs, 2)
     assert wire.summary()["overlay"].frames == 0
 
-    # A sixth comes, and goes again.
-    connected(six, SIX)
-    assert all(was <= now for was, now in zip(old, spis(five), strict=True))
+    # A sixth gateway joins, and leaves again.
+    connect_all(six, SIX)
+    assert all(spis_before <= now for spis_before, now in zip(old, spis(five), strict=True))
     assert ping(six[5], vtep("c1"))
     assert ping(five[1], vtep("c6"))
-    for code, said in everywhere(six[5:], "teardown", FILE):
-        assert code == 0, said
-    connected(five, FIVE)
+    for code, output in run_on_all(six[5:], "teardown", FILE):
+        assert code == 0, output
+    connect_all(five, FIVE)
     assert spis(five) == old
-    assert all("172.18.0.6" not in each for each in traces(five[0]).values())
+    assert all("172.18.0.6" not in text for text in traces(five[0]).values())
 
-    for code, said in everywhere(five, "teardown", FILE):
-        assert code == 0, said
+    for code, output in run_on_all(five, "teardown", FILE):
+        assert code == 0, output
     after = [traces(gateway) for gateway in six]
-    assert [changes(*each) for each in zip(before, after, strict=True)] == [""] * 6
+    assert [changes(*snapshots) for snapshots in zip(before, after, strict=True)] == [""] * 6

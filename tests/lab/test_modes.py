@@ -9,7 +9,7 @@ from tests.support.documents import document, shaped
 from .cable import FILE, PSK, PSK_FILE, run
 from .gateways import Lab
 from .rooms import PROGRAM
-from .traffic import up_and_away
+from .traffic import bring_up_and_tear_down
 
 pytestmark = pytest.mark.lab
 
@@ -33,13 +33,13 @@ SHAPES = (
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_up_and_away(lab: Lab, shape: str) -> None:
+def test_from_connect_to_teardown(lab: Lab, shape: str) -> None:
     cables = (shaped(shape, end) for end in ("cluster1", "cluster2"))
-    up_and_away(lab, tuple(zip(lab.gateways, cables, strict=True)), document(shape))
+    bring_up_and_tear_down(lab, tuple(zip(lab.gateways, cables, strict=True)), document(shape))
 
 
 def test_a_server_says_why_its_client_does_not_come_up(lab: Lab) -> None:
-    """It can't ask the client, but pluto logs what it answered."""
+    """The server can't ask the client, but the server's pluto logs the answer to the client."""
     c1, c2 = lab.gateways
     for gateway, key in ((c1, PSK), (c2, "another key than that of the client")):
         gateway.write(FILE, document("tunnel v4 server"))

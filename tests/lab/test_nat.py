@@ -1,4 +1,4 @@
-"""Tunnel mode through a box that does NAT: one gateway can't be reached but by answering it."""
+"""Tunnel mode through NAT: the peer can reach one gateway only by answering it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.documents import document
 
 from .gateways import Gateway, Lab
 from .rooms import LabError
-from .traffic import up_and_away
+from .traffic import bring_up_and_tear_down
 
 pytestmark = pytest.mark.lab
 
@@ -21,7 +21,7 @@ HIDDEN, BOX = "192.168.1.2", "172.18.0.9"
 
 @pytest.fixture(scope="module")
 def natted() -> Iterator[tuple[Lab, Gateway, Gateway]]:
-    """A gateway behind a box that masquerades, and one that anybody reaches."""
+    """A gateway behind a box that masquerades, and a gateway that everybody can reach."""
     with ExitStack() as stack:
         try:
             lab = stack.enter_context(Lab())
@@ -42,15 +42,14 @@ def test_the_gateway_behind_nat_comes_up_by_itself(
     lab, c1, c2 = natted
     text = document(shape).replace("172.18.0.8", HIDDEN).replace("203.0.113.8", BOX)
     network = native.parse(text, shape)
-    sides = tuple(
-        zip((c1, c2), (network.cables(each)[0] for each in network.endpoints), strict=True)
-    )
-    up_and_away(lab, sides, text)
+    cables = [network.cables(endpoint)[0] for endpoint in network.endpoints]
+    sides = tuple(zip((c1, c2), cables, strict=True))
+    bring_up_and_tear_down(lab, sides, text)
     assert_through_the_box(c1, c2)
 
 
 def assert_through_the_box(c1: Gateway, c2: Gateway) -> None:
-    """The box gave the hidden gateway's packets its own address and another port."""
+    """The box replaced the hidden gateway's address and port by its own."""
     log = c2.read("/run/pluto/pluto.log")
     assert HIDDEN not in c2.run("ip", "neigh").stdout
     assert f"NATD={BOX}:" in log

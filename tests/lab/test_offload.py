@@ -1,4 +1,4 @@
-"""The truth about offload, on a wire that has none: what is told, and what isn't let stay."""
+"""ESP offload on a NIC without it: what the program reports, and which cables it refuses."""
 
 from __future__ import annotations
 
@@ -7,55 +7,54 @@ from typing import Any
 
 import pytest
 
-from .cable import FILE, connected, connections, prepare, run, torn_down
+from .cable import FILE, bring_up, connections, prepare, run, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 
 pytestmark = pytest.mark.lab
 
 BARE = "  encapsulation: no\n"
-# A NIC that says that it can; the kernel then takes the SA, and keeps it in software.
+# A NIC that claims ESP offload; the kernel then accepts the SA, and processes it in software.
 BRAGGART = """#!/bin/sh
 echo '[{"ifname":"eth0","esp-hw-offload":{"active":true,"fixed":false,"requested":true}}]'
 """
 
 
-def offloaded(gateway: Gateway, *args: str) -> dict[str, Any]:
-    """Return what offload says of the gateway's one cable."""
+def offload_report(gateway: Gateway, *args: str) -> dict[str, Any]:
+    """Return the report of `offload` on the gateway's only cable."""
     done = run(gateway, "offload", *args, "--format", "json")
     (cable,) = json.loads(done.stdout)["result"]["cables"]
     assert isinstance(cable, dict)
     return cable
 
 
-def test_what_the_nic_does(lab: Lab) -> None:
+def test_the_report_and_the_table(lab: Lab) -> None:
     for gateway in lab.gateways:
         prepare(gateway)
     c1 = lab.gateways[0]
     before = c1.snapshot()
-    connected(*lab.gateways)
+    bring_up(*lab.gateways)
     try:
-        there = c1.snapshot()
-        for args in ((FILE,), ()):  # without a file every cable of the host is told
-            told = offloaded(c1, *args)
-            assert told["cable"] == connections(c1)[0][:-2]
-            assert told["device"] == "eth0"
-            assert told["features"]["esp-hw-offload"] is False
-            assert told["modules"] == {"esp4_offload": True}
-            assert len({sa["spi"] for sa in told["sas"]}) == 4
-            assert told["verdict"] == "software"
-            assert told["reasons"][0] == "eth0 has no esp-hw-offload"
+        while_up = c1.snapshot()
+        for args in ((FILE,), ()):  # without a file, offload reports every cable of the host
+            report = offload_report(c1, *args)
+            assert report["cable"] == connections(c1)[0][:-2]
+            assert report["device"] == "eth0"
+            assert report["features"]["esp-hw-offload"] is False
+            assert report["modules"] == {"esp4_offload": True}
+            assert len({sa["spi"] for sa in report["sas"]}) == 4
+            assert report["verdict"] == "software"
+            assert report["reasons"][0] == "eth0 has no esp-hw-offload"
         table = run(c1, "offload", FILE)
         assert table.returncode == 0, table.stderr
-        assert "encapsulation: yes: the kernel offloads no ESP in UDP" in " ".join(
-            table.stdout.split()
-        )
-        assert c1.snapshot() == there
+        text = " ".join(table.stdout.split())
+        assert "encapsulation: yes: the kernel doesn't offload ESP in UDP" in text
+        assert c1.snapshot() == while_up
     finally:
-        torn_down(*lab.gateways)
+        tear_down(*lab.gateways)
     assert c1.snapshot() == before
     assert run(c1, "offload").stdout == "no cable on this host\n"
-    none = offloaded(c1, FILE)
+    none = offload_report(c1, FILE)
     assert (none["verdict"], none["sas"]) == ("none", [])
 
 
@@ -71,7 +70,7 @@ def test_required_of_a_nic_that_cannot(lab: Lab) -> None:
 
 
 def test_required_and_yet_in_software(lab: Lab) -> None:
-    """The NIC says that it can and 4.10 is told to use it: the SAs say that nobody does."""
+    """ethtool claims offload and whack asks for it, but the SAs are in software."""
     c1, c2 = lab.gateways
     for gateway in lab.gateways:
         prepare(gateway)
@@ -89,4 +88,4 @@ def test_required_and_yet_in_software(lab: Lab) -> None:
     assert "ipsec.offload: required, and the SA 0x" in done.stderr
     assert "is in software" in done.stderr
     assert c1.snapshot() == before
-    torn_down(c2)
+    tear_down(c2)

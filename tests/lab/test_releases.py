@@ -1,4 +1,4 @@
-"""Libreswan 5.2 with itself, and with 4.10: the same file, each in the words of its own release."""
+"""Libreswan 5.2 with 5.2 and with 4.10: one file, and each release's own whack options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.documents import AGREED, document, shaped
 from .cable import FILE, run
 from .gateways import Lab
 from .rooms import LabError
-from .traffic import up_and_away
+from .traffic import bring_up_and_tear_down
 
 pytestmark = pytest.mark.lab
 
@@ -21,7 +21,7 @@ SHAPES = ("transport vxlan v4", "transport gre v6", "tunnel v4", "tunnel v4 serv
 
 @pytest.fixture(scope="module", params=[("5.2", "5.2"), ("4.10", "5.2")], ids=" with ".join)
 def lane(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, tuple[str, str]]]:
-    """Two gateways on one switch, each with a Libreswan of its own."""
+    """Two gateways on one switch, each with its release of Libreswan."""
     with ExitStack() as stack:
         try:
             lab = stack.enter_context(Lab())
@@ -34,11 +34,11 @@ def lane(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, tuple[str, str]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_up_and_away(lane: tuple[Lab, tuple[str, str]], shape: str) -> None:
+def test_from_connect_to_teardown(lane: tuple[Lab, tuple[str, str]], shape: str) -> None:
     lab, releases = lane
     cables = (shaped(shape, end) for end in ("cluster1", "cluster2"))
     text = document(shape) + (AGREED if len(set(releases)) > 1 else "")
-    up_and_away(lab, tuple(zip(lab.gateways, cables, strict=True)), text)
+    bring_up_and_tear_down(lab, tuple(zip(lab.gateways, cables, strict=True)), text)
     for gateway, release in zip(lab.gateways, releases, strict=True):
         assert gateway.run("ipsec", "--version").stdout.split()[-1] == release
         planned = run(gateway, "plan", FILE, "--format", "sh").stdout

@@ -1,4 +1,4 @@
-"""strongSwan at the other end, configured by nothing but what docs/strongswan.md shows."""
+"""strongSwan as the peer, configured only as docs/strongswan.md shows."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 from cablectl.config import native
 
-from .cable import EXAMPLES, FILE, PSK, PSK_FILE, child_sas, connections, ping, torn_down
+from .cable import EXAMPLES, FILE, PSK, PSK_FILE, child_sas, connections, ping, tear_down
 from .gateways import Gateway, Lab
 from .rooms import CHECKOUT, PROGRAM, until
-from .traffic import PATTERN, changes, hosts, talks
+from .traffic import PATTERN, assert_traffic, changes, cluster_hosts
 
 pytestmark = pytest.mark.lab
 
@@ -28,7 +28,7 @@ LOGGED = f"charon-systemd {{\nfilelog {{\nlab {{\npath = {CHARON_LOG}\n}}\n}}\n}
 
 @contextmanager
 def pair(release: str) -> Iterator[tuple[Lab, Gateway, Gateway]]:
-    """A gateway with pluto, and one with charon that has its connection loaded."""
+    """A gateway with pluto, and a gateway with charon, which has loaded the connection."""
     with Lab() as lab:
         c1 = lab.gateway("c1", "172.18.0.8/16", "2001:db8::8/64", release)
         c1.start_pluto()
@@ -59,13 +59,13 @@ def key_command() -> list[str]:
 
 
 def connect(c1: Gateway, c2: Gateway, by_hand: bool) -> None:
-    """Bring cablectl's end up; `by_hand` strongSwan is told to ask while it waits."""
+    """Connect on cablectl's end; with `by_hand`, strongSwan initiates while cablectl waits."""
     with c1.popen(PROGRAM, "connect", FILE) as process:
         if by_hand:
             names = connections(c1)
             until(
                 lambda: (
-                    process.poll() is not None  # then it says why
+                    process.poll() is not None  # connect failed; its error is asserted below
                     or all(f'"{name}"' in c1.whack("--status") for name in names)
                 ),
                 "the connections",
@@ -78,8 +78,8 @@ def connect(c1: Gateway, c2: Gateway, by_hand: bool) -> None:
     assert " is up, encrypted by ESP in transport mode" in out
 
 
-def rekeyed(c2: Gateway) -> None:
-    """Have strongSwan renew all three SAs, and wait for the new ones; old ones linger for 5 s."""
+def rekey_from_strongswan(c2: Gateway) -> None:
+    """Rekey all three SAs from strongSwan, and wait for the new SAs; old SAs stay for 5 s."""
     old = spis(c2)
     assert len(old) == 5
     for child in CHILDREN:
@@ -95,28 +95,28 @@ def spis(c2: Gateway) -> set[str]:
 
 
 @pytest.mark.parametrize(("release", "asks"), [("4.10", "cablectl"), ("5.2", "strongSwan")])
-def test_up_and_away(release: str, asks: str) -> None:
+def test_from_connect_to_teardown(release: str, initiator: str) -> None:
     text = (EXAMPLE / "cable.yaml").read_text()
     assert SERVER in text
     network = native.parse(text, FILE)
     with pair(release) as (lab, c1, c2):
-        c1.write(FILE, text if asks == "cablectl" else text.replace(SERVER, ""))
-        cables = (network.cables(each)[0] for each in network.endpoints)
+        c1.write(FILE, text if initiator == "cablectl" else text.replace(SERVER, ""))
+        cables = (network.cables(endpoint)[0] for endpoint in network.endpoints)
         sides = tuple(zip((c1, c2), cables, strict=True))
         before = c1.snapshot()
-        with lab.capture() as wire, hosts(sides):
+        with lab.capture() as wire, cluster_hosts(sides):
             try:
-                connect(c1, c2, by_hand=asks == "strongSwan")
+                connect(c1, c2, by_hand=initiator == "strongSwan")
                 c2.run("sh", str(EXAMPLE / "overlay.sh"))
                 assert child_sas(c1) == connections(c1)
                 assert c2.run("swanctl", "--list-sas").stdout.count("TRANSPORT-in-UDP") == 2
                 for side in sides:
-                    talks(*side)
-                rekeyed(c2)
+                    assert_traffic(*side)
+                rekey_from_strongswan(c2)
                 assert ping(c1).returncode == ping(c2).returncode == 0
             finally:
-                torn_down(c1)
-            assert ping(c2, "-c", "1", "-W", "1").returncode != 0  # and its packets stay at home
+                tear_down(c1)
+            assert ping(c2, "-c", "1", "-W", "1").returncode != 0  # strongSwan sends no clear text
         assert changes(before, c1.snapshot()) == ""
         summary = wire.summary()
     assert summary["overlay"].frames == summary["esp"].frames == 0

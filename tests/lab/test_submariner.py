@@ -1,11 +1,10 @@
-"""Beside Submariner, and from its own documents."""
+"""cablectl beside Submariner, and with Submariner's documents as its configuration."""
 
 from __future__ import annotations
 
 import pytest
 
-from .cable import EXAMPLES, FILE, child_sas, connections, ping, prepare, run, torn_down
-from .cable import connected as bring_up
+from .cable import EXAMPLES, FILE, bring_up, child_sas, connections, ping, prepare, run, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.lab
 DOCUMENTS = tuple(f"/root/{name}.yaml" for name in ("submariner", "configmap", "endpoints"))
 KEY = "ZXhhbXBsZSBrZXksIHRha2Ugb25lIG9mIHlvdXIgb3duIGZyb20gL2Rldi91cmFuZG9t"
 
-# What Submariner's VXLAN driver makes for another cluster, 10.46.0.0/16.
+# The commands of Submariner's VXLAN driver for another cluster, 10.46.0.0/16.
 DRIVER = (
     "link add vxlan-tunnel type vxlan id 1000 dstport 4800",
     "address add 241.18.0.8/8 dev vxlan-tunnel",
@@ -22,11 +21,11 @@ DRIVER = (
     "route add 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100",
     "rule add from all lookup 100",
 )
-OURS = "vtep: {network: 242.0.0.0/8}\nvxlan: {device: cable0, vni: 1001}\n"
+OTHER_DEVICE = "vtep: {network: 242.0.0.0/8}\nvxlan: {device: cable0, vni: 1001}\n"
 
 
-def test_documents_are_enough(lab: Lab) -> None:
-    """The key is in the Secret among them; nobody writes a file of cablectl."""
+def test_submariners_documents_are_enough(lab: Lab) -> None:
+    """The pre-shared key is in a Secret among the documents; no cablectl file is needed."""
     before = [gateway.snapshot() for gateway in lab.gateways]
     for gateway in lab.gateways:
         for path in DOCUMENTS:
@@ -42,23 +41,23 @@ def test_documents_are_enough(lab: Lab) -> None:
         assert child_sas(gateway) == connections(gateway)
         assert ping(gateway).returncode == 0
         assert keys_in_processes(gateway) == 0
-    for gateway, old in zip(lab.gateways, before, strict=True):
+    for gateway, snapshot in zip(lab.gateways, before, strict=True):
         assert run(gateway, "teardown", *DOCUMENTS).returncode == 0
-        assert gateway.snapshot() == old
+        assert gateway.snapshot() == snapshot
 
 
 def keys_in_processes(gateway: Gateway) -> int:
-    """Count the processes that show the key: pluto and its like got it by a file."""
-    shown = gateway.run("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null")
-    return shown.stdout.count(KEY)
+    """Count the processes that have the key in their command line or environment."""
+    script = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null"
+    return gateway.run("sh", "-c", script).stdout.count(KEY)
 
 
-def test_beside_the_overlay_of_submariners_own_driver(lab: Lab) -> None:
-    """Both have their device, addresses and rule, and routes in table 100."""
+def test_beside_the_overlay_of_submariners_driver(lab: Lab) -> None:
+    """Both overlays have a device, addresses, a rule, and routes in table 100."""
     c1, c2 = lab.gateways
     for gateway in lab.gateways:
         prepare(gateway)
-        gateway.write(FILE, gateway.read(FILE) + OURS)
+        gateway.write(FILE, gateway.read(FILE) + OTHER_DEVICE)
     c1.ip(*DRIVER)
     before = c1.snapshot()
     try:
@@ -66,10 +65,10 @@ def test_beside_the_overlay_of_submariners_own_driver(lab: Lab) -> None:
         assert c1.run("ping", "-c", "1", "-W", "2", "242.18.0.7").returncode == 0
         for subnet, device in (("10.45.0.1", "cable0"), ("10.46.0.1", "vxlan-tunnel")):
             assert f" dev {device} " in c1.run("ip", "route", "get", subnet).stdout
-        torn_down(c1, c2)
+        tear_down(c1, c2)
         assert c1.snapshot() == before
     finally:
-        torn_down(c1, c2)
+        tear_down(c1, c2)
         c1.ip("rule delete from all lookup 100", "link delete vxlan-tunnel")
 
 

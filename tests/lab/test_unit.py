@@ -1,4 +1,4 @@
-"""The unit under a real systemd, in its whole sandbox: the cable comes with the host, and stays."""
+"""The unit under a real systemd, with its sandbox: the cable comes up at boot, and stays up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.documents import AGREED, document
 
-from .booted import booted, comes, configure, shown, systemctl
+from .booted import await_condition, booted, configure, systemctl, unit_property
 from .cable import FILE, PSK, PSK_FILE, child_sas, connections, ping
 from .gateways import Gateway, Lab
 from .rooms import LabError
@@ -21,8 +21,8 @@ CABLE = "cablectl@cable.service"
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[tuple[Gateway, Gateway]]:
-    """A Debian 12 and a Debian 13 that boot with the unit enabled; the second has no key yet."""
+def gateways() -> Iterator[tuple[Gateway, Gateway]]:
+    """Debian 12 and 13, booted with the unit enabled; the second host has no key yet."""
     with ExitStack() as stack:
         try:
             lab = stack.enter_context(Lab())
@@ -40,46 +40,48 @@ def hosts() -> Iterator[tuple[Gateway, Gateway]]:
         yield c1, c2
 
 
-def is_up(gateway: Gateway) -> bool:
-    return shown(gateway, "ActiveState", CABLE) == "active"
+def is_active(gateway: Gateway) -> bool:
+    return unit_property(gateway, "ActiveState", CABLE) == "active"
 
 
-def carries(gateway: Gateway) -> bool:
+def carries_traffic(gateway: Gateway) -> bool:
     return child_sas(gateway) == connections(gateway) and ping(gateway).returncode == 0
 
 
-def test_it_comes_up_with_the_host_and_one_without_its_key_tries_again(
-    hosts: tuple[Gateway, Gateway],
+def test_the_unit_starts_at_boot_and_retries_without_a_key(
+    gateways: tuple[Gateway, Gateway],
 ) -> None:
-    c1, c2 = hosts
-    comes(c2, lambda: shown(c2, "SubState", CABLE) == "auto-restart", "a failure")
-    assert shown(c2, "ExecMainStatus", CABLE) == "3"
+    c1, c2 = gateways
+    await_condition(c2, lambda: unit_property(c2, "SubState", CABLE) == "auto-restart", "a failure")
+    assert unit_property(c2, "ExecMainStatus", CABLE) == "3"
     c2.write(PSK_FILE, PSK)
-    for gateway in hosts:
-        comes(gateway, partial(is_up, gateway), "the cable")
-    assert carries(c1)
-    assert carries(c2)
+    for gateway in gateways:
+        await_condition(gateway, partial(is_active, gateway), "the cable")
+    assert carries_traffic(c1)
+    assert carries_traffic(c2)
 
 
-def test_it_goes_with_a_pluto_that_is_killed_and_comes_back_with_it(
-    hosts: tuple[Gateway, Gateway],
+def test_the_unit_restarts_after_pluto_is_killed(
+    gateways: tuple[Gateway, Gateway],
 ) -> None:
-    _, c2 = hosts
-    before = shown(c2, "InvocationID", CABLE)
+    _, c2 = gateways
+    before = unit_property(c2, "InvocationID", CABLE)
     c2.kill_pluto()
-    comes(c2, lambda: shown(c2, "InvocationID", CABLE) not in ("", before), "a restart")
-    comes(c2, partial(is_up, c2), "the cable")
-    assert carries(c2)
+    await_condition(
+        c2, lambda: unit_property(c2, "InvocationID", CABLE) not in ("", before), "a restart"
+    )
+    await_condition(c2, partial(is_active, c2), "the cable")
+    assert carries_traffic(c2)
 
 
-def test_stopped_it_leaves_nothing_behind(hosts: tuple[Gateway, Gateway]) -> None:
-    for gateway in hosts:
+def test_a_stopped_unit_leaves_nothing_behind(gateways: tuple[Gateway, Gateway]) -> None:
+    for gateway in gateways:
         assert systemctl(gateway, "stop", CABLE).returncode == 0
-        assert shown(gateway, "ActiveState", CABLE) == "inactive"
-        assert shown(gateway, "Result", CABLE) == "success"
+        assert unit_property(gateway, "ActiveState", CABLE) == "inactive"
+        assert unit_property(gateway, "Result", CABLE) == "success"
         left = gateway.snapshot()
         assert "vxlan" not in left["links"]
         assert not left["connections"]
-        assert "172.18.0" not in left["policies"]  # pluto's own are of no host
+        assert "172.18.0" not in left["policies"]  # pluto's own policies name no host
         assert not left["nftables"]
         assert ".secrets" not in left["files"]

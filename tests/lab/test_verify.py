@@ -1,6 +1,6 @@
-"""`verify` proves a healthy cable, and nothing else: not clear text, not silence, not half of it.
+"""`verify` proves a healthy cable; clear text, silence or a missing part isn't proven.
 
-Each mode and overlay is proven in test_modes.py.
+test_modes.py runs `verify` for each mode and overlay.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cablectl.linux import guard
 from tests.support.documents import document, shaped
 from tests.support.examples import load
 
-from .cable import FILE, PSK, PSK_FILE, connected, connections, ping, prepare, run, torn_down
+from .cable import FILE, PSK, PSK_FILE, bring_up, connections, ping, prepare, run, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM, until
 
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.lab
 
 Record = Callable[[str, object], None]
 COUNT = 20
-EACH = 114  # bytes of a ping of 84 with UDP, VXLAN and Ethernet
-DEAF = (
-    "table inet deaf { chain in {"
+PING_BYTES = 114  # a ping of 84 bytes with the headers of UDP, VXLAN and Ethernet
+DROP_PINGS = (
+    "table inet no_pings { chain in {"
     " type filter hook input priority 0; icmp type echo-request drop; }; }"
 )
-# Sends on lo faster than one who sleeps a while can take it, and says what the capture had.
+# Sends on lo while the capture sleeps, so that its buffer overflows; prints the capture's counts.
 FLOOD = f"""
 import socket, time
 from cablectl.verification.observe import capture
-capture._BUFFER = 1  # the kernel makes it its least
+capture._BUFFER = 1  # the kernel raises it to its minimum
 class Slow(capture.Capture):
     def _read(self):
         time.sleep(0.5)
@@ -47,33 +47,34 @@ print(len(slow.captured) + slow.lost, slow.lost)
 
 @pytest.fixture
 def pair(lab: Lab) -> Iterator[tuple[Gateway, Gateway]]:
-    """Gateways with a healthy cable, and no cable afterwards, whatever the test did."""
+    """Gateways with a healthy cable; after the test, pluto runs and there is no cable."""
     c1, c2 = lab.gateways
     for gateway in (c1, c2):
         prepare(gateway)
-    connected(c1, c2)
+    bring_up(c1, c2)
     yield c1, c2
     for gateway in (c1, c2):
         prepare(gateway)
         if gateway.run("ipsec", "whack", "--status", check=False).returncode:
             gateway.start_pluto()
-    torn_down(c1, c2)
+    tear_down(c1, c2)
 
 
 def verify(gateway: Gateway, *args: str) -> tuple[int, dict[str, Any], dict[str, str]]:
     """Return the exit code, the claims by name, and their states by name."""
     done = run(gateway, "verify", FILE, "--format", "json", *args)
     (proof,) = json.loads(done.stdout)["result"]["proofs"]
-    claims = {each["claim"]: each for each in proof["claims"]}
-    return done.returncode, claims, {name: each["state"] for name, each in claims.items()}
+    claims = {claim["claim"]: claim for claim in proof["claims"]}
+    return done.returncode, claims, {name: claim["state"] for name, claim in claims.items()}
 
 
-def without_guard(gateway: Gateway, local: str) -> None:
+def remove_guard(gateway: Gateway, local: str) -> None:
+    """Disable the guard in the file, and delete the table."""
     gateway.write(FILE, f"{gateway.read(FILE)}guard: false\n")
     gateway.run("nft", "delete", "table", *guard.name(load("quickstart", local)).split())
 
 
-def test_what_proves_a_cable_and_what_does_not(
+def test_only_a_healthy_cable_is_proven(
     pair: tuple[Gateway, Gateway], record_property: Record
 ) -> None:
     c1, c2 = pair
@@ -82,30 +83,30 @@ def test_what_proves_a_cable_and_what_does_not(
         code, claims, states = verify(gateway, "--size-sweep")
         assert (code, set(states.values())) == (0, {"ok"}), claims
         for name in ("bytes out", "bytes in"):
-            assert claims[name]["expected"] == COUNT * EACH <= claims[name]["found"]
+            assert claims[name]["expected"] == COUNT * PING_BYTES <= claims[name]["found"]
         assert claims["MTU"]["found"] == claims["MTU"]["expected"] == 1408
     record_property(f"healthy: claims that hold, of {len(states)}", [*states.values()].count("ok"))
     assert c1.snapshot() == before  # nothing was changed
 
-    # New SAs in the middle of it, and the old ones gone with their counters.
+    # New SAs while verify runs: the old SAs and their counters are deleted.
     with c1.popen(PROGRAM, "verify", FILE, "--count", "100", "--format", "json") as running:
-        told = sent(c1)
-        until(lambda: sent(c1) > told + 10, "pings of verify's")
+        packets_before = sent(c1)
+        until(lambda: sent(c1) > packets_before + 10, "pings of verify's")
         for name in connections(c1):
             c1.whack("--rekey-ipsec", "--name", name)
         out, err = running.communicate(timeout=60)
     assert running.returncode == 0, out + err
 
-    # The far end answers no pings.
-    c2.run("nft", DEAF)
+    # The peer answers no pings.
+    c2.run("nft", DROP_PINGS)
     code, claims, states = verify(c1)
-    c2.run("nft", "delete", "table", "inet", "deaf")
+    c2.run("nft", "delete", "table", "inet", "no_pings")
     assert code == 0
     assert "ICMP is blocked at 241.18.0.7" in claims["answered"]["text"]
     assert {states[name] for name in ("answered", "bytes in", "ESP in")} == {"not made"}
     assert {states[name] for name in ("sent", "bytes out", "ESP out", "clear text")} == {"ok"}
 
-    # A device whose MTU is too large for what ESP leaves.
+    # A device whose MTU is too large for packets over ESP.
     c1.ip("link set vxlan-tunnel mtu 1412")
     code, claims, states = verify(c1, "--size-sweep")
     c1.ip("link set vxlan-tunnel mtu 1408")
@@ -113,7 +114,7 @@ def test_what_proves_a_cable_and_what_does_not(
     assert claims["MTU"]["found"] == 1408
     assert claims["MTU"]["text"].endswith("device MTU 1412")
 
-    # Policies flushed: the guard lets nothing pass, and nothing is proven.
+    # Policies flushed: the guard drops everything, and nothing is proven.
     for gateway in pair:
         gateway.ip("xfrm policy flush")
     code, claims, states = verify(c1)
@@ -123,9 +124,9 @@ def test_what_proves_a_cable_and_what_does_not(
     record_property("flushed, guarded: answers", claims["answered"]["found"])
     record_property("flushed, guarded: frames in clear text", claims["clear text"]["found"])
 
-    # The same without a guard: the overlay works, in clear text.
+    # Policies flushed, and no guard: the overlay works, in clear text.
     for gateway, local in ((c1, "cluster1"), (c2, "cluster2")):
-        without_guard(gateway, local)
+        remove_guard(gateway, local)
     assert ping(c1).returncode == 0
     code, claims, states = verify(c1)
     assert code == 1
@@ -145,13 +146,13 @@ def sent(gateway: Gateway) -> int:
     return int(gateway.run("cat", "/sys/class/net/vxlan-tunnel/statistics/tx_packets").stdout)
 
 
-def test_what_a_nic_decrypts_before_a_capture_is_told_by_the_guard(lab: Lab) -> None:
-    """Bare ESP, and receive offload: the capture has what was in the ESP instead."""
+def test_packets_decrypted_before_the_capture_are_no_clear_text_with_a_guard(lab: Lab) -> None:
+    """With bare ESP and receive offload, the capture gets decrypted packets instead of ESP."""
     c1, c2 = lab.gateways
     for gateway in (c1, c2):
         gateway.write(FILE, document("transport gre v6") + "ipsec: {encapsulation: no}\n")
         gateway.write(PSK_FILE, f"{PSK}\n")
-    connected(c1, c2)
+    bring_up(c1, c2)
     try:
         code, _, states = verify(c1, "--size-sweep")
         assert (code, set(states.values())) == (0, {"ok"})
@@ -167,11 +168,11 @@ def test_what_a_nic_decrypts_before_a_capture_is_told_by_the_guard(lab: Lab) -> 
     finally:
         c1.run("ethtool", "-K", "eth0", "gro", "off")
         lab.switch.run("ethtool", "-K", "c1", "tso", "on")
-        torn_down(c1, c2)
+        tear_down(c1, c2)
 
 
 def test_a_capture_knows_what_it_lost(lab: Lab) -> None:
     done = lab.gateways[0].run(sys.executable, "-c", FLOOD)
     frames, lost = map(int, done.stdout.split())
-    assert frames == 4 * COUNT  # each goes out and comes in, and so does what refuses it
+    assert frames == 4 * COUNT  # each packet and each ICMP error, outgoing and incoming
     assert 0 < lost < frames

@@ -1,6 +1,6 @@
-"""Every planned command, fed to whack's own parser: without a control socket it does no more.
+"""Every planned whack command passes whack's own parser; without a control socket it does no more.
 
-On this machine's Libreswan, and on that of tests/lab/root where it was made.
+The releases are this machine's Libreswan, and the Libreswan in the root that tests/lab/root makes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ RELEASES = ("4.10", "5.2")
 
 
 def commands(release: str) -> list[Argv]:
-    """Return every whack command of every shape's plan, and of its undo, each once."""
+    """Return every whack command of every shape's plan and of the plan's undo, without repeats."""
     facts = Facts(libreswan=dialects.parse_version(release))
     cables = [shaped(shape, end) for shape in SHAPES for end in ("cluster1", "cluster2")]
     cables += [load("quickstart", end) for end in ("cluster1", "cluster2")]
     steps = [step for cable in cables for step in connect_plan.plan((cable,), (facts,)).steps]
-    every = (argv for step in steps for argv in (step.argv, *step.undo))
-    return list(dict.fromkeys(argv for argv in every if argv[:2] == pluto_commands.WHACK))
+    argvs = [argv for step in steps for argv in (step.argv, *step.undo)]
+    return list(dict.fromkeys(argv for argv in argvs if argv[:2] == pluto_commands.WHACK))
 
 
-def said(release: str, argv: Argv) -> str:
-    """Return what whack says of a command, when it can't pass it on."""
+def output_of(release: str, argv: Argv) -> str:
+    """Return whack's output for a command that it can't send to pluto."""
     whack = ("chroot", ROOTS[release], "ipsec", "whack", *NOWHERE, *argv[2:])
     done = subprocess.run(whack, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
@@ -44,17 +44,16 @@ def said(release: str, argv: Argv) -> str:
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_flag_is_recognised(release: str) -> None:
-    refused = {
-        argv: text for argv in commands(release) if not passed_on(text := said(release, argv))
-    }
-    assert refused == {}
+    outputs = {argv: output_of(release, argv) for argv in commands(release)}
+    assert {argv: text for argv, text in outputs.items() if not is_accepted(text)} == {}
 
 
-def passed_on(text: str) -> bool:
+def is_accepted(text: str) -> bool:
+    """Tell whether whack accepted the options, and then missed pluto's control socket."""
     return re.search(r"[Pp]luto is not running", text) is not None
 
 
-def test_a_flag_of_the_other_release_is_not() -> None:
+def test_an_option_of_the_other_release_is_refused() -> None:
     (first, *_) = commands("4.10")
-    assert "unrecognized option" in said("5.2", (*first, "--forceencaps"))
-    assert "unrecognized option" in said("4.10", (*first, "--transport"))
+    assert "unrecognized option" in output_of("5.2", (*first, "--forceencaps"))
+    assert "unrecognized option" in output_of("4.10", (*first, "--transport"))

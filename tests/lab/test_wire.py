@@ -39,10 +39,12 @@ def udp(source: int, target: int, data: bytes = b"data") -> bytes:
         (ipv6(44, b"\x11\x00\x00\x09iden" + udp(50000, 4789)), "other"),
         (ipv4(17, udp(4789, 50000)), "other"),
         (ipv4(47, b"gre"), "overlay"),
+        (ipv4(4, bytes(20)), "overlay"),
+        (ipv6(41, bytes(40)), "overlay"),
         (ipv4(17, udp(50000, 4789), offset=185), "other"),  # not a first fragment: no ports
         (ipv4(6, bytes(20)), "other"),
         (bytes(12) + b"\x08\x06" + bytes(28), "other"),
     ],
 )
-def test_a_frame_is_told_by_its_headers(frame: bytes, kind: str) -> None:
+def test_a_frame_is_classified_by_its_headers(frame: bytes, kind: str) -> None:
     assert classify(frame, overlay_port=4789) == kind

@@ -1,4 +1,4 @@
-"""A cable from connect to teardown, with what travels in it and what a wire shows of it."""
+"""A cable from connect to teardown: its traffic, and the frames on the wire meanwhile."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
 
-from .cable import FILE, PSK, PSK_FILE, child_sas, connected, run, torn_down
+from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, run, tear_down
 from .gateways import Gateway, Lab
 
-Sides = Sequence[tuple[Gateway, Cable]]  # a gateway, and the cable as it sees it
-ICMP = 8  # bytes of header
-PATTERN = "5ca1ab1e"  # what every ping is full of, and nothing else is
+Sides = Sequence[tuple[Gateway, Cable]]  # each gateway, with the cable seen from that gateway
+ICMP = 8  # bytes of an echo request's header
+PATTERN = "5ca1ab1e"  # the payload of every ping repeats these bytes; no other packet has them
 
 
 @contextmanager
-def hosts(sides: Sides) -> Iterator[None]:
-    """Have each gateway hold an address in each of its own cluster's subnets."""
+def cluster_hosts(sides: Sides) -> Iterator[None]:
+    """Give each gateway an address in each subnet of the gateway's own cluster."""
     with ExitStack() as stack:
         for gateway, cable in sides:
             for network in cable.local.networks:
@@ -31,8 +31,8 @@ def hosts(sides: Sides) -> Iterator[None]:
         yield
 
 
-def target(cable: Cable) -> tuple[str, str]:
-    """Return the two addresses between which the cable's own packets travel."""
+def inner_addresses(cable: Cable) -> tuple[str, str]:
+    """Return local and remote address of the packets that the cable carries."""
     if cable.overlay:
         return str(cable.local_vtep.ip), str(cable.remote_vtep.ip)
     if cable.mode is Mode.TUNNEL:
@@ -41,25 +41,25 @@ def target(cable: Cable) -> tuple[str, str]:
 
 
 def ping(gateway: Gateway, source: str, to: str, size: int) -> subprocess.CompletedProcess[str]:
-    """Ping without fragmentation with IP packets of `size` bytes, three times."""
+    """Send three pings as IP packets of `size` bytes, without fragmentation."""
     payload = size - ICMP - mtu.IP_HEADER[6 if ":" in to else 4]
     options = ["-c", "3", "-i", "0.1", "-W", "2", "-M", "do", "-p", PATTERN, "-s", str(payload)]
     return gateway.run("ping", *options, *(("-I", source) if source else ()), to, check=False)
 
 
 def largest(cable: Cable) -> int:
-    """Return how long an IP packet in the cable may be on a wire of 1500 bytes, in bytes."""
+    """Return the largest IP packet, in bytes, that the cable carries on a wire of 1500 bytes."""
     version = cable.local.address.version
     if cable.overlay and cable.mode is Mode.NONE:
         return mtu.clear(1500, overlay_of(cable.overlay).headers, version=version)
-    # Transport mode has the inner IP header outside, in tunnel mode it is payload.
+    # In tunnel mode the inner IP header is payload; in transport mode it is the outer header.
     extra = -mtu.IP_HEADER[version] if cable.mode is Mode.TRANSPORT else 0
     extra = overlay_of(cable.overlay).headers if cable.overlay else extra
     return mtu.protected(1500, extra, version=version, encapsulated=True)
 
 
-def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
-    """Bring a cable up, see what passes and what the wire shows, and take it away again."""
+def bring_up_and_tear_down(lab: Lab, sides: Sides, text: str) -> None:
+    """Bring a cable up, check traffic and frames, tear the cable down, and check what is left."""
     cable = sides[0][1]
     gateways = [gateway for gateway, _ in sides]
     for gateway in gateways:
@@ -67,20 +67,20 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
         gateway.write(PSK_FILE, f"{PSK}\n")
     before = [gateway.snapshot() for gateway in gateways]
     with lab.capture(getattr(cable.overlay, "port", None) or 4789) as wire:
-        with hosts(sides):
+        with cluster_hosts(sides):
             try:
-                connected(*gateways)
-                for gateway, seen in sides:
-                    assert child_sas(gateway) == sorted(each.name for each in seen.connections)
-                    talks(gateway, seen)
+                bring_up(*gateways)
+                for gateway, local in sides:
+                    assert child_sas(gateway) == sorted(local.names)
+                    assert_traffic(gateway, local)
                     again = run(gateway, "connect", FILE)
                     assert again.stdout.startswith("nothing to do: "), again.stderr
-                is_up(sides)
-                proves(*sides[0])
+                assert_status_up(sides)
+                assert_verified(*sides[0])
             finally:
-                torn_down(*gateways)
-        for gateway, old in zip(gateways, before, strict=True):
-            assert changes(old, gateway.snapshot()) == ""
+                tear_down(*gateways)
+        for gateway, snapshot in zip(gateways, before, strict=True):
+            assert changes(snapshot, gateway.snapshot()) == ""
     encrypted, summary = cable.mode is not Mode.NONE, wire.summary()
     assert (summary["overlay"].frames == 0) == encrypted
     assert (summary["esp-in-udp"].frames > 0) == encrypted
@@ -89,29 +89,29 @@ def up_and_away(lab: Lab, sides: Sides, text: str) -> None:
     assert 1500 - 4 < full <= 1500
 
 
-def is_up(sides: Sides) -> None:
-    """Status says so: with the file, and where pluto has connections to tell it by, without."""
+def assert_status_up(sides: Sides) -> None:
+    """Status reports the cable as up, with the file and, if pluto has connections, without."""
     (first, cable), (last, _) = sides
     for gateway, args in ((first, (FILE,)), (last, () if cable.connections else (FILE,))):
-        told = run(gateway, "status", *args)
-        assert told.returncode == 0, told.stdout + told.stderr
+        status = run(gateway, "status", *args)
+        assert status.returncode == 0, status.stdout + status.stderr
 
 
-def proves(gateway: Gateway, cable: Cable) -> None:
-    """`verify` says of the cable what the capture of the lab will: encrypted, unless mode none."""
+def assert_verified(gateway: Gateway, cable: Cable) -> None:
+    """`verify` agrees with the lab's capture: the cable is encrypted, unless mode is none."""
     done = run(gateway, "verify", FILE, "--count", "5", "--size-sweep", "--format", "json")
-    (told,) = json.loads(done.stdout)["result"]["proofs"]
-    failed = {each["claim"] for each in told["claims"] if each["state"] != "ok"}
+    (proof,) = json.loads(done.stdout)["result"]["proofs"]
+    failed = {claim["claim"] for claim in proof["claims"] if claim["state"] != "ok"}
     if cable.mode is Mode.NONE:
-        assert (done.returncode, told["proven"]) == (1, False)
+        assert (done.returncode, proof["proven"]) == (1, False)
         assert failed == {"bytes out", "bytes in", "ESP out", "ESP in", "clear text"}
     else:
-        assert (done.returncode, told["proven"], failed) == (0, True, set()), done.stdout
-    assert told["claims"][-1]["found"] == largest(cable)
+        assert (done.returncode, proof["proven"], failed) == (0, True, set()), done.stdout
+    assert proof["claims"][-1]["found"] == largest(cable)
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:
-    """Return the lines that two snapshots don't share."""
+    """Return the lines in which two snapshots differ."""
     return "\n".join(
         f"{kind}: {line}"
         for kind in before
@@ -119,14 +119,14 @@ def changes(before: dict[str, str], after: dict[str, str]) -> str:
     )
 
 
-def talks(gateway: Gateway, cable: Cable) -> None:
-    """Packets of exactly the largest size pass; so do those between hosts of the subnets."""
-    source, to = target(cable)
+def assert_traffic(gateway: Gateway, cable: Cable) -> None:
+    """Packets of the largest size pass, one byte more doesn't, and hosts of the subnets answer."""
+    source, to = inner_addresses(cable)
     done = ping(gateway, source, to, largest(cable))
     assert done.returncode == 0, done.stdout + done.stderr
     assert ping(gateway, source, to, largest(cable) + 1).returncode != 0
     for network in cable.remote.networks:
-        # Over an overlay the route itself names the source.
-        speaker = "" if cable.overlay else str(cable.local.networks[0][1])
-        done = ping(gateway, speaker, str(network[1]), 200)
+        # Over an overlay, the route sets the source address.
+        host = "" if cable.overlay else str(cable.local.networks[0][1])
+        done = ping(gateway, host, str(network[1]), 200)
         assert done.returncode == 0, done.stdout + done.stderr

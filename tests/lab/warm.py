@@ -1,7 +1,7 @@
-"""The program, imported once and forked for each run: of many runs each saves the time to start.
+"""The program, imported once and forked for each run, so that many runs take less time.
 
-Lines of standard input are a step's number and a command line; the run is killed by SIGKILL when it
-announces that step (0: never). The answer is a line of JSON: exit code, and all that was said.
+Each line of standard input is a step's number and a command line; SIGKILL kills the run when it
+announces that step (0: never). The answer is a line of JSON: exit code, and all output.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .rooms import CHECKOUT
 
 
 class Warm:
-    """The program on a gateway; to be closed."""
+    """The program on a gateway; the caller must call `close`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._process = gateway.popen(
@@ -24,22 +24,22 @@ class Warm:
         )
 
     def run(self, *args: str, kill_at: int = 0) -> tuple[int, str]:
-        """Return exit code (-9 if it was killed) and output of a run."""
+        """Run the program; return exit code (-9 if it was killed) and output."""
         assert self._process.stdin
         assert self._process.stdout
         print(kill_at, *args, file=self._process.stdin, flush=True)
-        code, said = json.loads(self._process.stdout.readline() or self._process.stderr.read())  # type: ignore[union-attr]
-        return int(code), str(said)
+        code, output = json.loads(self._process.stdout.readline() or self._process.stderr.read())  # type: ignore[union-attr]
+        return int(code), str(output)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.communicate()
 
 
 def main() -> None:
-    """Serve standard input."""
+    """Run the program for each line of standard input."""
     from cablectl import cli
-    from cablectl.run import execute  # what takes the time
+    from cablectl.run import execute  # imported here, since the import takes the time
 
     assert execute
     for line in sys.stdin:
@@ -56,14 +56,14 @@ def main() -> None:
                 sys.stdout.flush()
                 os._exit(int(end.code or 0))
         os.close(write)
-        said = ""
+        output = ""
         with os.fdopen(read) as stream:
             for text in stream:
-                said += text
+                output += text
                 if text.startswith(f"[{number}/"):
                     os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        print(json.dumps([code, said]), flush=True)
+        print(json.dumps([code, output]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What crosses the switch: every frame, each one once, by class."""
+"""A capture of the switch: each frame once, counted by class."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CLASSES = ("esp-in-udp", "esp", "ike", "overlay", "other")
 
 @dataclass(frozen=True)
 class Tally:
-    """How many frames of a class there were, and the longest: bytes after Ethernet's header."""
+    """Number of frames of a class, and the longest frame in bytes without the Ethernet header."""
 
     frames: int = 0
     largest: int = 0
 
 
 def classify(frame: bytes, overlay_port: int) -> str:
-    """Return what a frame is: one of CLASSES (overlay: in clear text), or canary."""
+    """Return a frame's class: one of CLASSES ("overlay" is in clear text), or canary."""
     kind = int.from_bytes(frame[12:14])
     if kind == ETH_P_IP and not int.from_bytes(frame[20:22]) & 0x1FFF:  # a first or only fragment
         protocol, payload = frame[23], frame[14 + 4 * (frame[14] & 15) :]
@@ -39,7 +39,7 @@ def classify(frame: bytes, overlay_port: int) -> str:
         return "canary" if kind == ETH_P_CANARY else "other"
     if protocol == socket.IPPROTO_ESP:
         return "esp"
-    if protocol == socket.IPPROTO_GRE:
+    if protocol in (socket.IPPROTO_GRE, socket.IPPROTO_IPIP, socket.IPPROTO_IPV6):
         return "overlay"
     if protocol != socket.IPPROTO_UDP:
         return "other"
@@ -53,7 +53,7 @@ def classify(frame: bytes, overlay_port: int) -> str:
 
 
 class Capture:
-    """A capture, to be used with `with`: whoever is inside misses no frame."""
+    """A capture as a context manager: no frame is missed from the first line inside to the last."""
 
     def __init__(self, switch: Room, gateways: Sequence[Room], overlay_port: int) -> None:
         self._switch = switch
@@ -88,7 +88,7 @@ class Capture:
         self._socket.close()
 
     def summary(self) -> dict[str, Tally]:
-        """Return a tally for each class, up to now."""
+        """Return the tally of each class of CLASSES, for all frames until now."""
         if self._running:
             self._prove()
         lengths: dict[str, list[int]] = {name: [] for name in CLASSES}
@@ -96,7 +96,10 @@ class Capture:
             name = classify(frame, self._port)
             if name in lengths:
                 lengths[name].append(len(frame) - 14)
-        return {name: Tally(len(all_), max(all_, default=0)) for name, all_ in lengths.items()}
+        return {
+            name: Tally(len(of_class), max(of_class, default=0))
+            for name, of_class in lengths.items()
+        }
 
     def _read(self) -> None:
         while self._running:
@@ -104,13 +107,16 @@ class Capture:
                 frame, (interface, _, kind, *_) = self._socket.recvfrom(65535)
             except TimeoutError:
                 continue
-            # A frame goes in by a port or, from the switch itself, out of the bridge; then out by
-            # another port, where it isn't counted again.
+            # A frame enters the switch by a port, or leaves br0 if the switch itself sends it. It
+            # then leaves by another port, where it must not be counted again.
             if (interface == "br0") == (kind == socket.PACKET_OUTGOING):
                 self.frames.append(frame)
 
     def _prove(self) -> None:
-        """Wait for a new frame of each gateway: all before it is here, and nothing was dropped."""
+        """Send a canary from each gateway and wait for it, so all earlier frames are captured.
+
+        LabError if a canary doesn't arrive, or the kernel dropped a frame.
+        """
         canary = b"canary %d" % next(self._canaries)
         for gateway in self._gateways:
             with gateway.socket() as wire:
@@ -118,7 +124,7 @@ class Capture:
                 source = wire.getsockname()[4]
                 wire.send(b"\xff" * 6 + source + ETH_P_CANARY.to_bytes(2) + canary)
         until(
-            lambda: sum(f.endswith(canary) for f in self.frames) == len(self._gateways),
+            lambda: sum(frame.endswith(canary) for frame in self.frames) == len(self._gateways),
             "a canary of each gateway in the capture",
         )
         _, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
