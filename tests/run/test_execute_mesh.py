@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from tests.support.documents import meshed
 from tests.support.examples import load
 from tests.support.executor import TRAFFIC, MakePlan, Told, in_turn, words
 from tests.support.plans import BLANK
+from tests.support.signals import handled
 
 STAND_IN = """\
 #!/bin/sh
@@ -354,14 +354,13 @@ def test_ctrl_c_undoes_all_that_was_begun(
 ) -> None:
     host.has()
     host.sees(*(xfrm.policies(each)[0] for cable in cables for each in cable.connections))
-    told, main = Told(), threading.main_thread().ident
-    assert main
+    told = Told()
 
     def waiting(*_: object) -> None:
-        signal.pthread_kill(main, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(told, "waiting", waiting)
-    with pytest.raises(KeyboardInterrupt):
+    with handled(), pytest.raises(KeyboardInterrupt):
         apply(lambda: blank(cables, limit=30), told)
     assert told.undone[-1] == guard.remove(cables[0])
     assert {secrets_file.remove(cable)[0] for cable in cables} <= set(told.undone)
