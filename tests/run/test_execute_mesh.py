@@ -268,6 +268,19 @@ def test_what_all_share_is_everybodys_failure(cables: tuple[Cable, ...], host: H
         assert {each.name for each in cable.connections} <= set(deleted)
 
 
+def test_the_secrets_are_read_again_when_those_of_all_are_gone(
+    cables: tuple[Cable, ...], host: Host
+) -> None:
+    """Or pluto would keep a key in its memory whose file is gone."""
+    host.fails("ip link add")
+    with pytest.raises(CablectlError):
+        apply(lambda: blank(cables), Told())
+    gone = [host.log.index(words(secrets_file.remove(cable)[0])) for cable in cables]
+    last = max(i for i, line in enumerate(host.log) if line.endswith("--rereadsecrets"))
+    assert len(gone) == 2
+    assert max(gone) < last
+
+
 def test_when_none_stands_what_is_shared_goes_as_well(
     cables: tuple[Cable, ...], host: Host
 ) -> None:
