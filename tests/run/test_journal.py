@@ -174,7 +174,10 @@ def test_a_teardown_that_failed_stays_on_record(cable: Cable, commands: Commands
     assert not journal.DIRECTORY.exists()
 
 
-def test_a_lock_whose_file_went_with_its_holder_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_whose_file_went_with_its_holder_is_none(
+    monkeypatch: pytest.MonkeyPatch, *, replaced: bool
+) -> None:
     """Its holder ends between our open and our lock: whoever comes then makes another file."""
     lock = fcntl.flock
     ends = iter([True])
@@ -182,6 +185,8 @@ def test_a_lock_whose_file_went_with_its_holder_is_none(monkeypatch: pytest.Monk
     def ending(file: int, how: int) -> None:
         if next(ends, False):
             (journal.DIRECTORY / "x.lock").unlink()
+            if replaced:
+                (journal.DIRECTORY / "x.lock").touch()
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", ending)
