@@ -169,7 +169,7 @@ def test_a_teardown_that_failed_stays_on_record(cable: Cable, commands: Commands
     told = Told()
     apply(cable, lambda: replace(plan, steps=()), told)
     assert told.notes == [
-        "an earlier teardown was cut off at step 1 of 1 (delete); going on from what is there"
+        "an earlier teardown was cut off at step 1 of 1 (delete); continuing from the host's state"
     ]
     assert not journal.DIRECTORY.exists()
 
