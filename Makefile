@@ -9,6 +9,9 @@ BIN := $(CURDIR)/.venv/bin
 # What the program uses, and what the tests read with. tests/lab/kernel installs what it alone needs.
 PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
 	man-db python3 python3-venv systemd fish tmux zsh
+# Also the slow ones; and what of the program they run, in one table.
+FAST := -m 'not lab and not package'
+COVERAGE := --cov --cov-report=term:skip-covered
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,12 +36,12 @@ setup: .venv/done ## make the virtual environment .venv, with cablectl and what 
 	@touch $@
 
 test: setup roots kernel ## pass all tests: the fast ones, then the package's, then those of the lab
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(FAST) $(COVERAGE)
 	$(MAKE) --no-print-directory package
 	tests/lab/run $(BIN)/python
 
 fast: setup ## pass the tests that need neither root nor ESP
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(FAST)
 
 lab: setup roots kernel ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python
