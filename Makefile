@@ -9,8 +9,8 @@ BIN := $(CURDIR)/.venv/bin
 # What the program uses, and what the tests read with. tests/lab/kernel installs what it alone needs.
 PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
 	man-db python3 python3-venv systemd fish tmux zsh
-# Also the slow ones; and what of the program they run, in one table.
-FAST := -m 'not lab and not package'
+# Also the slow ones, side by side; and which lines of the program they run, in one table.
+FAST := -n auto -m 'not lab and not package'
 COVERAGE := --cov --cov-report=term:skip-covered
 
 help: ## show this
