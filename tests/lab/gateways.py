@@ -42,7 +42,7 @@ table ip lab {
 }
 """
 # Where which Libreswan, or strongSwan, is installed: this machine, and what tests/lab/root makes.
-TRIXIE = str(CHECKOUT / ".lab" / "trixie")
+TRIXIE = str((CHECKOUT / ".lab" / "trixie").resolve())
 ROOTS = {"4.10": "/", "5.2": TRIXIE, "strongSwan": TRIXIE}
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first `gre` link, loads a module, which puts its fallback
