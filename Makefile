@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check system runtime setup test fast lab machine roots kernel deb package demo pictures lint bench cables \
+.PHONY: help check system runtime setup test fast covered lab machine roots kernel deb package demo pictures lint bench cables \
 	dataplane memory docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -18,6 +18,9 @@ NEEDS := fast
 test lab roots kernel package pictures dataplane cables memory: NEEDS := lab
 demo machine: NEEDS := demo
 demo machine: PACKAGES := $(RUNTIME)
+# Also the slow ones; and what of the program they run, in one table.
+WHOLE := -m 'not lab and not package'
+COVERAGE := --cov --cov-report=term:skip-covered
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,12 +47,16 @@ setup: system ## make the virtual environment .venv, with cablectl and what deve
 
 # The kernel is built beside the fast tests, which use one processor.
 test: setup ## pass all tests: the fast ones, then the package's, then those of the lab
-	$(MAKE) --no-print-directory --jobs 2 fast roots kernel
+	$(MAKE) --no-print-directory --jobs 2 covered roots kernel
 	$(MAKE) --no-print-directory package
 	tests/lab/run $(BIN)/python
 
+# The target-specific WITH reaches fast, too.
+covered: WITH := $(COVERAGE)
+covered: fast
+
 fast: setup ## pass the tests that need neither root nor ESP
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WHOLE) $(WITH)
 
 lab: setup roots kernel ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python

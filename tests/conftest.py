@@ -66,6 +66,13 @@ def here(cable: Cable, tmp_path: Path) -> Cable:
     return replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(tmp_path / "psk"))))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give those more time that install packages, or start gateways on a slow kernel."""
+    for item in items:
+        if item.get_closest_marker("lab") or item.get_closest_marker("package"):
+            item.add_marker(pytest.mark.timeout(1200))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print a table of what the tests counted."""
     rows = [

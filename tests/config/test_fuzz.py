@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,8 @@ from cablectl.render import draft, plans
 from tests.support.documents import MESHES, SHAPES, document
 from tests.support.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
 from tests.support.places import EXAMPLES
+
+pytestmark = pytest.mark.slow
 
 RELEASES = (Version(4, 10), Version(5, 2), Version(5, 3))
 # Every word of a plan that may begin with a hyphen: the options of sh, rm, ip, modprobe and whack.

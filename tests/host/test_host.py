@@ -26,7 +26,7 @@ from tests.support.gateway import KEY, WAYS
 
 @pytest.mark.usefixtures("gateway")
 class TestFacts:
-    def test_a_gateway_on_which_the_cable_is_up(self, here: Cable, tmp_path: Path) -> None:
+    def test_a_gateway_on_which_the_cable_is_up(self, here: Cable) -> None:
         Path(secrets_file.path(here)).write_bytes(secrets_file.content(here, KEY.encode()))
         facts = reading.facts(here)
         expected = connected(here, Facts(libreswan=Version(4, 10)), 1408)
@@ -47,7 +47,6 @@ class TestFacts:
         assert replace(facts, service_port=4789, connections=loaded) == expected
         assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
         assert connect_plan.plan((here,), (facts,)).needed == ()
-        assert tmp_path.is_dir()
 
     def test_the_secret(self, here: Cable) -> None:
         assert reading.facts(here).credential is Credential.ABSENT
@@ -79,11 +78,8 @@ class TestFacts:
         with pytest.raises(HostNotReadyError, match="doesn't include cablectl's secrets files"):
             connect_plan.plan((here,), (reading.facts(here),))
 
-    def test_no_esp(
-        self, here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_no_esp(self, here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kernel, "has_esp", lambda module: False)
-        assert gateway
         with pytest.raises(HostNotReadyError, match="no ESP"):
             connect_plan.plan((here,), (reading.facts(here),))
 
@@ -95,12 +91,10 @@ def test_not_root(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_a_dead_pluto_and_no_systemd(
-    here: Cable, gateway: FakeProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("gateway")
+def test_a_dead_pluto_and_no_systemd(here: Cable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon, "pluto_status", lambda: None)
     monkeypatch.setattr(daemon, "startable", lambda: Pluto.DOWN)
-    assert gateway
     facts = reading.facts(here)
     assert (facts.pluto, facts.connections) == (Pluto.DOWN, {})
 

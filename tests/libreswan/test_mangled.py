@@ -64,6 +64,14 @@ def test_what_is_not_up_stays_so(status: str, traffic: str) -> None:
     assert not pluto.parse_established(traffic)
 
 
+def test_lines_that_are_whole_are_up() -> None:
+    """Or what follows would hold of nothing."""
+    parsed = pluto.parse("\n".join(UP), "\n".join(UP))
+    assert any(each.child_sas for each in parsed.connections.values())
+    assert pluto.parse_established("\n".join(UP)) >= set(NAMES)
+    assert pluto.cables(parsed.connections)
+
+
 @given(mangled(UP), mangled(UP))
 def test_what_is_up_has_its_whole_line(status: str, traffic: str) -> None:
     """Whatever else is on it: a name, the word ESP and the numbers, in one line and in order."""

@@ -44,8 +44,11 @@ def test_the_shell_and_the_comparison_agree_on_every_key(
 def test_the_file_is_whole_private_and_for_two_addresses(cable: Cable, tmp_path: Path) -> None:
     source, target = tmp_path / "psk", tmp_path / "cable.secrets"
     source.write_text('two words, a "quote"\n')
-    os.umask(0o022)
-    assert write(from_file(cable, source), target).returncode == 0
+    before = os.umask(0)
+    try:
+        assert write(from_file(cable, source), target).returncode == 0
+    finally:
+        os.umask(before)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert target.read_text().startswith("172.18.0.8 172.18.0.7 : PSK 0x")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["cable.secrets", "psk"]

@@ -45,7 +45,8 @@ class TestModes:
         assert plan.cables[0].role is Role.SERVER
         assert not {Phase.ROUTE, Phase.INITIATE} & {step.phase for step in plan.needed}
         assert "has no trap policies before cluster1 connects" in plan.warnings[0]
-        assert not any(step.can_ask for step in plan.needed if step.waits_for)
+        waits = [step for step in plan.needed if step.waits_for]
+        assert [step.can_ask for step in waits] == [False] * len(this.connections)
 
     def test_in_transport_mode_a_server_keeps_its_traps(self) -> None:
         """The overlay knows its peer, so nothing of it need ever leave in clear text."""

@@ -60,7 +60,9 @@ def test_every_command_has_a_page_with_every_option(name: str) -> None:
             f" {name}, and run `make docs`"
         )
     text = words(shown(source.with_suffix("")))
-    for path, command in manual.leaves(name, COMMANDS[name]):
+    leaves = list(manual.leaves(name, COMMANDS[name]))
+    assert leaves
+    for path, command in leaves:
         assert f"cablectl {path}" in text
         for parameter in manual.parameters(command):
             for option in manual.options(parameter):
