@@ -85,7 +85,7 @@ def made(cable: Cable) -> Guard:
     return Guard(comments=tuple(rule.comment(mark) for rule in rules))
 
 
-def stands(cable: Cable, installed: Guard | None) -> bool:
+def is_intact(cable: Cable, installed: Guard | None) -> bool:
     """Tell whether the installed table has exactly the rules that `load` makes."""
     return installed is not None and installed.comments == made(cable).comments
 
@@ -94,7 +94,7 @@ def broken(cable: Cable, installed: Guard | None) -> bool:
     """Tell whether another program deleted or changed the table; False for another file's table."""
     if installed is None:
         return True
-    if stands(cable, installed):
+    if is_intact(cable, installed):
         return False
     marks = {comment.rpartition(" ")[0] for comment in installed.comments}
     if len(marks) != 1:
