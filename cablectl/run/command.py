@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import sh
@@ -17,6 +17,7 @@ import sh
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.host.command_log import CommandTimer
 from cablectl.model.argv import Argv
+from cablectl.run.signals import deferred, leave
 
 SHELL = "/bin/sh"
 MAX_OUTPUT = 20  # last lines of a failed command, which an error repeats
@@ -43,24 +44,29 @@ def run(
     expired = threading.Event()
     watch = CommandTimer(argv, text)
 
+    process: sh.RunningCommand | None = None
+
+    def kill() -> None:
+        if process is not None:  # `if process` would wait for it
+            process.kill_group()
+
     def expire() -> None:
         expired.set()
-        process.kill_group()
+        kill()
 
+    timer = threading.Timer(limit, expire)
+    timer.daemon = True
     try:
-        # sh's own _timeout looks every 100 ms, which makes each command last that long.
-        process = sh.Command(argv[0])(*argv[1:], _in=text, _out=output, **_options(lock))
-        timer = threading.Timer(limit, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            process.wait()
-        except (KeyboardInterrupt, SystemExit):
-            process.kill_group()
-            watch.ended("interrupted")
-            raise
-        finally:
-            timer.cancel()
+        # A signal that comes while the command starts is handled when there is a group to kill.
+        with _signals_deferred():
+            # sh's own _timeout looks every 100 ms, which makes each command last that long.
+            process = sh.Command(argv[0])(*argv[1:], _in=text, _out=output, **_options(lock))
+            timer.start()
+        process.wait()
+    except (KeyboardInterrupt, SystemExit):
+        kill()
+        watch.ended("interrupted")
+        raise
     except sh.CommandNotFound:
         watch.ended("not installed")
         raise _failure(argv, phase, b"", "is not installed", HostNotReadyError) from None
@@ -71,8 +77,16 @@ def run(
             watch.exited(error.exit_code)
         how, kind = _how(error.exit_code, limit if expired.is_set() else None)
         raise _failure(argv, phase, output.getvalue(), how, kind, most) from None
+    finally:
+        timer.cancel()
     watch.exited(0)
     return output.getvalue().decode(errors="replace")
+
+
+def _signals_deferred() -> AbstractContextManager[None]:
+    """Defer signals in the main thread, the only thread that handles them."""
+    main = threading.current_thread() is threading.main_thread()
+    return deferred(leave) if main else nullcontext()
 
 
 def _options(lock: int | None) -> dict[str, Any]:

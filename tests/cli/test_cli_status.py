@@ -19,6 +19,7 @@ from cablectl.status.report import StatusReport
 from tests.support.alive import BLANK, NOW, alive, report
 from tests.support.places import EXAMPLES
 from tests.support.program import run
+from tests.support.signals import UNIGNORED
 from tests.support.terminal import shown_on
 
 # The program, whose reports are those in a file, the last one again and again; no time passes.
@@ -98,6 +99,7 @@ def test_a_host_that_is_not_ready() -> None:
 @contextmanager
 def watching(argv: list[str], to: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """Start a watch on pipes, or on the terminal given, and kill it in the end."""
+    argv = [*UNIGNORED, *argv]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "40"}
     with subprocess.Popen(argv, text=True, env=environment, stdout=to, stderr=to) as process:
         try:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.support.signals import UNIGNORED
+
 CLONE_NEWNET = 0x40000000
 ETH_P_ALL = 0x0003
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -114,7 +116,7 @@ class Room:
         """Start a program in the room, with pipes as its streams; `env` adds to the environment."""
         pipe = subprocess.PIPE
         namespaces = ("--net", "--mount", "--pid", "--root", "--wd")
-        enter = ("nsenter", f"--target={self.pid}", *namespaces, "--", *argv)
+        enter = (*UNIGNORED, "nsenter", f"--target={self.pid}", *namespaces, "--", *argv)
         extended = {**os.environ, **(env or {})}
         return Process(enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=extended)
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from cablectl.facts import partition
-from cablectl.facts.host_facts import Facts, StalePeer, connected
+from cablectl.facts.host_facts import Credential, Facts, StalePeer, connected
 from cablectl.linux import guard
 from cablectl.linux.iproute import ANY_MAC
 from cablectl.model.wishes import Vxlan
@@ -84,11 +84,18 @@ class TestAnotherName:
     former = THIRD
 
     def facts(self, *secrets: str) -> tuple[Facts, ...]:
+        """Return what is there before the new name has a secrets file of its own."""
         (its,) = partition.of_each(self.now, whole((self.before,)), frozenset(secrets))
-        return (replace(its, guard=guard.made(self.before)),)
+        return (
+            replace(
+                its, credential=Credential.ABSENT, made_here=False, guard=guard.made(self.before)
+            ),
+        )
 
     def test_the_former_connections_and_their_key_go(self) -> None:
-        lines = needed(connect_plan.plan(self.now, self.facts(self.former)))
+        (its,) = self.facts(self.former)
+        assert its.outdated(self.now[0]) == tuple(each.name for each in self.before.connections)
+        lines = needed(connect_plan.plan(self.now, (its,)))
         deleted = [i for i, line in enumerate(lines) if "--delete" in line]
         added = [i for i, line in enumerate(lines) if "--psk" in line]
         assert len(deleted) == len(added) == 2

@@ -3,7 +3,6 @@
 import os
 import shlex
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from tests.support.documents import meshed
 from tests.support.examples import load
 from tests.support.executor import TRAFFIC, MakePlan, Told, in_turn, words
 from tests.support.plans import BLANK
+from tests.support.signals import handled
 
 STAND_IN = """\
 #!/bin/sh
@@ -268,6 +268,19 @@ def test_what_all_share_is_everybodys_failure(cables: tuple[Cable, ...], host: H
         assert {each.name for each in cable.connections} <= set(deleted)
 
 
+def test_the_secrets_are_read_again_when_those_of_all_are_gone(
+    cables: tuple[Cable, ...], host: Host
+) -> None:
+    """Or pluto would keep a key in its memory whose file is gone."""
+    host.fails("ip link add")
+    with pytest.raises(CablectlError):
+        apply(lambda: blank(cables), Told())
+    gone = [host.log.index(words(secrets_file.remove(cable.id)[0])) for cable in cables]
+    last = max(i for i, line in enumerate(host.log) if line.endswith("--rereadsecrets"))
+    assert len(gone) == 2
+    assert max(gone) < last
+
+
 def test_when_none_stands_what_is_shared_goes_as_well(
     cables: tuple[Cable, ...], host: Host
 ) -> None:
@@ -354,14 +367,13 @@ def test_ctrl_c_undoes_all_that_was_begun(
 ) -> None:
     host.has()
     host.sees(*(xfrm.policies(each)[0] for cable in cables for each in cable.connections))
-    told, main = Told(), threading.main_thread().ident
-    assert main
+    told = Told()
 
     def waiting(*_: object) -> None:
-        signal.pthread_kill(main, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(told, "waiting", waiting)
-    with pytest.raises(KeyboardInterrupt):
+    with handled(), pytest.raises(KeyboardInterrupt):
         apply(lambda: blank(cables, limit=30), told)
     assert told.undone[-1] == guard.remove(cables[0])
     assert {secrets_file.remove(cable.id)[0] for cable in cables} <= set(told.undone)

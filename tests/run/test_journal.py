@@ -1,5 +1,6 @@
 """The journal: a note before each step, one program at a time, nothing left at the end."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.model.cable import Cable
@@ -156,6 +158,43 @@ def test_what_could_not_be_undone_stays_on_record(cable: Cable, commands: Comman
     with held(cable.bundle, 1, nobody) as log:
         assert log.unfinished
         assert log.unfinished.argv == ("/bin/false",)
+
+
+def test_a_teardown_that_failed_stays_on_record(cable: Cable, commands: Commands) -> None:
+    """Whoever comes next is told that this host was left half torn down."""
+    steps = (Step(phase=Phase.DELETE, argv=("/bin/false",), why=""),)
+    plan = Plan(action=Action.TEARDOWN, cables=(cable,), facts=(BLANK,), steps=steps)
+    with pytest.raises(CablectlError, match="exit code 1"):
+        apply(cable, lambda: plan, Told())
+    told = Told()
+    apply(cable, lambda: replace(plan, steps=()), told)
+    assert told.notes == [
+        "an earlier teardown was cut off at step 1 of 1 (delete); continuing from the host's state"
+    ]
+    assert not journal.DIRECTORY.exists()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_lock_whose_file_went_with_its_holder_is_none(
+    monkeypatch: pytest.MonkeyPatch, *, replaced: bool
+) -> None:
+    """Its holder ends between our open and our lock: whoever comes then makes another file."""
+    lock = fcntl.flock
+    ends = iter([True])
+
+    def ending(file: int, how: int) -> None:
+        if next(ends, False):
+            (journal.DIRECTORY / "x.lock").unlink()
+            if replaced:
+                (journal.DIRECTORY / "x.lock").touch()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", ending)
+    told: list[str] = []
+    with held("x", 1, told.append):
+        with pytest.raises(TimeLimitError, match=f"PID {os.getpid()}"):
+            held("x", 0, told.append).__enter__()
+        assert (journal.DIRECTORY / "x.lock").read_text() == str(os.getpid())
 
 
 class TestFound:

@@ -3,14 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from cablectl.linux.overlay.protocol import (
-    KernelModule,
-    LinkInfo,
-    Overlay,
-    Packet,
-    has_vni,
-    vni_match,
-)
+from cablectl.linux.overlay.protocol import KernelModule, LinkInfo, VniOverlay
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import IANA_GENEVE_PORT, Geneve, IpProtocol
@@ -18,14 +11,11 @@ from cablectl.model.wishes import IANA_GENEVE_PORT, Geneve, IpProtocol
 _MODULE = KernelModule("geneve", "CONFIG_GENEVE", "geneve_xmit")
 
 
-class GeneveOverlay(Overlay):
+class GeneveOverlay(VniOverlay):
     """A Geneve device without options."""
 
-    headers: ClassVar[int] = 8 + 8 + 14  # UDP, Geneve (RFC 8926, section 3.1), Ethernet
-    has_macs: ClassVar[bool] = True
     leaves_by_route: ClassVar[bool] = True
     modules: ClassVar[Mapping[int, KernelModule]] = {4: _MODULE, 6: _MODULE}
-    identity: ClassVar[tuple[str, ...]] = ("id", "port")
 
     def __init__(self, wish: Geneve) -> None:
         self.wish: Geneve = wish
@@ -42,14 +32,6 @@ class GeneveOverlay(Overlay):
         remote = "remote" if cable.remote_host.version == 4 else "remote6"
         peer = {remote: str(cable.remote_host)}
         return "geneve", {"id": self.wish.vni, "port": self.wish.port, **peer}
-
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - any source counts
-        """Return the match of port and VNI, from any source."""
-        return vni_match(self.wish.port, self.wish.vni)
-
-    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - any source counts
-        """Tell whether a packet has the device's port and VNI."""
-        return has_vni(packet, self.wish.port, self.wish.vni)
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> Geneve | None:

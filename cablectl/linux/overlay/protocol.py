@@ -1,11 +1,12 @@
 """The protocol of an overlay: device, headers, clear packets, kernel module, traces on a host."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Protocol
 
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import AnyAddress, IpProtocol, OverlayWish
+from cablectl.model.wishes import AnyAddress, Geneve, IpProtocol, OverlayWish, Vxlan
 
 GROUP = "241"  # the group that marks a device as cablectl's own when it is made (ip-link(8))
 
@@ -44,12 +45,15 @@ class Overlay(Protocol):
     identity: ClassVar[tuple[str, ...]] = ()
     """The attributes of LinkInfo that the kernel wants unique on a host; () is all of them."""
 
+    @abstractmethod
     def link_type(self, cable: Cable) -> Argv:
         """Return the arguments of `ip link add` from the word `type` on."""
 
+    @abstractmethod
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
 
+    @abstractmethod
     def guard_match(self, cable: Cable, hosts: str) -> str:
         """Return the nftables match of the overlay's packets in one direction.
 
@@ -57,6 +61,7 @@ class Overlay(Protocol):
         only packets between the two gateways.
         """
 
+    @abstractmethod
     def matches(self, cable: Cable, packet: Packet) -> bool:
         """Tell whether a captured packet is a clear packet of this overlay."""
 
@@ -65,10 +70,12 @@ class Overlay(Protocol):
         return ()
 
     @classmethod
+    @abstractmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> OverlayWish | None:
         """Return the wish that a device on the host fulfils; None if it is another overlay's."""
 
     @classmethod
+    @abstractmethod
     def from_selector(cls, protocol: IpProtocol, port: int | None) -> OverlayWish | None:
         """Return a wish for traffic selectors whose device is missing; None for another overlay."""
 
@@ -78,15 +85,25 @@ def between(cable: Cable, packet: Packet) -> bool:
     return {packet.source, packet.destination} == {cable.local.address, cable.remote_host}
 
 
-def has_vni(packet: Packet, port: int, vni: int) -> bool:
-    """Tell whether a packet has that UDP port and VNI, at the offset of VXLAN and of Geneve."""
-    return (
-        packet.protocol == IpProtocol.UDP.number
-        and packet.payload[2:4] == port.to_bytes(2)
-        and packet.payload[12:15] == vni.to_bytes(3)
-    )
+class VniOverlay(Overlay, Protocol):
+    """Ethernet frames in UDP with a VNI: VXLAN and Geneve look alike on the wire."""
 
+    wish: Vxlan | Geneve
+    headers: ClassVar[int] = 8 + 8 + 14  # UDP, VXLAN (RFC 7348) or Geneve (RFC 8926), Ethernet
+    has_macs: ClassVar[bool] = True
+    identity: ClassVar[tuple[str, ...]] = ("id", "port")
 
-def vni_match(port: int, vni: int) -> str:
-    """Return nftables' match of UDP port and VNI: 24 bits, 96 bits after the start of UDP."""
-    return f"udp dport {port} @th,96,24 {vni}"
+    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - any source counts
+        """Return the match of port and VNI, which is 96 bits after the start of UDP.
+
+        Any source counts, since the device accepts packets from any.
+        """
+        return f"udp dport {self.wish.port_number} @th,96,24 {self.wish.vni}"
+
+    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - any source counts
+        """Tell whether a packet has the device's port and VNI."""
+        return (
+            packet.protocol == IpProtocol.UDP.number
+            and packet.payload[2:4] == self.wish.port_number.to_bytes(2)
+            and packet.payload[12:15] == self.wish.vni.to_bytes(3)
+        )

@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from cablectl.linux.iproute import ANY_MAC
-from cablectl.linux.overlay.protocol import (
-    KernelModule,
-    LinkInfo,
-    Overlay,
-    Packet,
-    has_vni,
-    vni_match,
-)
+from cablectl.linux.overlay.protocol import KernelModule, LinkInfo, VniOverlay
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import IANA_GENEVE_PORT, Forwarding, IpProtocol, Vxlan
@@ -19,13 +12,10 @@ from cablectl.model.wishes import IANA_GENEVE_PORT, Forwarding, IpProtocol, Vxla
 _MODULE = KernelModule("vxlan", "CONFIG_VXLAN", "vxlan_xmit")
 
 
-class VxlanOverlay(Overlay):
+class VxlanOverlay(VniOverlay):
     """A VXLAN device that learns no MACs: the forwarding entries name every peer."""
 
-    headers: ClassVar[int] = 8 + 8 + 14  # UDP, VXLAN (RFC 7348, section 5), Ethernet
-    has_macs: ClassVar[bool] = True
     modules: ClassVar[Mapping[int, KernelModule]] = {4: _MODULE, 6: _MODULE}
-    identity: ClassVar[tuple[str, ...]] = ("id", "port")
 
     def __init__(self, wish: Vxlan) -> None:
         self.wish: Vxlan = wish
@@ -42,14 +32,6 @@ class VxlanOverlay(Overlay):
         local = "local" if cable.local.address.version == 4 else "local6"
         source = {local: str(cable.local.address)}
         return "vxlan", {"id": self.wish.vni, "port": self.wish.port_number, **source}
-
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - any source counts
-        """Return the match of port and VNI; any source, since the device accepts any."""
-        return vni_match(self.wish.port_number, self.wish.vni)
-
-    def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - any source counts
-        """Tell whether a packet has the device's port and VNI."""
-        return has_vni(packet, self.wish.port_number, self.wish.vni)
 
     def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:
         """Return an entry for the peer's MAC and, unless forwarding is static, for any MAC."""
