@@ -94,7 +94,7 @@ def spis(c2: Gateway) -> set[str]:
     return set(re.findall(r"[0-9a-f]{16}_i|(?:in|out) +[0-9a-f]{8},", sas))
 
 
-@pytest.mark.parametrize(("release", "asks"), [("4.10", "cablectl"), ("5.2", "strongSwan")])
+@pytest.mark.parametrize(("release", "initiator"), [("4.10", "cablectl"), ("5.2", "strongSwan")])
 def test_from_connect_to_teardown(release: str, initiator: str) -> None:
     text = (EXAMPLE / "cable.yaml").read_text()
     assert SERVER in text
