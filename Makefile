@@ -2,55 +2,73 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system setup test fast lab roots kernel deb package demo pictures lint bench cables dataplane memory docs clean
+.PHONY: help check system runtime setup test fast covered lab machine roots kernel deb package demo pictures lint bench cables \
+	dataplane memory docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-BIN := $(CURDIR)/.venv/bin
-# What the program uses, and what the tests read with. tests/lab/kernel installs what it alone needs.
-PACKAGES := debootstrap ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux \
-	man-db python3 python3-venv systemd fish tmux zsh
+# Relative, as the path of the checkout may have spaces, which make's own lists don't allow.
+BIN := .venv/bin
+LAB_CACHE ?= /var/cache/cablectl-lab
+# The lab's scripts install what they alone need.
+RUNTIME := ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux python3 python3-venv
+# What the tests read with, besides.
+PACKAGES := $(RUNTIME) debootstrap man-db systemd fish tmux zsh
+# Whether the machine has what the target needs: tests/lab/check says what "lab", "demo" and "fast" mean.
+NEEDS := fast
+test lab roots kernel package pictures dataplane cables memory: NEEDS := lab
+demo machine: NEEDS := demo
+demo machine: PACKAGES := $(RUNTIME)
 # Also the slow ones, side by side; and which lines of the program they run, in one table.
-FAST := -n auto -m 'not lab and not package'
+WHOLE := -n auto -m 'not lab and not package'
 COVERAGE := --cov --cov-report=term:skip-covered
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-system: ## install the Debian packages that are missing
+check: ## tell in one line what this machine lacks
+	@LAB_CACHE='$(LAB_CACHE)' tests/lab/check $(NEEDS)
+
+system: check ## install the Debian packages that are missing
 	@missing=$$(for each in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}' "$$each" 2>/dev/null | grep -q 'ok installed' || echo "$$each"; \
 	done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing:" $$missing; \
-		$(SUDO) apt-get update -q; \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -o Dpkg::Use-Pty=0 \
+			--no-install-recommends $$missing >/dev/null; \
 	fi
 
-# Python files are compiled here as pip compiles those that it copies: it halves the time to start.
-setup: .venv/done ## make the virtual environment .venv, with cablectl and what develops it
-	@$(BIN)/python -m compileall -q cablectl
+runtime: system ## make the virtual environment .venv, with cablectl alone
+	@tools/venv run
 
-.venv/done: pyproject.toml | system
-	python3 -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+setup: system ## make the virtual environment .venv, with cablectl and what develops it
+	@tools/venv dev
 
-test: setup roots kernel ## pass all tests: the fast ones, then the package's, then those of the lab
-	$(BIN)/python -m pytest $(FAST) $(COVERAGE)
+# The kernel is built beside the fast tests, which use one processor.
+test: setup ## pass all tests: the fast ones, then the package's, then those of the lab
+	$(MAKE) --no-print-directory --jobs 2 covered roots kernel
 	$(MAKE) --no-print-directory package
 	tests/lab/run $(BIN)/python
 
+# The target-specific WITH reaches fast, too.
+covered: WITH := $(COVERAGE)
+covered: fast
+
 fast: setup ## pass the tests that need neither root nor ESP
-	$(BIN)/python -m pytest $(FAST)
+	$(BIN)/python -m pytest $(WHOLE) $(WITH)
 
 lab: setup roots kernel ## pass the tests on two real gateways
 	tests/lab/run $(BIN)/python
 
 roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan, and strongSwan
-	@$(SUDO) tests/lab/root $(BIN)/python .lab/trixie
+	@$(SUDO) env LAB_CACHE='$(LAB_CACHE)' tests/lab/root $(BIN)/python
 
-kernel: roots ## make what the lab boots where this machine's kernel has no ESP
-	@$(SUDO) tests/lab/kernel .lab/trixie .lab/kernel
+kernel: system ## build what the lab boots where this machine's kernel has no ESP
+	@$(SUDO) env LAB_CACHE='$(LAB_CACHE)' tests/lab/kernel
+
+machine: runtime ## fetch what the demo boots where this machine's kernel has no ESP
+	@$(SUDO) env LAB_CACHE='$(LAB_CACHE)' tests/lab/machine
 
 # debhelper cleans up all around, and what it makes lies beside its directory: it has a copy.
 deb package: PACKAGES += debhelper git python3-pip
@@ -65,7 +83,7 @@ deb: system ## build the Debian package, build/cablectl_*.deb
 package: setup roots deb ## install the Debian package on a Debian 12 and a Debian 13, and remove it
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -p no:cacheprovider -m package
 
-demo: setup kernel ## show the main job on two real gateways, from plan to ping to teardown
+demo: machine ## show the main job on two real gateways, from plan to ping to teardown
 	tests/lab/boot $(BIN)/python -m tests.lab.demo
 
 pictures: setup kernel ## draw what the README shows of the program, on two real gateways
@@ -77,7 +95,7 @@ lint: setup ## look for mistakes in style, types, imports and shell
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/shellcheck tests/lab/{boot,esp,kernel,root,run} .ci/run examples/strongswan/overlay.sh \
+	$(BIN)/shellcheck tests/lab/{boot,cache,check,esp,kernel,machine,root,run} tools/venv .ci/run examples/strongswan/overlay.sh \
 		debian/cablectl.{postinst,prerm}
 
 bench: setup ## measure, as ratios in one run
@@ -104,3 +122,7 @@ clean: ## remove what the other targets made here
 	$(SUDO) rm -rf .lab
 	rm -rf build
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@[ ! -d '$(LAB_CACHE)' ] || echo "The lab's kernels and roots are in $(LAB_CACHE), for all checkouts; make purge removes them."
+
+purge: clean ## remove the lab's kernels and roots, too, which all checkouts share
+	$(SUDO) rm -rf '$(LAB_CACHE)'/{kernel,machine,trixie}{-*,.lock,.log}

@@ -28,7 +28,7 @@ _MISSING = {"in": "meta secpath missing", "out": "rt ipsec missing"}
 class Rule(Struct, frozen=True):
     """A rule: `drops` is the direction ("in", "out") of the packets it drops, "" if it accepts.
 
-    Field names and order are part of the rules' mark: another name looks like another file.
+    The mark is a checksum of repr(rules): with a renamed field, loaded guards would look changed.
     """
 
     chain: str
@@ -81,11 +81,13 @@ def remove(cable: Cable) -> Argv:
 def made(cable: Cable) -> Guard:
     """Return the table that `load` makes, with no packet dropped yet."""
     mark = _mark(cable)
-    rules = sorted(rules_of(cable), key=lambda rule: list(_HOOKS).index(rule.chain))
-    return Guard(comments=tuple(rule.comment(mark) for rule in rules))
+    comments: list[str] = []
+    for chain in _HOOKS:  # nft lists the rules chain by chain
+        comments += [rule.comment(mark) for rule in rules_of(cable) if rule.chain == chain]
+    return Guard(comments=tuple(comments))
 
 
-def stands(cable: Cable, installed: Guard | None) -> bool:
+def is_intact(cable: Cable, installed: Guard | None) -> bool:
     """Tell whether the installed table has exactly the rules that `load` makes."""
     return installed is not None and installed.comments == made(cable).comments
 
@@ -94,7 +96,7 @@ def broken(cable: Cable, installed: Guard | None) -> bool:
     """Tell whether another program deleted or changed the table; False for another file's table."""
     if installed is None:
         return True
-    if stands(cable, installed):
+    if is_intact(cable, installed):
         return False
     marks = {comment.rpartition(" ")[0] for comment in installed.comments}
     if len(marks) != 1:
@@ -134,7 +136,7 @@ def parse(listing: dict[str, Any]) -> Guard:
 
 
 def _mark(cable: Cable) -> str:
-    """Return the mark of the rules: a checksum, since another file's rules must have another."""
+    """Return the mark of the rules, a checksum: the rules of another file have another mark."""
     return f"{MARK}{zlib.crc32(repr(rules_of(cable)).encode()):08x}"
 
 

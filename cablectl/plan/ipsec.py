@@ -84,7 +84,7 @@ def _guard(pairs: Pairs) -> Iterator[Step]:
             why=f"nftables drops packets without IPsec (table {guard.name(cable)})",
             undo=() if loaded else (guard.remove(cable),),
             kind=Change.ALTER if loaded else Change.ADD,
-            not_needed="loaded" if guard.stands(cable, loaded) else "",
+            not_needed="loaded" if guard.is_intact(cable, loaded) else "",
             cable=only_cable,
         )
 

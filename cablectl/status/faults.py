@@ -45,7 +45,7 @@ def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str
         return
     if cable.connections:
         yield from _ipsec(cable, facts)
-    if cable.guarded and not guard.stands(cable, facts.guard):
+    if cable.guarded and not guard.is_intact(cable, facts.guard):
         what = "was changed" if facts.guard else "is missing"
         yield f"the guard {what}: table {guard.name(cable)}"
     if cable.overlay:

@@ -140,7 +140,7 @@ def _guard(cable: Cable, facts: Facts) -> GuardState:
     there = facts.guard
     return GuardState(
         table=guard.name(cable),
-        whole=guard.stands(cable, there),
+        whole=guard.is_intact(cable, there),
         dropped_in=there.dropped_in if there else 0,
         dropped_out=there.dropped_out if there else 0,
     )

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -188,7 +189,7 @@ def test_colour_on_a_terminal_unless_no_color() -> None:
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
-    line = f"{PROGRAM} {' '.join(DRY)} --local cluster1 --format json"
+    line = f"{shlex.quote(PROGRAM)} {shlex.join(DRY)} --local cluster1 --format json"
     script = f"( {line}; echo $? >&2 ) | true"
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr == "1\n"

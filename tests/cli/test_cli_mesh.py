@@ -67,7 +67,7 @@ class TestPeer:
 
     def test_is_completed(self) -> None:
         for of in ("plan", "connect", "teardown", "status", "verify", "offload"):
-            done = complete(f"cablectl {of} {MESH} --local cluster1 --peer cluster3")
+            done = complete("cablectl", of, MESH, "--local", "cluster1", "--peer", "cluster3")
             assert done.stdout.split() == ["cluster3", "cluster3-worker"]
 
 

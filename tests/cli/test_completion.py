@@ -1,6 +1,7 @@
 """TAB: what the three shells show in a terminal, and that nothing else is ever said."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.support.program import complete
 from tests.support.terminal import Terminal
 
 PROMPT = "ready>"
-COMPLETIONS = ROOT / "completions"
+COMPLETIONS = shlex.quote(str(ROOT / "completions"))
 QUICKSTART = str(EXAMPLES / "quickstart.yaml")
 NAMES = ["cluster1", "cluster1-worker", "cluster2", "cluster2-worker"]
 ADDRESSES = {"v4": ["172.18.0.8", "172.18.0.7"], "v6": ["2001:db8::8", "2001:db8::7"]}
@@ -118,22 +119,24 @@ def test_a_callback_is_silent_whatever_the_file(tmp_path: Path) -> None:
     (tmp_path / "wrong").write_text("version: 2\nendpoints: 7\n")
     (tmp_path / "foreign").write_text("apiVersion: v1\nkind: Secret\ndata: {psk: '!'}\n")
     for file in [*tmp_path.iterdir(), tmp_path, tmp_path / "missing", "-", "~nobody/x", "''"]:
-        done = complete(f"cablectl plan {file} --local ")
+        done = complete("cablectl", "plan", str(file), "--local", "")
         assert (done.returncode, done.stdout, done.stderr) == (0, "\n", ""), file
 
 
 def test_a_callback_takes_documents_of_submariner_and_keeps_its_notes() -> None:
     folder = EXAMPLES / "submariner"
-    done = complete(f"cablectl plan {folder}/configmap.yaml {folder}/endpoints.yaml --local c")
+    files = [str(folder / name) for name in ("configmap.yaml", "endpoints.yaml")]
+    done = complete("cablectl", "plan", *files, "--local", "c")
     assert done.stdout.split() == NAMES
     assert done.stderr == ""
 
 
 def test_a_tab_imports_neither_rich_nor_sh() -> None:
-    for typed in ("cablectl pl", f"cablectl plan {QUICKSTART} --local "):
+    for words in (("cablectl", "pl"), ("cablectl", "plan", QUICKSTART, "--local", "")):
+        typed = " ".join(shlex.quote(word) if word else "" for word in words)
         for how in ("complete_bash", "complete_zsh", "complete_fish"):
             done = complete(
-                typed,
+                *words,
                 _CABLECTL_COMPLETE=how,
                 _TYPER_COMPLETE_ARGS=typed,
                 _TYPER_COMPLETE_FISH_ACTION="get-args",
@@ -142,7 +145,7 @@ def test_a_tab_imports_neither_rich_nor_sh() -> None:
             imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
             assert "cablectl.cli" in imported
             assert not imported & {"rich", "sh", "cablectl.run.execute"}
-            assert ("plan" if typed.endswith("pl") else "cluster1") in done.stdout
+            assert ("plan" if words[-1] else "cluster1") in done.stdout
 
 
 def test_the_releases_offered_are_one_of_each_dialect() -> None:

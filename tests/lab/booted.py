@@ -42,7 +42,7 @@ mount --bind /tmp/bin /usr/local/bin
 SEES_CHECKOUT = f"""
 [Service]
 ProtectHome=tmpfs
-BindReadOnlyPaths={CHECKOUT} -{sys.base_prefix} /tmp/bin
+BindReadOnlyPaths="{CHECKOUT}" "-{sys.base_prefix}" /tmp/bin
 """
 # $0 is the name of a cgroup, so that each systemd of the lab has a cgroup of its own.
 BOOT = """

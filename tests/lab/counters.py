@@ -14,7 +14,7 @@ def dropped(gateway: Gateway, cable: Cable) -> tuple[int, int]:
     """Return how many packets the guard dropped, in and out; it must be loaded and complete."""
     listing = gateway.run("nft", "-j", "list", "table", *guard.name(cable).split()).stdout
     loaded = guard.parse(json.loads(listing))
-    assert guard.stands(cable, loaded)
+    assert guard.is_intact(cable, loaded)
     return loaded.dropped_in, loaded.dropped_out
 
 

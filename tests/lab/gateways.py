@@ -42,7 +42,7 @@ table ip lab {
 }
 """
 # The root directory that has a release of Libreswan, or strongSwan; tests/lab/root makes TRIXIE.
-TRIXIE = str(CHECKOUT / ".lab" / "trixie")
+TRIXIE = str((CHECKOUT / ".lab" / "trixie").resolve())
 ROOTS = {"4.10": "/", "5.2": TRIXIE, "strongSwan": TRIXIE}
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first gre link, loads a module, which makes a fallback device

@@ -45,7 +45,8 @@ def main() -> None:
 def draw(gateway: Gateway, name: str, *args: str) -> None:
     """Run the program on a terminal, and write its output as a picture."""
     # On a terminal, connect shows its steps in one moving line; in a pipe, one line for each step.
-    shell = f"stty cols {COLUMNS}; {shlex.join((PROGRAM, *args))}" + " 2>&1 | cat" * (name in PIPED)
+    command = shlex.join(("env", "--unset=NO_COLOR", "TERM=xterm-256color", PROGRAM, *args))
+    shell = f"stty cols {COLUMNS}; {command}" + " 2>&1 | cat" * (name in PIPED)
     done = gateway.run("script", "-q", "-c", shell, "/dev/null", check=False, timeout=150)
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text(f"# cablectl {shlex.join(args)}", style="bold"))

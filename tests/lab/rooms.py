@@ -26,11 +26,9 @@ ROOM = """
 set -e
 read -r pid rest </proc/self/stat # the PID outside, since the room's own /proc isn't mounted yet
 root=${1%/} checkout=$2
+cd "$checkout"
 if [ "$root" ]; then
     mount --bind "$root" "$root"
-    mkdir -p "$root$checkout"
-    mount --bind "$checkout" "$root$checkout"
-    mount --bind "$root/opt/cablectl/cablectl" "$root$3"
     mount --rbind /dev "$root/dev"
 fi
 mount -t proc proc "$root/proc"
@@ -44,9 +42,14 @@ done
 mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/run"
 mkdir -p "$root/run/pluto" "$root/run/lock"
+# The checkout is hidden now if it is below /tmp. The working directory still shows it.
+mkdir -p "$root$checkout"
+mount --no-canonicalize --bind /proc/self/cwd "$root$checkout"
 # Without duplicate detection, addresses don't change their state by themselves.
 echo 0 >"$root/proc/sys/net/ipv6/conf/default/accept_dad"
 if [ "$root" ]; then
+    mount --bind "$root$checkout" "$root/opt/cablectl/checkout"
+    mount --bind "$root/opt/cablectl/cablectl" "$root$3"
     # Not chroot: a program that makes a mount namespace in here needs a root that is a mount.
     cd "$root"
     pivot_root . .

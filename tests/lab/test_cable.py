@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -351,7 +352,7 @@ def test_the_script_does_the_same(gateways: Lab) -> None:
     lab = gateways
     before = [gateway.snapshot()["files"] for gateway in lab.gateways]
     with lab.capture() as wire:
-        script = f"{PROGRAM} plan {FILE} --dry-run | sh"
+        script = f"{shlex.quote(PROGRAM)} plan {FILE} --dry-run | sh"
         running = [gateway.popen("sh", "-c", script) for gateway in lab.gateways]
         for process in running:
             out, err = process.communicate(timeout=150)
@@ -361,7 +362,9 @@ def test_the_script_does_the_same(gateways: Lab) -> None:
             assert ping(gateway).returncode == 0
             assert run(gateway, "connect", FILE).stdout.startswith("nothing to do")
         for gateway in lab.gateways:
-            gateway.run("sh", "-c", f"{PROGRAM} plan {FILE} --dry-run --action teardown | sh")
+            gateway.run(
+                "sh", "-c", f"{shlex.quote(PROGRAM)} plan {FILE} --dry-run --action teardown | sh"
+            )
             assert run(gateway, "teardown", FILE).stdout.startswith("nothing to do")
     assert_encrypted(wire)
     assert [gateway.snapshot()["files"] for gateway in lab.gateways] == before

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
-from tests.support.documents import document, shaped
+from cablectl.model.wishes import OVERLAYS
+from tests.support.documents import FAMILIES, document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, run
 from .gateways import Lab
@@ -18,13 +21,7 @@ SHAPES = (
     "tunnel v6",
     "tunnel v4 server",
     "transport vxlan v4 server",
-    "transport vxlan v6",
-    "transport gre v4",
-    "transport gre v6",
-    "transport geneve v4",
-    "transport geneve v6",
-    "transport ipip v4",
-    "transport ipip v6",
+    *(f"transport {kind} {family}" for kind, family in product(OVERLAYS, FAMILIES)),
     "transport none v4",
     "transport none v6",
     "none vxlan v4",

@@ -28,7 +28,7 @@ def changed(**rule: Any) -> dict[str, Any]:  # noqa: ANN401
 def test_a_listing_of_nft_is_parsed(cable: Cable, capture: Path) -> None:
     installed = guard.parse(json.loads(capture.read_text()))
     assert installed == guard.made(cable)
-    assert guard.stands(cable, installed)
+    assert guard.is_intact(cable, installed)
 
 
 def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
@@ -37,7 +37,7 @@ def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
     expressions = [counter if "counter" in part else part for part in last["rule"]["expr"]]
     installed = guard.parse(changed(expr=expressions))
     assert (installed.dropped_in, installed.dropped_out) == (0, 7)
-    assert guard.stands(cable, installed)
+    assert guard.is_intact(cable, installed)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
 )
 def test_a_changed_guard_is_loaded_again(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
     installed = guard.parse(listing)
-    assert not guard.stands(cable, installed)
+    assert not guard.is_intact(cable, installed)
     plan = connect_plan.plan((cable,), (replace(made, guard=installed),))
     (step,) = plan.needed
     assert (step.argv, step.undo) == (guard.load(cable), ())
@@ -72,7 +72,7 @@ def test_a_deleted_guard_gives_a_warning_and_is_loaded(cable: Cable, made: Facts
 def test_the_guard_of_another_file_is_not_this_cables_guard(cable: Cable) -> None:
     assert cable.overlay
     other = replace(cable, overlay=replace(cable.overlay, port=4790))
-    assert not guard.stands(other, guard.made(cable))
+    assert not guard.is_intact(other, guard.made(cable))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,6 +1,7 @@
 """The program as a process."""
 
 import os
+import shlex
 import subprocess
 
 from tests.support.places import PROGRAM
@@ -17,10 +18,10 @@ def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def complete(typed: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Have the program complete what is typed, as bash asks it to."""
-    words = typed.split(" ")
-    asked = {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
+def complete(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Have the program complete the last word, as bash asks for it."""
+    typed = [shlex.quote(word) if word else "" for word in words]
+    asked = {"COMP_WORDS": "\n".join(typed), "COMP_CWORD": str(len(words) - 1)}
     return subprocess.run(
         [PROGRAM],
         capture_output=True,
