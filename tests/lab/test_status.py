@@ -23,8 +23,8 @@ GUARD = "inet cablectl_vxlan-tunnel"
 # Commands that break c1's end → the reason that status then gives; connect repairs all of them.
 FAULTS = (
     {
-        "ip link set vxlan-tunnel mtu 1412": "the MTU 1412 is too large: path and SAs allow at most 1408",
-        "bridge fdb delete 02:ca:ac:12:00:07 dev vxlan-tunnel": "vxlan-tunnel has no forwarding entry for",
+        "ip link set vxlan-tunnel mtu 1412": "the MTU 1412 is too large: path and SAs allow",
+        "bridge fdb delete 02:ca:ac:12:00:07 dev vxlan-tunnel": "vxlan-tunnel has no forwarding ",
         "ip neigh delete 241.18.0.7 dev vxlan-tunnel": "vxlan-tunnel has no neighbour 241.18.0.7",
         "ip route delete 10.45.0.0/16 table 100": "the route to 10.45.0.0/16 through vxlan-",
         f"nft delete table {GUARD}": f"the guard is missing: table {GUARD}",
