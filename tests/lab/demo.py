@@ -11,6 +11,9 @@ from .cable import EXAMPLES, FILE, VTEP, child_sas, prepare
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 
+LIMIT = 300  # seconds for a command: under emulation, beside other work, each takes long
+CONNECT = ("connect", FILE, "--timeout", "180")
+
 
 def main() -> None:
     """Show the main job; exit code 1 if a command fails, or a clear packet is captured."""
@@ -26,10 +29,10 @@ def main() -> None:
         show(c1, "plan", FILE, "--dry-run")
         with lab.capture() as wire:
             say("Connect on both gateways at the same time:")
-            print(f"c2# cablectl connect {FILE}", flush=True)
-            with c2.popen(PROGRAM, "connect", FILE) as other:
-                show(c1, "connect", FILE)
-                print(indented(other.communicate(timeout=120)[0]))
+            print(f"c2# cablectl {' '.join(CONNECT)}", flush=True)
+            with c2.popen(PROGRAM, *CONNECT) as other:
+                show(c1, *CONNECT)
+                print(indented(other.communicate(timeout=LIMIT)[0]))
             say(f"Child SAs of c1: {', '.join(child_sas(c1))}")
             say("Ping over the overlay with the largest packet that fits:")
             show_command(c1, "ping", "-c", "3", "-i", "0.2", "-M", "do", "-s", "1380", VTEP["c2"])
@@ -60,7 +63,7 @@ def show(gateway: Gateway, *args: str) -> None:
 
 def show_command(gateway: Gateway, *argv: str) -> None:
     print(f"{gateway.name}# {shlex.join((Path(argv[0]).name, *argv[1:]))}", flush=True)
-    done = gateway.run("sh", "-c", 'exec "$@" 2>&1', "sh", *argv, check=False, timeout=150)
+    done = gateway.run("sh", "-c", 'exec "$@" 2>&1', "sh", *argv, check=False, timeout=LIMIT)
     print(indented(done.stdout), flush=True)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, argv)
