@@ -5,6 +5,6 @@ import sys
 
 sys.path.insert(0, "/usr/lib/cablectl")
 
-from cablectl.cli import main
+from cablectl.__main__ import main
 
 main()

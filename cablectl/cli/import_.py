@@ -10,7 +10,6 @@ import typer
 from cablectl.cli import reporting, source
 from cablectl.host import files, keys
 from cablectl.model.wishes import DEFAULT_PSK
-from cablectl.render import draft
 
 
 class FileFormat(StrEnum):
@@ -60,6 +59,8 @@ def import_(
     texts = {name: files.read(name) for name in names}
     found = documents.parse(texts, psk_file)
     source.notes(found.notes)
+    from cablectl.render import draft  # no dry run needs it
+
     text = draft.as_file(found.value, names)
     if output is not None:
         files.write(output, text)

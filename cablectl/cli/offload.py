@@ -7,7 +7,6 @@ import typer
 
 from cablectl.cli import options, reporting, source
 from cablectl.errors import UsageError
-from cablectl.host import offloading
 
 
 def offload(
@@ -27,6 +26,7 @@ def offload(
     The report has the file's setting, the features of NIC and kernel, and the SAs. Only the SAs are
     proof. Nothing is changed.
     """
+    from cablectl.host import offloading
     from cablectl.render.nic_report import nic_report
     from cablectl.render.offload_table import print_table
 

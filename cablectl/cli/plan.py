@@ -8,9 +8,9 @@ import typer
 
 from cablectl.cli import completion, options, reporting, running, source
 from cablectl.errors import UsageError
+from cablectl.facts.host_facts import Facts
 from cablectl.host import reading
 from cablectl.libreswan.dialects import parse_version
-from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Plan
 from cablectl.render import plans
 
@@ -69,12 +69,26 @@ def plan(
     facts = (
         running.dry_facts(chosen, action, release) if dry_run else reading.facts_of(chosen.cables)
     )
-    planning = connect_plan.plan if action is Action.CONNECT else teardown_plan.plan
-    plan = planning(chosen.cables, facts, narrowed=chosen.narrowed)
+    plan = _planned(chosen, facts, action)
     running.warn(plan)
     _print(plan, format or (Format.SH if dry_run else Format.DIFF))
     if exit_code and plan.needed:
         raise typer.Exit(1)
+
+
+def _planned(chosen: source.Chosen, facts: tuple[Facts, ...], action: Action) -> Plan:
+    """Return the plan of an action; the room of the other action isn't imported."""
+    match action:
+        case Action.CONNECT:
+            from cablectl.plan import connect_plan
+
+            return connect_plan.plan(chosen.cables, facts, narrowed=chosen.narrowed)
+        case Action.TEARDOWN:
+            from cablectl.plan import teardown_plan
+
+            return teardown_plan.plan(chosen.cables, facts, narrowed=chosen.narrowed)
+        case _:
+            assert_never(action)
 
 
 def _print(plan: Plan, format: Format) -> None:  # noqa: A002

@@ -7,7 +7,6 @@ import typer
 
 from cablectl.cli import options, running, source
 from cablectl.host import reading
-from cablectl.plan import teardown_plan
 from cablectl.plan.steps import WAIT_LIMIT, Action
 
 
@@ -33,6 +32,8 @@ def teardown(
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
     chosen = source.chosen(files, local, peer)
+    from cablectl.plan import teardown_plan  # no dry run of connect needs it
+
     plan = partial(teardown_plan.plan, chosen.cables, narrowed=chosen.narrowed)
     if dry_run:
         running.show(plan(running.dry_facts(chosen, Action.TEARDOWN)))
