@@ -124,7 +124,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         former = tuple(self.former)
         if not self.made_here:
             return former
-        wanted = {each.name: pluto.selectors(each) for each in cable.connections}
+        wanted = {connection.name: pluto.selectors(connection) for connection in cable.connections}
 
         def is_as_wanted(name: str, loaded: LoadedConnection) -> bool:
             same = self.algorithms in (None, loaded.esp)
@@ -162,10 +162,10 @@ def connected(
         credential=Credential.SAME if cable.connections else Credential.ABSENT,
         made_here=bool(cable.connections),
         connections={
-            each.name: LoadedConnection(
-                each.routed, up, selectors(each), esp=before.algorithms or ()
+            connection.name: LoadedConnection(
+                connection.routed, up, selectors(connection), esp=before.algorithms or ()
             )
-            for each in cable.connections
+            for connection in cable.connections
         },
         guard=guard.made(cable) if cable.guarded else None,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),

@@ -114,7 +114,7 @@ def _with_overlay(bare: Cable, connections: tuple[Connection, ...], links: Links
     protocol = connections[0].local.protocol
     if protocol is None:
         return bare
-    ports = (end.port_number for each in connections for end in (each.local, each.remote))
+    ports = (end.port_number for connection in connections for end in connection.ends)
     port = next((port for port in ports if port), None)
     fitting: dict[str, OverlayWish] = {}
     for device, link in links.items():

@@ -73,6 +73,11 @@ class Connection(Struct, frozen=True):
     remote: End
 
     @property
+    def ends(self) -> tuple[End, End]:
+        """The local end and the remote end."""
+        return self.local, self.remote
+
+    @property
     def routed(self) -> bool:
         """Whether it has trap policies: not if the peer may have any address."""
         return self.remote.host is not None
@@ -164,7 +169,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def names(self) -> frozenset[str]:
         """The names of these connections."""
-        return frozenset(each.name for each in self.connections)
+        return frozenset(connection.name for connection in self.connections)
 
     def _tunnels(self) -> tuple[Connection, ...]:
         """Return one connection for each pair of subnets, as Submariner's driver does."""
@@ -234,7 +239,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def ike_ports(self) -> tuple[int, ...]:
         """The ports of IKE and of ESP in UDP: pluto's own ports and those of the file."""
-        ends = (end for each in self.connections for end in (each.local, each.remote))
+        ends = (end for connection in self.connections for end in connection.ends)
         return tuple(sorted({*PLUTO_PORTS, *(end.ike_port for end in ends if end.ike_port)}))
 
     @property
@@ -242,10 +247,10 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         """The pairs of identities that share a credential, each pair once."""
         named = (
             (
-                each.local.identity or str(each.local.host),
-                each.remote.identity or str(each.remote.host),
+                connection.local.identity or str(connection.local.host),
+                connection.remote.identity or str(connection.remote.host),
             )
-            for each in self.connections
+            for connection in self.connections
         )
         return tuple(dict.fromkeys(named))
 

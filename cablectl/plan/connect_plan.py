@@ -54,7 +54,7 @@ def plan(
         facts=tuple(of_cable for _, of_cable in pairs),
         steps=(*steps, *in_order(removals)),
         refused=refused,
-        warnings=tuple(dict.fromkeys(line for each in pairs for line in _warnings(*each))),
+        warnings=tuple(dict.fromkeys(line for pair in pairs for line in _warnings(*pair))),
     )
 
 
@@ -202,7 +202,7 @@ def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
             f"dpd: off on Libreswan {facts.libreswan}: pluto can abort when an IKE SA gets no"
             " answer; remove dpd from the file for the safe default"
         )
-    if not cable.guarded and any(not each.routed for each in cable.connections):
+    if not cable.guarded and any(not connection.routed for connection in cable.connections):
         yield (
             f"this end is a server and has no trap policies before {cable.remote.cluster} connects:"
             " until then packets between the subnets follow the routes, in clear text"

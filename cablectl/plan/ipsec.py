@@ -177,14 +177,14 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     )
     gone |= {
         name: "the IKE SA of its Child SA is gone, so the peer dropped the Child SA: load it again"
-        for name, each in loaded.items()
-        if name not in gone and each.ike_of == ""
+        for name, entry in loaded.items()
+        if name not in gone and entry.ike_of == ""
     }
     # pluto deletes the IKE SA with its connection, even if other connections use that IKE SA.
     return gone | {
-        name: f"its Child SA uses the IKE SA of {each.ike_of}, which is deleted: load it again"
-        for name, each in loaded.items()
-        if name not in gone and each.ike_of in gone
+        name: f"its Child SA uses the IKE SA of {entry.ike_of}, which is deleted: load it again"
+        for name, entry in loaded.items()
+        if name not in gone and entry.ike_of in gone
     }
 
 
@@ -194,47 +194,47 @@ def _flushed(cable: Cable, facts: Facts) -> bool:
     Then all connections of the cable are loaded again, since they share one IKE SA.
     """
     return any(
-        loaded.routed and each.routed and xfrm.policies(each)[0] not in facts.policies
-        for each in cable.connections
-        if (loaded := facts.connections.get(each.name))
+        loaded.routed and connection.routed and xfrm.policies(connection)[0] not in facts.policies
+        for connection in cable.connections
+        if (loaded := facts.connections.get(connection.name))
     )
 
 
 def _add(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
-    for each in cable.connections:
+    for connection in cable.connections:
         yield Step(
             phase=Phase.ADD,
-            argv=whack.add(cable, each, facts.libreswan, nic_can=_nic_can(facts)),
-            why=each.protects,
-            undo=(whack.delete(each.name),),
-            not_needed="loaded" if each.name in loaded else "",
+            argv=whack.add(cable, connection, facts.libreswan, nic_can=_nic_can(facts)),
+            why=connection.protects,
+            undo=(whack.delete(connection.name),),
+            not_needed="loaded" if connection.name in loaded else "",
             cable=cable.id,
         )
 
 
 def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
-    routed = [each for each in cable.connections if each.routed]
-    for each in routed:
+    routed = [connection for connection in cable.connections if connection.routed]
+    for connection in routed:
         yield Step(
             phase=Phase.ROUTE,
-            argv=whack.route(each.name),
+            argv=whack.route(connection.name),
             why="install trap policies: the kernel asks for SAs, and drops packets until then",
             # Deleting a new connection is enough. An old connection stays loaded, and --unroute
             # while a Child SA is up kills pluto 4.10 (docs/libreswan.md).
-            undo=(whack.terminate(each.name), whack.unroute(each.name))
-            if each.name in loaded
+            undo=(whack.terminate(connection.name), whack.unroute(connection.name))
+            if connection.name in loaded
             else (),
-            not_needed="routed" if _routed(facts, each) else "",
+            not_needed="routed" if _routed(facts, connection) else "",
             cable=cable.id,
         )
-    for each in routed:
+    for connection in routed:
         yield Step(
             phase=Phase.ROUTE,
-            argv=xfrm.get_policy(xfrm.policies(each)[0]),
+            argv=xfrm.get_policy(xfrm.policies(connection)[0]),
             why="check the policy in the kernel: the exit code of whack proves nothing",
-            not_needed="installed" if _routed(facts, each) else "",
+            not_needed="installed" if _routed(facts, connection) else "",
             cable=cable.id,
         )
 
@@ -249,30 +249,30 @@ def _routed(facts: Facts, connection: Connection) -> bool:
 
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
-    for each in cable.connections:
+    for connection in cable.connections:
         # A peer that takes the cable for up doesn't initiate.
-        ours = cable.initiates or (facts.made_here and each.routed)
+        ours = cable.initiates or (facts.made_here and connection.routed)
         elsewhere = "" if ours else f"{cable.remote.cluster} initiates"
-        loaded_before = each.name in facts.connections  # deleting a new connection is enough
+        loaded_before = connection.name in facts.connections  # deleting a new connection is enough
         yield Step(
             phase=Phase.INITIATE,
-            argv=whack.initiate(each.name),
+            argv=whack.initiate(connection.name),
             why="negotiate",
-            undo=(whack.terminate(each.name),) if loaded_before else (),
-            not_needed="up" if facts.is_up(each.name) else elsewhere,
+            undo=(whack.terminate(connection.name),) if loaded_before else (),
+            not_needed="up" if facts.is_up(connection.name) else elsewhere,
             cable=cable.id,
         )
 
 
 def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
-    for each in cable.connections:
+    for connection in cable.connections:
         yield Step(
             phase=Phase.WAIT,
-            argv=("sh", "-c", _AWAIT, "sh", each.name, f"{limit:.0f}"),
+            argv=("sh", "-c", _AWAIT, "sh", connection.name, f"{limit:.0f}"),
             why="only a Child SA carries traffic",
-            not_needed="up" if facts.is_up(each.name) else "",
+            not_needed="up" if facts.is_up(connection.name) else "",
             limit=limit,
-            waits_for=each.name,
-            can_ask=each.routed,
+            waits_for=connection.name,
+            can_ask=connection.routed,
             cable=cable.id,
         )

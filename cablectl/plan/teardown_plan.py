@@ -28,8 +28,8 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     if wanted:
         steps += _unlink(pairs, wanted, others)
     if cables[0].connections:
-        for each in pairs:
-            steps += _delete(*each)
+        for pair in pairs:
+            steps += _delete(*pair)
         steps += [*_forget(pairs), *stale_peers.former_credentials(pairs), *_unguard(pairs, others)]
     if wanted and not narrowed:
         steps += stale_peers.steps(pairs, wanted, device_goes=True)
@@ -88,11 +88,11 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
     missing = "already missing" if facts.pluto is Pluto.RUNNING else "pluto isn't running"
     step = partial(_gone, phase=Phase.DELETE, cable=cable.id)
-    for each in cable.connections:
+    for connection in cable.connections:
         yield step(
-            argv=whack.delete(each.name),
+            argv=whack.delete(connection.name),
             why="pluto removes its SAs and policies too",
-            not_needed="" if each.name in loaded else missing,
+            not_needed="" if connection.name in loaded else missing,
         )
     for name in facts.outdated(cable):
         if name not in cable.names:
@@ -100,9 +100,9 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     orphans = "left in the kernel by a pluto that died"
     for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
         yield step(argv=xfrm.delete_sa(sa), why=orphans)
-    for each in cable.connections:
-        for policy in xfrm.policies(each):
-            if each.name not in loaded and policy in facts.policies:
+    for connection in cable.connections:
+        for policy in xfrm.policies(connection):
+            if connection.name not in loaded and policy in facts.policies:
                 yield step(argv=xfrm.delete_policy(policy), why=orphans)
 
 

@@ -25,9 +25,10 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
         yield f"the device {cable.overlay.device} exists, but cablectl didn't make it"
     elif cable.overlay and link and not link.fits(cable, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
-    for each in cable.connections if not facts.made_here else ():
-        if each.name in loaded and not loaded[each.name].joins(pluto.selectors(each)):
-            yield f"{_label(cable, each.name)} is loaded with other addresses or ports"
+    for connection in cable.connections if not facts.made_here else ():
+        entry = loaded.get(connection.name)
+        if entry and not entry.joins(pluto.selectors(connection)):
+            yield f"{_label(cable, connection.name)} is loaded with other addresses or ports"
     marks = (facts.made_here, facts.guard, link and link.ours)
     if loaded and not any(marks):
         yield "connections with these names are loaded, but cablectl didn't load them"
@@ -64,10 +65,10 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
         yield "no connection of the cable is loaded"
     else:
         yield from (f"{_label(cable, name)} is from an earlier file" for name in outdated)
-        for each in cable.connections:
-            problems = () if each.name in outdated else _connection(each, facts)
-            yield from (f"{_label(cable, each.name)} {problem}" for problem in problems)
-    if facts.nic is None and all(each.routed for each in cable.connections):
+        for connection in cable.connections:
+            problems = () if connection.name in outdated else _connection(connection, facts)
+            yield from (f"{_label(cable, connection.name)} {problem}" for problem in problems)
+    if facts.nic is None and all(connection.routed for connection in cable.connections):
         yield "this host has no route to the peer"
     if facts.credential is Credential.ABSENT:
         yield f"the secrets file {authentication_of(cable.ipsec).place(cable)} is missing"
@@ -101,8 +102,9 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
 def _concerns(shunt: pluto.Shunt, connections: tuple[Connection, ...]) -> bool:
     source, destination = ip_network(shunt.source), ip_network(shunt.destination)
     return any(
-        _overlap(source, each.local.network) and _overlap(destination, each.remote.network)
-        for each in connections
+        _overlap(source, connection.local.network)
+        and _overlap(destination, connection.remote.network)
+        for connection in connections
     )
 
 

@@ -111,4 +111,4 @@ class StatusReport(Struct, frozen=True, kw_only=True):
     @property
     def up(self) -> bool:
         """Whether there is a cable, and none that isn't up."""
-        return bool(self.cables) and all(each.verdict is Verdict.UP for each in self.cables)
+        return bool(self.cables) and all(cable.verdict is Verdict.UP for cable in self.cables)

@@ -42,7 +42,7 @@ def of(cable: Cable, facts: Facts, now: float) -> CableState:
         peer=str(cable.remote_host),
         mode=cable.mode,
         ike=_ike(cable, facts),
-        connections=tuple(_connection(each, facts, now) for each in cable.connections),
+        connections=tuple(_connection(connection, facts, now) for connection in cable.connections),
         overlay=_overlay(cable, facts, cable.overlay, largest) if cable.overlay else None,
         guard=_guard(cable, facts) if cable.guarded or facts.guard else None,
         offload=esp_offload.verdict(sas),
@@ -98,7 +98,7 @@ def _verdict(cable: Cable, facts: Facts, sas: Sas, *, whole: bool) -> Verdict:
     if cable.mode is Mode.NONE:
         carries = facts.overlay.link is not None and facts.overlay.link.up
     elif facts.pluto is Pluto.RUNNING:
-        carries = any(facts.is_up(each.name) for each in cable.connections)
+        carries = any(facts.is_up(connection.name) for connection in cable.connections)
     else:
         carries = bool(sas)  # SAs outlive a killed pluto
     if carries:
@@ -107,8 +107,8 @@ def _verdict(cable: Cable, facts: Facts, sas: Sas, *, whole: bool) -> Verdict:
 
 
 def _ike(cable: Cable, facts: Facts) -> Ike:
-    found = {each.ike for each in facts.loaded(cable).values()}
-    return next((each for each in (Ike.ESTABLISHED, Ike.NEGOTIATING) if each in found), Ike.NONE)
+    found = {entry.ike for entry in facts.loaded(cable).values()}
+    return next((ike for ike in (Ike.ESTABLISHED, Ike.NEGOTIATING) if ike in found), Ike.NONE)
 
 
 def _connection(connection: Connection, facts: Facts, now: float) -> ConnectionState:
@@ -119,7 +119,7 @@ def _connection(connection: Connection, facts: Facts, now: float) -> ConnectionS
         loaded=loaded is not None,
         routed=loaded is not None and loaded.routed,
         up=loaded is not None and loaded.up,
-        child_sas=tuple(_child_sa(each, now) for each in (loaded.child_sas if loaded else ())),
+        child_sas=tuple(_child_sa(sa, now) for sa in (loaded.child_sas if loaded else ())),
     )
 
 
@@ -137,17 +137,17 @@ def _child_sa(sa: pluto.ChildSa, now: float) -> ChildSaState:
 
 
 def _guard(cable: Cable, facts: Facts) -> GuardState:
-    there = facts.guard
+    table = facts.guard
     return GuardState(
         table=guard.name(cable),
-        whole=guard.is_intact(cable, there),
-        dropped_in=there.dropped_in if there else 0,
-        dropped_out=there.dropped_out if there else 0,
+        whole=guard.is_intact(cable, table),
+        dropped_in=table.dropped_in if table else 0,
+        dropped_out=table.dropped_out if table else 0,
     )
 
 
 def _overlay(cable: Cable, facts: Facts, wanted: OverlayWish, largest: int | None) -> OverlayState:
-    there, link = facts.overlay, facts.overlay.link
+    present, link = facts.overlay, facts.overlay.link
     return OverlayState(
         kind=wanted.kind,
         device=wanted.device,
@@ -156,8 +156,8 @@ def _overlay(cable: Cable, facts: Facts, wanted: OverlayWish, largest: int | Non
         largest_mtu=largest,
         vtep=str(cable.local_vtep),
         peer_vtep=str(cable.remote_vtep.ip),
-        fdb=tuple(FdbEntry(*each) for each in sorted(there.fdb)),
-        routes=tuple(sorted(subnet for subnet, _, _ in there.routes)),
+        fdb=tuple(FdbEntry(*entry) for entry in sorted(present.fdb)),
+        routes=tuple(sorted(subnet for subnet, _, _ in present.routes)),
     )
 
 
