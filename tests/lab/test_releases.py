@@ -16,7 +16,14 @@ from .traffic import bring_up_and_tear_down
 
 pytestmark = pytest.mark.lab
 
-SHAPES = ("transport vxlan v4", "transport gre v6", "tunnel v4", "tunnel v4 server")
+SHAPES = (
+    "transport vxlan v4",
+    "transport gre v6",
+    "transport ipip v4",
+    "transport ipip v6",
+    "tunnel v4",
+    "tunnel v4 server",
+)
 
 
 @pytest.fixture(scope="module", params=[("5.2", "5.2"), ("4.10", "5.2")], ids=" with ".join)
