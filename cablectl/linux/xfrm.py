@@ -31,8 +31,8 @@ _AEAD = r"\taead rfc(?:4106|7539esp)\S+ .* (?P<icv>\d{1,4})\n"
 _CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
 
 
-# iproute2 prints a name of /etc/protocols or, without that file, a number.
-_PROTOCOLS = {
+# iproute2 and packet filters print a name of /etc/protocols or a number → IANA's keyword.
+PROTOCOL_KEYWORDS = {
     **{str(protocol.number): protocol.value for protocol in IpProtocol},
     "ipencap": IpProtocol.IPV4.value,
 }
@@ -150,7 +150,7 @@ def parse_policies(text: str) -> dict[Policy, int]:
         policy = Policy(
             source=match["source"],
             destination=match["destination"],
-            protocol=_PROTOCOLS.get(match["protocol"], match["protocol"]),
+            protocol=PROTOCOL_KEYWORDS.get(match["protocol"], match["protocol"]),
             source_port=_port(match["sport"]),
             destination_port=_port(match["dport"]),
             direction=match["direction"],

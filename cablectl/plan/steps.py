@@ -99,8 +99,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 def in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
     """Return steps in the order of their phases; the order within a phase stays."""
-    order = list(Phase)
-    return tuple(sorted(steps, key=lambda step: order.index(step.phase)))
+    order = {phase: place for place, phase in enumerate(Phase)}
+    return tuple(sorted(steps, key=lambda step: order[step.phase]))
 
 
 class Outcome(Struct, frozen=True):

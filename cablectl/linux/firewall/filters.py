@@ -11,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from cablectl.model.wishes import AnyNetwork, IpProtocol
+from cablectl.linux.xfrm import PROTOCOL_KEYWORDS
+from cablectl.model.wishes import AnyNetwork
 
 DROPS = ("drop", "reject")
 MAX_DEPTH = 16  # of jumps, as many as nftables allows (nft(8))
@@ -20,12 +21,7 @@ MAX_DEPTH = 16  # of jumps, as many as nftables allows (nft(8))
 #   family (ipv4), protocol (udp), saddr and daddr (networks), sport and dport (numbers), iif and
 #   oif (devices), ipsec (whether it arrived or leaves by an SA), state (connection tracking's).
 Packet = Mapping[str, Any]
-# A filter's word for a protocol (a number, or a name of /etc/protocols) → IANA's keyword.
-PROTOCOLS = {
-    **{str(protocol.number): protocol.value for protocol in IpProtocol},
-    "50": "esp",
-    "ipencap": IpProtocol.IPV4.value,
-}
+PROTOCOLS = {**PROTOCOL_KEYWORDS, "50": "esp"}
 # The fields that single packets out: a rule that is not fully known is a suspect only with one.
 SPECIFIC = ("saddr", "daddr", "sport", "dport")
 
