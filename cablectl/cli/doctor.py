@@ -48,8 +48,7 @@ def doctor(
     from cablectl.render.doctor_report import doctor_report
     from cablectl.render.findings_table import print_table
 
-    if (local or peer) and not files:
-        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
+    source.refuse_ends_without_file(files, local, peer)
     cable = _one(source.chosen(files, local, peer).cables) if files else None
     found = diagnosis.findings(cable, " ".join(files or ()))
     ends = f"{cable.local.cluster} to {cable.remote.cluster}" if cable else ""

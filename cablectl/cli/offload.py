@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from cablectl.cli import options, reporting, source
-from cablectl.errors import UsageError
 
 
 def offload(
@@ -30,10 +29,9 @@ def offload(
     from cablectl.render.nic_report import nic_report
     from cablectl.render.offload_table import print_table
 
+    source.refuse_ends_without_file(files, local, peer)
     if files:
         reports = offloading.offload_of(source.chosen(files, local, peer).cables)
-    elif local or peer:
-        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
     else:
         reports = offloading.offload_of_all()
     if format is options.ReportFormat.JSON:

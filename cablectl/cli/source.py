@@ -62,6 +62,14 @@ def _this_host(network: Network) -> Endpoint:
     )
 
 
+def refuse_ends_without_file(
+    files: list[str] | None, local: str | None, peers: list[str] | None
+) -> None:
+    """Raise a UsageError for --local or --peer without the file that they choose from."""
+    if (local or peers) and not files:
+        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
+
+
 def described(names: list[str]) -> Network:
     """Return what the files describe: one of cablectl's, or documents of Submariner."""
     texts = {name: files.read(name) for name in names}

@@ -46,8 +46,7 @@ def status(
     """
     from cablectl.host import cables
 
-    if (local or peer) and not files:
-        raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
+    source.refuse_ends_without_file(files, local, peer)
     if watch and format is Format.PROMETHEUS:
         raise UsageError(
             "--watch doesn't go with --format prometheus",
