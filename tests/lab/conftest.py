@@ -5,8 +5,17 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from . import releases
 from .gateways import Lab
 from .rooms import LabError
+
+
+def pytest_configure() -> None:
+    """Let no test begin if LAB_RELEASES is wrong."""
+    try:
+        releases.added()
+    except LabError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="module")
