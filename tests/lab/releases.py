@@ -19,8 +19,8 @@ PREFIXES = ("usr/local", "usr")  # where `ipsec` may be, in the order of a usual
 class Installation:
     """Where a gateway finds its Libreswan.
 
-    `root` is the gateway's root directory. The prefix, etc and var of `layer` lie over those of the
-    root, unless `layer` is "". `prefix` is the prefix of `ipsec`; "" if the root's own PATH counts.
+    `root` is the gateway's root directory. `layer` is "", or a directory whose files in prefix, etc
+    and var are over those of the root. `prefix` is that of `ipsec`; "" if PATH finds `ipsec`.
     """
 
     root: str = "/"
@@ -79,6 +79,8 @@ def _installation(folder: Path) -> Installation:
     if prefix is None:
         raise LabError(f"{str(folder)!r} has neither usr/local/sbin/ipsec nor usr/sbin/ipsec")
     if not _exists(folder / "bin" / "sh"):
+        if folder.is_relative_to(f"/{prefix}"):  # overlayfs takes no lower layer inside of another
+            raise LabError(f"{str(folder)!r} is below /{prefix}; move it to another place")
         return Installation(layer=str(folder), prefix=f"/{prefix}")
     if not _exists(folder / "opt" / "cablectl" / "cablectl"):
         raise LabError(

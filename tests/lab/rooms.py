@@ -20,9 +20,9 @@ CHECKOUT = Path(__file__).parent.parent.parent
 PROGRAM = str(Path(sys.executable).parent / "cablectl")
 
 # PID 1 of a room: $1 is the root directory. Unless that is /, the checkout $2 is mounted below the
-# root at the same path, and the root's own cablectl at the path $3. If $4 isn't empty, the prefix
-# $5, etc and var of the directory $4 lie over those of the root. PID 1 is a shell, since PID 1 must
-# reap orphaned processes.
+# root at the same path, and the root's own cablectl at the path $3. If $4 isn't empty, it is a
+# directory whose files in the prefix $5, etc and var are over those of the root. PID 1 is a shell,
+# since PID 1 must reap orphaned processes.
 ROOM = """
 set -e
 read -r pid rest </proc/self/stat # the PID outside, since the room's own /proc isn't mounted yet
@@ -37,10 +37,12 @@ mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs tmpfs "$root/tmp"
 for folder in etc var; do
-    upper=$root/tmp/$folder target=$root/$folder lower=$root/$folder
+    upper=$root/tmp/$folder lower=$root/$folder
     mkdir "$upper" "$upper.work"
-    [ ! -d "/proc/self/fd/3/$folder" ] || lower=/proc/self/fd/3/$folder:$target
-    mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$upper.work" overlay "$target"
+    mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$upper.work" overlay "$lower"
+    # Not one more lowerdir, since the layer itself may be below /var.
+    [ ! -d "/proc/self/fd/3/$folder" ] || tar -C /proc/self/fd/3 -c "$folder" |
+        tar -C "$root/" -x --no-same-owner --no-overwrite-dir --keep-directory-symlink
 done
 if [ "$layer" ]; then
     mount -t overlay -o "lowerdir=/proc/self/fd/3$prefix:$root$prefix" overlay "$root$prefix"
@@ -95,7 +97,7 @@ class Room:
     """Network, mount and PID namespaces; `close` kills their processes.
 
     `root` is the root directory: this machine's, or another Debian's. `layer` is "", or a directory
-    whose `prefix`, etc and var lie over those of the root. LabError without root rights.
+    whose files in `prefix`, etc and var are over those of the root. LabError without root rights.
     """
 
     namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")

@@ -84,6 +84,16 @@ def test_a_wrong_value_is_one_line(text: str, problem: str, tmp_path: Path) -> N
         releases.parse(text, tmp_path)
 
 
+def test_a_layer_cannot_lie_over_its_own_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = str(tmp_path).removeprefix("/")
+    monkeypatch.setattr(releases, "PREFIXES", (prefix,))
+    there = make(tmp_path / "there", f"{prefix}/sbin/ipsec")
+    with pytest.raises(LabError, match=f"a: '{there}' is below {tmp_path}; move it"):
+        releases.parse(f"a={there}")
+
+
 def test_a_wrong_value_fails_the_run() -> None:
     argv = (
         sys.executable,
