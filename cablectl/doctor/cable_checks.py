@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
+from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.refusal import parse_refusal
@@ -17,7 +18,13 @@ from cablectl.model.wishes import Mode
 from cablectl.plan import connect_plan
 from cablectl.status.report import CableState, GuardState, Verdict
 
-_ATTEMPT_BEGINS = "added IKEv2 connection|established Child SA"  # in pluto's log
+# In pluto's log: the connection is added, becomes oriented, or comes up. 4.0 to 4.15 and 5.0 print
+# `added IKEv2 connection`; 5.x prints `unoriented`, and 5.4 `oriented` as well.
+_ATTEMPT_BEGINS = (
+    r"added (?:unoriented )?IKEv2 connection|(?<!un)oriented IKEv2 connection"
+    r"|established Child SA|IPsec SA established"  # the latter up to 4.4
+)
+_BEFORE_ADDED = "interface search skipped"  # pluto prints this reason before `added unoriented`
 
 
 def check_key(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
@@ -75,7 +82,20 @@ def _last_attempt(log: str) -> str:
     """Return the log lines since the connection was last loaded or came up."""
     lines = log.splitlines()
     begins = [i for i, line in enumerate(lines) if re.search(_ATTEMPT_BEGINS, line)]
-    return "\n".join(lines[begins[-1] :] if begins else lines)
+    first = begins[-1] if begins else 0
+    while first and _BEFORE_ADDED in lines[first - 1]:
+        first -= 1
+    return "\n".join(lines[first:])
+
+
+def check_orientation(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that pluto found an interface for each connection."""
+    if evidence.facts is None:
+        return
+    names = orientation.unoriented(cable, evidence.facts)
+    if names:
+        reason, remedy = orientation.cause(cable, evidence.facts)
+        yield fail("interface", f"{', '.join(names)}: unoriented in pluto: {reason}", remedy)
 
 
 def check_state(

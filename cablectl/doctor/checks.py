@@ -40,6 +40,7 @@ def _check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> I
     yield from network_checks.check_peer(cable, evidence)
     yield from cable_checks.check_key(cable, evidence)
     yield from cable_checks.check_service(cable, evidence)
+    yield from cable_checks.check_orientation(cable, evidence)
     yield from cable_checks.check_negotiation(host, evidence)
     yield from cable_checks.check_state(cable, evidence, cable_state)
     yield from cable_checks.check_guard(evidence, cable_state)

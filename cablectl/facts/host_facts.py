@@ -99,6 +99,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     source: str = ""  # this host's address in its own subnets, if it has one
     leaves_with: str = ""  # the source address that the route to the peer gives
     pluto: Pluto = Pluto.RUNNING
+    holds_address: bool = True  # whether an interface of this host has the local end's address
     nic: Nic | None = None  # the device that leads to the peer
     to_load: tuple[str, ...] = (
         MODULES  # modules for IPsec and offload that are missing but loadable

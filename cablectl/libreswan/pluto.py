@@ -1,51 +1,54 @@
-"""Parsers of what pluto prints: its connections, its SAs, and the addresses it listens on."""
+"""Parsers of what pluto prints: its connections, its shunts, and the addresses it listens on."""
 
 import re
-from collections.abc import Iterator
-from enum import StrEnum
-from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
 
-from cablectl.model.cable import Connection, End
+from cablectl.libreswan.lines import NUMBER, matches
+from cablectl.libreswan.pluto_states import (
+    ChildSa,
+    Ike,
+    parse_child_sas,
+    parse_established,
+    parse_ike,
+    parse_known_to_pluto,
+    parse_parents,
+)
+from cablectl.libreswan.traffic_selectors import (
+    Selectors,
+    Side,
+    end_of,
+    mode_of,
+    network_of,
+    parse_selectors,
+    same,
+    selectors,
+)
+from cablectl.model.cable import Connection
 from cablectl.model.wishes import CABLE, IpProtocol, Mode
 
-
-class Side(Struct, frozen=True):
-    """One end of a loaded connection as pluto prints it; None stands for any, or pluto's choice."""
-
-    host: str | None
-    ike_port: int | None
-    network: str
-    protocol: str | None
-    port: int | None
-
-
-class Selectors(Struct, frozen=True):
-    """The traffic selectors of a loaded connection."""
-
-    local: Side
-    remote: Side
-
-
-class Ike(StrEnum):
-    """The state of a connection's IKE SA; one of the connections that share it owns it."""
-
-    NONE = "none"
-    NEGOTIATING = "negotiating"
-    ESTABLISHED = "established"
-
-
-class ChildSa(Struct, frozen=True):
-    """The two SAs of a connection, in and out."""
-
-    serial: int  # pluto's state number
-    added: int  # seconds since 1970
-    bytes_in: int
-    bytes_out: int
-    spi_in: str = ""  # as the kernel prints it; empty if pluto didn't print it
-    spi_out: str = ""
-    rekey_in: int | None = None  # seconds
+__all__ = (
+    "ChildSa",
+    "Ike",
+    "LoadedConnection",
+    "Selectors",
+    "Shunt",
+    "Side",
+    "Status",
+    "cable_of",
+    "cables",
+    "parse",
+    "parse_algorithms",
+    "parse_child_sas",
+    "parse_connections",
+    "parse_established",
+    "parse_ike",
+    "parse_listening",
+    "parse_parents",
+    "parse_shunts",
+    "same",
+    "selectors",
+)
 
 
 class LoadedConnection(Struct, frozen=True):
@@ -61,10 +64,12 @@ class LoadedConnection(Struct, frozen=True):
     # The connection that owns the IKE SA of the newest Child SA; None if pluto didn't print it.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
+    unoriented: bool = False  # pluto found neither end's address on an interface that it may use
+    more_subnets: bool = False  # pluto prints further selectors, which no connection of a cable has
 
     def joins(self, wanted: Selectors) -> bool:
         """Return whether it has these selectors; True if its own could not be parsed."""
-        return self.selectors is None or same(self.selectors, wanted)
+        return not self.more_subnets and (self.selectors is None or same(self.selectors, wanted))
 
 
 class Shunt(Struct, frozen=True):
@@ -82,27 +87,36 @@ class Status(Struct, frozen=True):
     shunts: tuple[Shunt, ...] = ()
 
 
+# The words for a connection whose policies are in the kernel: 4.x, then 5.x. An unknown word counts
+# as not routed, because nothing may be called protected that pluto doesn't say is. So do the words
+# for policies that ask for no SA and may let packets pass: `fail erouted` and `routed-failure`,
+# `routed-never-negotiate`. An `eroute eclipsed` isn't in the kernel (source).
+_ROUTED = frozenset(
+    {
+        "prospective erouted",
+        "erouted HOLD",
+        "erouted",
+        "routed-ondemand",
+        "routed-negotiation",
+        "routed-inbound-negotiation",
+        "routed-tunnel",
+    }
+)
+_UNORIENTED = "unoriented"
+
 # Compiled at first use: compiling takes a millisecond each, and a dry run needs none of them.
 # Each pattern includes the text after a number, so that a number is never matched in part.
+_NAME = rf'{NUMBER}"(?P<name>[^"]+)"'
+# What follows the routing is part of the pattern, since an identity may have semicolons. An
+# instance, "name"[1], doesn't match.
 _CONNECTION = (
-    r'^(?:\d{3} )?"(?P<name>[^"]+)"(?P<instance>\[\d+\])?: '
-    r"(?P<selectors>[^; ]+\.\.\.[^; ]+); (?P<routing>[^;]+);"
+    rf"{_NAME}: (?P<selectors>[^ ].*\.\.\..+);"
+    r" (?P<routing>[A-Za-z][A-Za-z, -]*); (?:eroute owner: #|my_ip=)"
 )
-_PROTOPORT = r"[:/](?P<protocol>[A-Za-z\d]{1,15})(?:/(?P<port>[\d-]{1,11}))?"
-_NETWORK = rf"(?P<network>[^/\[=]+/\d{{1,3}})(?:{_PROTOPORT})?"
-_HOST = r"(?P<host>\[[^]]+\]|[^:\[=]+)(?::(?P<ike>\d{1,5}))?(?:\[[^]]*\])?"
-_LOCAL = rf"(?:{_NETWORK}===)?{_HOST}$"
-_REMOTE = rf"{_HOST}(?:==={_NETWORK})?$"
-# An instance has the peer's address after its number.
-_STATE = r'^(?:\d{3} )?#(?P<serial>\d{1,19}): "(?P<name>[^"]+)"(?:\[\d+\] [^ ",#]+)?'
-_PLUTO_SA = rf"{_STATE}, type=ESP, add_time=(?P<added>\d{{1,19}}),"
-# Pluto reads the byte counts from the kernel; without an SA in the kernel they are missing.
-_TRAFFIC = rf"{_PLUTO_SA} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
-_STATE_TEXT = rf"{_STATE}:\d+ \w+ \((?P<text>[^()]+)\);(?P<timers>.*)"
-_PARENT = r" IKE SA #(\d{1,19});"
-_REKEY = r" (?:REKEY|REPLACE) in (\d{1,10})s;"
-_SPIS = rf"{_STATE} esp[.:](?P<out>[\da-f]{{1,8}})@\S+ esp[.:](?P<in>[\da-f]{{1,8}})@\S+ "
-_ESP = r'^(?:\d{3} )?"(?P<name>[^"]+)":   ESP algorithms: (?P<esp>[^\n]+)$'
+_UNORIENTED_LINE = (
+    rf"{_NAME}: {{5}}{_UNORIENTED};"  # up to 4.15; 5.x has it in place of the routing
+)
+_ESP = rf"{_NAME}:   ESP algorithms: (?P<esp>[^\n]+)$"
 _ALGORITHM = r"^\t(?P<algorithm>\S+)$"
 _INTERFACE = (
     r"(?:\d{3} )?interface \S+ (?:UDP )?(?P<address>\S+?):(?:UDP/)?(?P<port>\d{1,5})(?: |$)"
@@ -127,135 +141,53 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     """
     sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
     parents = parse_parents(status)
-    esp = {line["name"]: tuple(line["esp"].split(", ")) for line in _matches(_ESP, status)}
-    in_pluto = {line["name"] for line in _matches(_PLUTO_SA, traffic_status)}
+    esp = {line["name"]: tuple(line["esp"].split(", ")) for line in matches(_ESP, status)}
+    in_pluto = parse_known_to_pluto(traffic_status)
+    unoriented = {line["name"] for line in matches(_UNORIENTED_LINE, status)}
     return {
-        line["name"]: LoadedConnection(
-            routed=line["routing"] != "unrouted",
-            up=line["name"] in sas and parents.get(line["name"]) != "",
-            selectors=_parse_selectors(line["selectors"]),
-            child_sas=sas.get(line["name"], ()),
-            ike=ike.get(line["name"], Ike.NONE),
-            esp=esp.get(line["name"], ()),
-            lost=line["name"] in in_pluto - sas.keys(),
-            ike_of=parents.get(line["name"]),
+        name: LoadedConnection(
+            routed=all(line["routing"] in _ROUTED for line in lines),
+            up=name in sas and parents.get(name) != "",
+            selectors=parse_selectors(lines[0]["selectors"]),
+            child_sas=sas.get(name, ()),
+            ike=ike.get(name, Ike.NONE),
+            esp=esp.get(name, ()),
+            lost=name in in_pluto - sas.keys(),
+            ike_of=parents.get(name),
+            unoriented=name in unoriented or lines[0]["routing"] == _UNORIENTED,
+            more_subnets=len({line["selectors"] for line in lines}) > 1,
         )
-        for line in _matches(_CONNECTION, status)
-        if not line["instance"]
+        for name, lines in _connection_lines(status).items()
     }
 
 
-def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa, ...]]:
-    """Return the Child SAs by the name of their connection, the newest last.
-
-    `--trafficstatus` has the SAs and their byte counts.
-    `--status` or `--showstates` has their SPIs and rekey times.
-    """
-    rekeys = {
-        (line["name"], line["serial"]): min(map(int, seconds))
-        for line in _matches(_STATE_TEXT, status)
-        if (seconds := re.findall(_REKEY, line["timers"]))
-    }
-    spis = {(line["name"], line["serial"]): line for line in _matches(_SPIS, status)}
-    sas: dict[str, tuple[ChildSa, ...]] = {}
-    for line in _matches(_TRAFFIC, traffic_status):
-        name, key = line["name"], (line["name"], line["serial"])
-        sa = ChildSa(
-            serial=int(line["serial"]),
-            added=int(line["added"]),
-            bytes_in=int(line["in"]),
-            bytes_out=int(line["out"]),
-            spi_in=_spi(spis[key]["in"]) if key in spis else "",
-            spi_out=_spi(spis[key]["out"]) if key in spis else "",
-            rekey_in=rekeys.get(key),
-        )
-        others = (other for other in sas.get(name, ()) if other.serial != sa.serial)
-        sas[name] = tuple(sorted((*others, sa), key=lambda child: child.serial))
-    return sas
-
-
-def parse_ike(status: str) -> dict[str, Ike]:
-    """Return the states of the IKE SAs, by the names of the connections that own them."""
-    states: dict[str, Ike] = {}
-    for line in _matches(_STATE_TEXT, status):
-        name, text = line["name"], line["text"]
-        if text == "established IKE SA":
-            states[name] = Ike.ESTABLISHED
-        elif not text.startswith("established "):
-            states.setdefault(name, Ike.NEGOTIATING)
-    return states
+def _connection_lines(status: str) -> dict[str, list[re.Match[str]]]:
+    """Return the lines of each connection: pluto prints one for each pair of networks."""
+    lines: dict[str, list[re.Match[str]]] = {}
+    for line in matches(_CONNECTION, status):
+        lines.setdefault(line["name"], []).append(line)
+    return lines
 
 
 def parse_listening(status: str) -> tuple[str, ...]:
     """Return the sockets on which pluto listens, as ADDRESS:PORT, from `--status`."""
-    matches = (re.match(_INTERFACE, line) for line in status.splitlines())
-    return tuple(f"{match['address']}:{match['port']}" for match in matches if match)
-
-
-def parse_parents(status: str) -> dict[str, str]:
-    """Return, by connection, which connection owns the IKE SA of its newest Child SA.
-
-    Empty if that IKE SA no longer exists.
-    """
-    states = list(_matches(_STATE_TEXT, status))
-    owners = {line["serial"]: line["name"] for line in states}
-    children = sorted(
-        (int(line["serial"]), line["name"], parent[1])
-        for line in states
-        if line["text"] == "established Child SA" and (parent := re.search(_PARENT, line["timers"]))
-    )
-    return {name: owners.get(parent, "") for _, name, parent in children}
-
-
-def parse_established(traffic_status: str) -> frozenset[str]:
-    """Return the names of the connections that have a Child SA, also in the kernel."""
-    return frozenset(parse_child_sas("", traffic_status))
+    found = (re.match(_INTERFACE, line) for line in status.splitlines())
+    return tuple(f"{match['address']}:{match['port']}" for match in found if match)
 
 
 def parse_shunts(status: str) -> tuple[Shunt, ...]:
     """Return the bare shunts from what `--shuntstatus` or `--status` prints."""
     return tuple(
         Shunt(source, destination, line["policy"])
-        for line in _matches(_SHUNT, status)
-        if (source := _network(line["source"])) and (destination := _network(line["destination"]))
+        for line in matches(_SHUNT, status)
+        if (source := network_of(line["source"]))
+        and (destination := network_of(line["destination"]))
     )
 
 
 def parse_algorithms(output: str) -> tuple[str, ...]:
     """Return the algorithms that `ipsec algparse` prints, as pluto writes them."""
-    return tuple(line["algorithm"] for line in _matches(_ALGORITHM, output))
-
-
-def _matches(pattern: str, text: str) -> Iterator[re.Match[str]]:
-    return (match for line in text.split("\n") if (match := re.match(pattern, line)))
-
-
-def _spi(digits: str) -> str:
-    return f"0x{digits:>08}"
-
-
-def selectors(connection: Connection) -> Selectors:
-    """Return the selectors that pluto prints for a connection that `whack.add` loaded."""
-
-    def side(end: End) -> Side:
-        protocol = end.protocol.upper() if end.protocol else None
-        host = None if end.host is None else str(end.host)
-        return Side(host, end.ike_port, str(end.network), protocol, end.port_number)
-
-    return Selectors(side(connection.local), side(connection.remote))
-
-
-def same(loaded: Selectors, wanted: Selectors) -> bool:
-    """Return whether the selectors are equal; an IKE port of None equals every port."""
-    return _same_side(loaded.local, wanted.local) and _same_side(loaded.remote, wanted.remote)
-
-
-def _same_side(loaded: Side, wanted: Side) -> bool:
-    ike_ports = (loaded.ike_port, wanted.ike_port)
-    return (None in ike_ports or loaded.ike_port == wanted.ike_port) and (
-        (loaded.host, loaded.network, loaded.protocol, loaded.port)
-        == (wanted.host, wanted.network, wanted.protocol, wanted.port)
-    )
+    return tuple(line["algorithm"] for line in matches(_ALGORITHM, output))
 
 
 def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, ...]]:
@@ -264,8 +196,8 @@ def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, .
     for name, entry in loaded.items():
         cable = cable_of(name, entry)
         if cable and entry.selectors and _is_overlay_or_any(entry.selectors.local.protocol):
-            local, remote = _end(entry.selectors.local), _end(entry.selectors.remote)
-            connection = Connection(name, _mode(entry.selectors), local, remote)
+            local, remote = end_of(entry.selectors.local), end_of(entry.selectors.remote)
+            connection = Connection(name, mode_of(entry.selectors), local, remote)
             cables[cable] = (*cables.get(cable, ()), connection)
     return cables
 
@@ -279,65 +211,7 @@ def cable_of(name: str, loaded: LoadedConnection) -> str:
 
     A connection has its cable's name and one number in transport mode, two in tunnel mode.
     """
-    if not name.startswith(CABLE) or loaded.selectors is None:
+    if not name.startswith(CABLE) or loaded.selectors is None or loaded.more_subnets:
         return ""
-    numbers = 1 if _mode(loaded.selectors) is Mode.TRANSPORT else 2
+    numbers = 1 if mode_of(loaded.selectors) is Mode.TRANSPORT else 2
     return name.rsplit("-", numbers)[0]
-
-
-def _mode(selectors: Selectors) -> Mode:
-    """Return transport if the selectors are the two hosts themselves, else tunnel."""
-    sides = (selectors.local, selectors.remote)
-    hosts_only = all(side.network == _host_network(side.host) for side in sides)
-    return Mode.TRANSPORT if hosts_only else Mode.TUNNEL
-
-
-def _end(side: Side) -> End:
-    return End(
-        host=ip_address(side.host) if side.host else None,
-        network=ip_network(side.network),
-        ike_port=side.ike_port,
-        protocol=IpProtocol.named(side.protocol) if side.protocol else None,
-        port=side.port,
-    )
-
-
-def _host_network(host: str | None) -> str:
-    return f"{host}/{128 if ':' in (host or '') else 32}"
-
-
-def _parse_selectors(text: str) -> Selectors | None:
-    local, _, remote = text.partition("...")
-    local_side, remote_side = _side(re.match(_LOCAL, local)), _side(re.match(_REMOTE, remote))
-    return Selectors(local_side, remote_side) if local_side and remote_side else None
-
-
-def _side(match: re.Match[str] | None) -> Side | None:
-    if not match:
-        return None
-    host: str | None = match["host"].strip("[]")
-    port = match["port"]
-    if host == "%any":
-        host = None
-    elif not _network(_host_network(host)):
-        return None
-    network = _network(match["network"] or _host_network(host))
-    if not network:
-        return None
-    return Side(
-        host,
-        int(match["ike"]) if match["ike"] else None,
-        network,
-        match["protocol"].upper() if match["protocol"] else None,
-        # 4.10 prints any port as 0-65535; 5.2 prints 0 for a protocol without ports.
-        (int(port) or None) if port and port.isdecimal() else None,
-    )
-
-
-def _network(text: str) -> str:
-    """Return the text if it is a network, else an empty text."""
-    try:
-        ip_network(text)
-    except ValueError:
-        return ""
-    return text

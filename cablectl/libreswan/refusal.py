@@ -13,8 +13,22 @@ class Refusal(Struct, frozen=True):
     line: str
 
 
+# pluto can't use any of this host's interfaces for the connection: it is unoriented.
+_UNORIENTED = r"cannot identify ourselves|neither left=.* nor right=.* match an interface"
+
 # The most specific pattern comes first: pluto also logs the consequences of a cause.
+# A reason may have the groups of its pattern in braces.
 _REFUSALS = (
+    (
+        r"FIPS(?: Error)?: .*PSK length of \d+ bytes is too short",
+        "the pre-shared key is too short for FIPS mode",
+        "make a key with `cablectl secret new FILE`, copy it to both ends, then run connect again",
+    ),
+    (
+        r"no PSK found|No matching PSK found",
+        "pluto on this host has no pre-shared key for the peer",
+        "run connect on this host: it writes the secrets file, and pluto reads it",
+    ),
     (
         r"AUTHENTICATION_FAILED|authentication failed",
         "authentication failed",
@@ -26,20 +40,50 @@ _REFUSALS = (
         "set the same mode at both ends; transport mode on Libreswan 5 needs whack --transport",
     ),
     (
-        r"cannot identify ourselves",
+        r"skipped interface (?P<device>\S+) as it does not have nic-offload support",
+        "{device} has no ESP offload, so pluto doesn't use it for this connection",
+        "write offload: auto in the file, then run connect again",
+    ),
+    (
+        _UNORIENTED,
         "pluto has neither of the connection's addresses",
         "check that `ip address` lists the local address, then: sudo ipsec whack --listen",
     ),
     (r"need --listen", "pluto isn't listening", "sudo ipsec whack --listen"),
     (
-        r"Function not implemented|netlink response for Add SA",
+        # 5.4 names the kernel's message, earlier releases say Add SA. The last line follows from
+        # either at the end whose kernel it is.
+        r"Function not implemented|netlink response for (?:Add SA|XFRM_MSG_(?:UPD|NEW)SA) "
+        r"|CHILD SA failed: TEMPORARY_FAILURE",
         "the kernel refused the SA",
         "boot a kernel that has ESP and the ciphers in ipsec.esp",
     ),
     (
+        r"TEMPORARY_FAILURE",
+        "the peer can't install the SA: its kernel lacks ESP or the cipher, or pluto there is busy",
+        "run `cablectl doctor` on the peer, then connect again",
+    ),
+    (
+        r"INVALID_KE_PAYLOAD response suggesting (?P<peer>\S+) instead of (?P<own>\S+)",
+        "the ends have different PFS groups: {peer} on the peer, {own} on this host",
+        "write the same ipsec.pfs_group and ipsec.esp in the file of both ends",
+    ),
+    (
+        r"notification INVALID_KE_PAYLOAD",  # up to 4.15, and what the responder logs
+        "the ends have different PFS groups",
+        "write the same ipsec.pfs_group and ipsec.esp in the file of both ends",
+    ),
+    (
         r"TS_UNACCEPTABLE|compatible Traffic Selectors",
         "the peer has different traffic selectors",
-        "use the same mode, overlay, overlay port and subnets at both ends",
+        "use the same mode, overlay, overlay port and subnets at both ends; if they are the same,"
+        " the peer's kernel may lack ESP: run `cablectl doctor` there",
+    ),
+    (
+        r"INVALID_SYNTAX",
+        "the peer found a part missing in a message, for example the key exchange of PFS",
+        "write the same ipsec.pfs_group and ipsec.esp in the file of both ends; the log of the"
+        " peer's pluto says which part",
     ),
     (
         r"no suitable connection found",
@@ -63,6 +107,11 @@ def parse_refusal(output: str) -> Refusal | None:
     newest_first = output.splitlines()[::-1]
     for pattern, reason, remedy in _REFUSALS:
         for line in newest_first:
-            if re.search(pattern, line):
-                return Refusal(reason, remedy, line)
+            if match := re.search(pattern, line):
+                return Refusal(reason.format_map(match.groupdict()), remedy, line)
     return None
+
+
+def is_unoriented(output: str) -> bool:
+    """Tell whether pluto says that it can use none of this host's interfaces."""
+    return re.search(_UNORIENTED, output) is not None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
+from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
@@ -147,7 +148,10 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
             cable=cable.id,
         )
     read = all(
-        facts.credential is Credential.SAME and _all_loaded(cable, facts) for cable, facts in pairs
+        facts.credential is Credential.SAME
+        and _all_loaded(cable, facts)
+        and not orientation.unoriented(cable, facts)  # pluto may not know a new address yet
+        for cable, facts in pairs
     )
     installed = _installed(pairs[0][0]) if len(pairs) == 1 else "the secrets files are up to date"
     yield Step(
@@ -175,6 +179,12 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     gone |= dict.fromkeys(
         (name for name in names if name in loaded), "the file describes it differently now"
     )
+    # It has no policies and no SAs. Its offload may be that of an earlier file.
+    gone |= {
+        name: "pluto uses no interface for it: load it again"
+        for name in orientation.unoriented(cable, facts)
+        if name not in gone
+    }
     gone |= {
         name: "the IKE SA of its Child SA is gone, so the peer dropped the Child SA: load it again"
         for name, entry in loaded.items()

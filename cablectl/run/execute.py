@@ -9,6 +9,8 @@ import signal
 from collections.abc import Callable, Iterable
 
 from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.facts import orientation
+from cablectl.libreswan.refusal import is_unoriented
 from cablectl.plan.calls import Call, calls
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
 from cablectl.run.command import run
@@ -63,6 +65,7 @@ class _Connect:
     def __init__(self, plan: Plan, runner: Runner, failed: Failed, progress: Progress) -> None:
         self._plan, self._runner, self._failed, self._progress = plan, runner, failed, progress
         self._cables = {cable.id: cable for cable in plan.cables}
+        self._facts = dict(zip(self._cables, plan.facts, strict=True))
         self._done: list[Step] = []  # the steps to undo, also those that only began
 
     def run(self, make_plan: MakePlan) -> None:
@@ -100,7 +103,14 @@ class _Connect:
             if isinstance(failures.get(place), TimeLimitError | None):  # a late command may be done
                 self._done.append(step)
         for place, error in failures.items():
-            self._fail(steps[place].cable, error)
+            cable = steps[place].cable
+            self._fail(cable, self._explained(cable, error))
+
+    def _explained(self, cable: str, error: CablectlError) -> CablectlError:
+        """Return the cause if pluto refused a connection because it is unoriented."""
+        if cable not in self._cables or not is_unoriented("\n".join(error.details)):
+            return error
+        return orientation.error(self._cables[cable], self._facts[cable], error.details)
 
     def _fail(self, cable: str, error: CablectlError) -> None:
         """Roll back one of several cables; raise an error that isn't about one of several."""
@@ -118,6 +128,9 @@ class _Connect:
     def _prove(self, again: Plan) -> None:
         for cable, error in again.refused.items():
             self._fail(cable, error)
+        for one, facts in zip(again.cables, again.facts, strict=True):
+            if orientation.unoriented(one, facts):
+                self._fail(one.id, orientation.error(one, facts))
         # Whether a negotiation succeeded is decided by the steps that wait, if there are any.
         left = [step for step in again.needed if step.phase is not Phase.INITIATE]
         for cable, error in _still_to_do(left, self._plan, self._failed).items():

@@ -7,6 +7,7 @@ kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding ent
 from collections.abc import Iterator
 from ipaddress import ip_network
 
+from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -65,8 +66,13 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
         yield "no connection of the cable is loaded"
     else:
         yield from (f"{_label(cable, name)} is from an earlier file" for name in outdated)
+        without_interface = orientation.unoriented(cable, facts)
+        for name in without_interface:
+            reason, _ = orientation.cause(cable, facts)
+            yield f"{_label(cable, name)} is unoriented in pluto: {reason}"
+        judged = {*outdated, *without_interface}
         for connection in cable.connections:
-            problems = () if connection.name in outdated else _connection(connection, facts)
+            problems = () if connection.name in judged else _connection(connection, facts)
             yield from (f"{_label(cable, connection.name)} {problem}" for problem in problems)
     if facts.nic is None and all(connection.routed for connection in cable.connections):
         yield "this host has no route to the peer"

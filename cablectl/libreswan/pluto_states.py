@@ -1,0 +1,140 @@
+"""Parsers of pluto's SAs: the lines of `--showstates` and `--trafficstatus`, of 4.0 to 5.4."""
+
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+
+from msgspec import Struct
+
+from cablectl.libreswan.lines import NUMBER, matches
+
+
+class Ike(StrEnum):
+    """The state of a connection's IKE SA; one of the connections that share it owns it."""
+
+    NONE = "none"
+    NEGOTIATING = "negotiating"
+    ESTABLISHED = "established"
+
+
+class ChildSa(Struct, frozen=True):
+    """The two SAs of a connection, in and out."""
+
+    serial: int  # pluto's state number
+    added: int  # seconds since 1970
+    bytes_in: int
+    bytes_out: int
+    spi_in: str = ""  # as the kernel prints it; empty if pluto didn't print it
+    spi_out: str = ""
+    rekey_in: int | None = None  # seconds; 0 if the time has passed
+
+
+class _State(Struct, frozen=True):
+    """A line of --showstates about an IKE SA or a Child SA."""
+
+    serial: str
+    name: str
+    story: str
+    rest: str  # timers and flags, each ending in a semicolon
+
+
+# An instance has the peer's address after its number, maybe with subnets around it.
+_STATE = rf'{NUMBER}#(?P<serial>\d{{1,19}}): "(?P<name>[^"]+)"(?:\[\d+\](?: [^ ",#;]+){{1,2}})?'
+# 5.x says which part of ESP the NIC does, and every release tells the user of an IKEv1 peer.
+_PLUTO_SA = (
+    rf"{_STATE}(?:, username=[^,]*)?, type=ESP(?:\(nic-offload=\w+\))?,"
+    r" add_time=(?P<added>\d{1,19}),"
+)
+# Pluto reads the byte counts from the kernel; without an SA in the kernel they are missing.
+_TRAFFIC = rf"{_PLUTO_SA} inBytes=(?P<in>\d{{1,20}}), outBytes=(?P<out>\d{{1,20}}),"
+# Up to 5.3: STATE_V2_… or ESTABLISHED_… (story). 5.4 prints the story alone, which may itself
+# have parentheses. IKE over TCP has (tcp) after the port.
+_STATE_TEXT = rf"{_STATE}:\d{{1,5}}(?:\(tcp\))? (?P<text>[^;]+);(?P<rest>.*)"
+_NAME_AND_STORY = r"[A-Z][A-Z\d_]* \((?P<story>.*)\)"
+_ESTABLISHED_IKE = "established IKE SA"
+_STANDING_IKE = (_ESTABLISHED_IKE, "IKE SA established", "ISAKMP SA established")  # IKEv1 as well
+_ESTABLISHED_CHILD = ("established Child SA", "IPsec SA established")  # the latter up to 4.4
+# A deleted state is listed until its exchange ends; ZOMBIE from 5.1 on.
+_DELETED = ("deleted state", "STATE_IKESA_DEL", "STATE_CHILDSA_DEL")
+_PARENT = r" (?:IKE SA |isakmp)#(\d{1,19});"  # isakmp# up to 4.5
+_REKEY = r" (?:EVENT_)?(?:SA_)?(?:REKEY|REPLACE) in (-?\d{1,10})s;"  # EVENT_SA_ up to 4.4
+_SPIS = (
+    rf"{_STATE}(?: used -?\d+s ago;)?"
+    r" esp[.:](?P<out>[\da-f]{1,8})@\S+ esp[.:](?P<in>[\da-f]{1,8})@\S+ "
+)
+
+
+def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa, ...]]:
+    """Return the Child SAs by the name of their connection, the newest last.
+
+    `--trafficstatus` has the SAs and their byte counts.
+    `--status` or `--showstates` has their SPIs and rekey times.
+    """
+    rekeys = {
+        (state.name, state.serial): max(0, min(map(int, seconds)))
+        for state in _states(status)
+        if (seconds := re.findall(_REKEY, state.rest))
+    }
+    spis = {(line["name"], line["serial"]): line for line in matches(_SPIS, status)}
+    sas: dict[str, tuple[ChildSa, ...]] = {}
+    for line in matches(_TRAFFIC, traffic_status):
+        name, key = line["name"], (line["name"], line["serial"])
+        sa = ChildSa(
+            serial=int(line["serial"]),
+            added=int(line["added"]),
+            bytes_in=int(line["in"]),
+            bytes_out=int(line["out"]),
+            spi_in=_spi(spis[key]["in"]) if key in spis else "",
+            spi_out=_spi(spis[key]["out"]) if key in spis else "",
+            rekey_in=rekeys.get(key),
+        )
+        others = (other for other in sas.get(name, ()) if other.serial != sa.serial)
+        sas[name] = tuple(sorted((*others, sa), key=lambda child: child.serial))
+    return sas
+
+
+def parse_ike(status: str) -> dict[str, Ike]:
+    """Return the states of the IKE SAs, by the names of the connections that own them."""
+    ike: dict[str, Ike] = {}
+    for state in _states(status):
+        if state.story == _ESTABLISHED_IKE:
+            ike[state.name] = Ike.ESTABLISHED
+        elif state.story not in (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED):
+            ike.setdefault(state.name, Ike.NEGOTIATING)
+    return ike
+
+
+def parse_parents(status: str) -> dict[str, str]:
+    """Return, by connection, which connection owns the IKE SA of its newest Child SA.
+
+    Empty if that IKE SA no longer exists, or is deleted.
+    """
+    states = list(_states(status))
+    owners = {state.serial: state.name for state in states if state.story in _STANDING_IKE}
+    children = sorted(
+        (int(state.serial), state.name, parent[1])
+        for state in states
+        if state.story in _ESTABLISHED_CHILD and (parent := re.search(_PARENT, state.rest))
+    )
+    return {name: owners.get(parent, "") for _, name, parent in children}
+
+
+def parse_established(traffic_status: str) -> frozenset[str]:
+    """Return the names of the connections that have a Child SA, also in the kernel."""
+    return frozenset(parse_child_sas("", traffic_status))
+
+
+def parse_known_to_pluto(traffic_status: str) -> frozenset[str]:
+    """Return the names of the connections that have a Child SA in pluto."""
+    return frozenset(line["name"] for line in matches(_PLUTO_SA, traffic_status))
+
+
+def _states(status: str) -> Iterator[_State]:
+    for line in matches(_STATE_TEXT, status):
+        named = re.fullmatch(_NAME_AND_STORY, line["text"])
+        story = named["story"] if named else line["text"]
+        yield _State(line["serial"], line["name"], story, line["rest"])
+
+
+def _spi(digits: str) -> str:
+    return f"0x{digits:>08}"
