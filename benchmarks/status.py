@@ -1,9 +1,9 @@
 """Measures the time of `cablectl status` for many cables, as a ratio to `ipsec whack --status`.
 
 Run `python -m benchmarks.status [CABLES [RELEASE]]` as root. The defaults are 500 cables, which
-have 1,000 connections, and Libreswan 4.10. A real pluto has the connections, and the kernel has the
-device and its entries, created by the commands of cablectl's plan. No SA is established, so the
-kernel needs no ESP.
+have 1,000 connections, and Libreswan 4.10. RELEASE may also be a name of LAB_RELEASES. A real pluto
+has the connections, and the kernel has the device and its entries, created by the commands of
+cablectl's plan. No SA is established, so the kernel needs no ESP.
 """
 
 from __future__ import annotations
