@@ -54,6 +54,7 @@ def flag_table() -> str:
         return f"`{name} {value}`" if name else "nothing"
 
     rows: dict[str, Callable[[Dialect], str]] = {
+        "addresses of IPv6": lambda row: words(row.ipv6),
         "`mode: transport`": lambda row: words(row.transport),
         "`mode: tunnel`": lambda row: words(row.tunnel),
         "`encapsulation: yes`, or NAT": lambda row: words(row.encapsulate),

@@ -24,6 +24,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """The whack options of a range of releases; an empty option doesn't exist there."""
 
     since: Version  # the first release of the range
+    ipv6: Argv = ()  # for IPv6 hosts, before the first of them
     tunnel: Argv = ("--tunnel",)
     transport: Argv = ("--transport",)
     encapsulate: Argv = ("--encaps", "yes")
@@ -62,7 +63,7 @@ _4_8 = Dialect(
 _4_7 = replace(_4_8, since=Version(4, 7), child_lifetime="--ipseclifetime", max_bytes="")
 _5_0 = Dialect(since=Version(5, 0))
 DIALECTS = (
-    replace(_4_7, since=Version(4, 0), dpd_timeout=True),
+    replace(_4_7, since=Version(4, 0), ipv6=("--ipv6",), dpd_timeout=True),
     _4_7,
     _4_8,
     _5_0,

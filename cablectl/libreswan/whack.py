@@ -23,6 +23,7 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
         *WHACK,
         *authentication_of(cable.ipsec).flags,
         "--encrypt",
+        *(options.ipv6 if cable.local.address.version == 6 else ()),
         *(options.tunnel if connection.mode is Mode.TUNNEL else options.transport),
         *_encapsulation(cable.encapsulation, options),
         "--name",

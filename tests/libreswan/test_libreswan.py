@@ -119,6 +119,16 @@ def test_extended_sequence_numbers_by_dialect(cable: Cable) -> None:
     assert "esn" not in flags(cable, "4.10") + flags(this, "5.2")
 
 
+def test_ipv6_by_dialect() -> None:
+    for shape in ("transport gre v6", "tunnel v6 server"):
+        for release in ("4.0", "4.6"):
+            before, _, after = flags(shaped(shape), release).partition(" --ipv6 ")
+            assert "--host" not in before
+            assert "--host" in after
+        assert "--ipv6" not in flags(shaped(shape), "4.7") + flags(shaped(shape), "5.2")
+    assert "--ipv6" not in flags(shaped("tunnel v4"), "4.0")
+
+
 def test_tunnel_mode_by_dialect() -> None:
     assert "tunnel" not in flags(shaped("tunnel v4"), "4.10")
     assert " --tunnel --encaps yes " in flags(shaped("tunnel v4"), "5.2")

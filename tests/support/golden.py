@@ -21,7 +21,7 @@ NAMES = (
             ("teardown", "tunnel-v4", ("4.10",)),
             ("teardown", "transport-gre-v6", ("4.10",)),
             ("connect", "tunnel-v4", ("5.2",)),
-            ("connect", "transport-gre-v6", ("5.3",)),
+            ("connect", "transport-gre-v6", ("4.0", "5.3")),
         )
         for end in ENDS
         for version in versions
