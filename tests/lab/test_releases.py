@@ -5,6 +5,7 @@ Each Libreswan of LAB_RELEASES meets itself, 4.10 and 5.2.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,10 +13,11 @@ from contextlib import ExitStack
 import pytest
 
 from cablectl.libreswan import dialects
+from cablectl.libreswan.dialects import Dialect
 from tests.support.documents import AGREED, document, shaped
 
-from .cable import FILE, run
-from .gateways import Lab
+from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
+from .gateways import PLUTO_LOG, Lab
 from .releases import DEBIAN, added
 from .rooms import LabError
 from .traffic import bring_up_and_tear_down
@@ -51,6 +53,15 @@ def lane(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, tuple[str, str]]
         yield lab, request.param
 
 
+def dialects_of(lab: Lab) -> list[Dialect]:
+    return [dialects.dialect(gateway.release()) for gateway in lab.gateways]
+
+
+def agree(rows: list[Dialect]) -> bool:
+    """Tell whether releases agree by themselves: not if they handle ESN in different ways."""
+    return len({row.esn for row in rows}) == 1
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_from_connect_to_teardown(
     lane: tuple[Lab, tuple[str, str]],
@@ -63,10 +74,9 @@ def test_from_connect_to_teardown(
             assert gateway.version().split()[-1] == release
         else:
             record_property(release, gateway.version())
-    rows = [dialects.dialect(gateway.release()) for gateway in lab.gateways]
+    rows = dialects_of(lab)
     cables = (shaped(shape, end) for end in ("cluster1", "cluster2"))
-    # Releases that handle ESN in different ways agree on nothing by themselves.
-    text = document(shape) + (AGREED if len({row.esn for row in rows}) > 1 else "")
+    text = document(shape) + ("" if agree(rows) else AGREED)
     bring_up_and_tear_down(lab, tuple(zip(lab.gateways, cables, strict=True)), text)
     for gateway, row in zip(lab.gateways, rows, strict=True):
         planned = run(gateway, "plan", FILE, "--format", "sh").stdout
@@ -75,3 +85,29 @@ def test_from_connect_to_teardown(
         mode = shape.split()[0]
         needed = row.tunnel if mode == "tunnel" else row.transport
         assert (f" --{mode} " in planned) == bool(needed)
+
+
+def assert_pfs_group(lab: Lab) -> None:
+    """Of two algorithms, the one that is negotiated has the PFS group.
+
+    Only the second Child SA has a key exchange of its own: the first one comes with the IKE SA.
+    """
+    text = document("transport vxlan v4 pfs") + ("" if agree(dialects_of(lab)) else "  esn: yes\n")
+    for gateway in lab.gateways:
+        gateway.write(FILE, text)
+        gateway.write(PSK_FILE, f"{PSK}\n")
+    bring_up(*lab.gateways)
+    logs = [gateway.read(PLUTO_LOG) for gateway in lab.gateways]
+    tear_down(*lab.gateways)
+    for log in logs:
+        *_, first, second = re.findall("established Child SA using .* xfrm=([^ ]+)", log)
+        assert "MODP" not in first
+        assert second.endswith("-MODP2048")
+
+
+def test_each_of_two_algorithms_has_the_pfs_group(lane: tuple[Lab, tuple[str, str]]) -> None:
+    assert_pfs_group(lane[0])
+
+
+def test_each_of_two_algorithms_has_the_pfs_group_on_4_10(lab: Lab) -> None:
+    assert_pfs_group(lab)
