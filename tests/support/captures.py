@@ -20,9 +20,9 @@ def blocks(release: str, command: str, capture: str = "libreswan") -> list[str]:
 
 
 def by_release(topic: str) -> dict[str, list[tuple[str, str]]]:
-    """Return the commands of a capture and what they printed, by release of Libreswan."""
+    """Return the commands of a capture and what they printed, by the titles of its parts."""
     text = (CAPTURES / f"{topic}.txt").read_text()
-    parts = re.split(r"(?m)^##### Libreswan (\S+)\n", text)[1:]
+    parts = re.split(r"(?m)^##### Libreswan ([^\n]+)\n", text)[1:]
     command = re.compile(r"^===== \$ ([^\n]+)\n(.*?)^# exit \d+$", re.MULTILINE | re.DOTALL)
     return {
         release: command.findall(part)
