@@ -72,8 +72,8 @@ LINES = {
         "the kernel refused",
         "boot a kernel",
     ),
-    "\"x\" #1: FIPS: authentication failed: '172.18.0.8' PSK length of 26 bytes is too short for PRF"
-    " HMAC_SHA2_512 in FIPS mode (32 bytes required)": ("too short for FIPS", "secret new"),
+    "\"x\" #1: FIPS: authentication failed: '172.18.0.8' PSK length of 26 bytes is too short for"
+    " PRF HMAC_SHA2_512 in FIPS mode (32 bytes required)": ("too short for FIPS", "secret new"),
     '003 "x" #1: FIPS Error: connection x PSK length of 9 bytes is too short for HMAC_SHA1 PRF in'
     " FIPS mode (10 bytes required)": ("too short for FIPS", "secret new"),
     "\"x\" #1: authentication failed: no PSK found for '172.18.0.8'": ("on this host", "connect"),
