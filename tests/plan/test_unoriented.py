@@ -52,8 +52,8 @@ def test_the_other_connection_is_left_alone(cable: Cable, unoriented: Facts) -> 
         (False, Offload.REQUIRED, None, "no interface of this host has", "add 172.18.0.8"),
         (True, Offload.REQUIRED, Nic("eth0"), "eth0 has no ESP offload", "offload: auto"),
         (True, Offload.PACKET, None, "the NIC has no ESP offload", "offload: auto"),
-        (True, Offload.REQUIRED, CAN, "pluto uses no interface", "--listen"),
-        (True, Offload.AUTO, CANNOT, "pluto uses no interface", "--listen"),
+        (True, Offload.REQUIRED, CAN, "pluto uses no interface", "listen="),
+        (True, Offload.AUTO, CANNOT, "pluto uses no interface", "listen="),
     ],
 )
 def test_the_cause(
