@@ -77,6 +77,10 @@ LINES = {
     '003 "x" #1: FIPS Error: connection x PSK length of 9 bytes is too short for HMAC_SHA1 PRF in'
     " FIPS mode (10 bytes required)": ("too short for FIPS", "secret new"),
     "\"x\" #1: authentication failed: no PSK found for '172.18.0.8'": ("on this host", "connect"),
+    '003 "x" #1: PSK Authentication failed: AUTH mismatch in I2 Auth Payload!': (
+        "authentication failed",
+        "same pre-shared key",
+    ),
     '003 "x" #1: No matching PSK found for connection: x': ("on this host", "connect"),
     '"x": interface search skipped interface eth1 as it does not have nic-offload support': (
         "eth1 has no ESP offload",

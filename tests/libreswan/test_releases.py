@@ -82,6 +82,15 @@ def test_an_ipv6_address_without_a_port_is_whole(loaded: dict[str, LoadedConnect
     assert selectors.remote == Side("2001:db8::21", None, "2001:db8::21/128", None, None)
 
 
+def test_a_short_last_group_of_an_ipv6_address_is_no_port() -> None:
+    """Up to 4.5 a port may follow an address without brackets; whack's ports have more digits."""
+    line = '000 "x": 2001:db8::1:21[+S?C]...2001:db8::8:4500[+S?C]; unrouted; eroute owner: #0'
+    (found,) = pluto.parse_connections(line, "").values()
+    assert found.selectors
+    assert (found.selectors.local.host, found.selectors.local.ike_port) == ("2001:db8::1:21", None)
+    assert (found.selectors.remote.host, found.selectors.remote.ike_port) == ("2001:db8::8", 4500)
+
+
 @pytest.mark.parametrize("release", [it for it in CONNECTIONS if it.startswith("5.")])
 def test_a_connection_with_several_subnets_is_no_cables(release: str) -> None:
     ((_, status),) = CONNECTIONS[release]
