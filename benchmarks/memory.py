@@ -25,7 +25,8 @@ from cablectl.libreswan import whack
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
 from tests.lab.cable import PSK
-from tests.lab.gateways import ROOTS, Gateway, Lab
+from tests.lab.gateways import Gateway, Lab
+from tests.lab.releases import installations
 from tests.lab.rooms import until
 from tests.support.documents import shaped
 
@@ -90,7 +91,7 @@ def pluto_memory(gateway: Gateway) -> dict[str, int]:
 
 def measure_loaded(release: str) -> None:
     """Print pluto's memory for each of COUNTS, and the extrapolation to MESH."""
-    with closing(Gateway("here", ROOTS[release])) as gateway:
+    with closing(Gateway("here", installations()[release])) as gateway:
         gateway.ip(
             "link set lo up",
             "link add eth0 type veth peer name eth1",

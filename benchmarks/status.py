@@ -1,9 +1,9 @@
 """Measures the time of `cablectl status` for many cables, as a ratio to `ipsec whack --status`.
 
 Run `python -m benchmarks.status [CABLES [RELEASE]]` as root. The defaults are 500 cables, which
-have 1,000 connections, and Libreswan 4.10. A real pluto has the connections, and the kernel has the
-device and its entries, created by the commands of cablectl's plan. No SA is established, so the
-kernel needs no ESP.
+have 1,000 connections, and Libreswan 4.10. RELEASE may also be a name of LAB_RELEASES. A real pluto
+has the connections, and the kernel has the device and its entries, created by the commands of
+cablectl's plan. No SA is established, so the kernel needs no ESP.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from contextlib import closing
 
 from cablectl.config import native
 from cablectl.facts.host_facts import Facts
-from cablectl.libreswan import dialects
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Phase
 from tests.lab.cable import FILE, PSK, PSK_FILE
-from tests.lab.gateways import ROOTS, Gateway
+from tests.lab.gateways import Gateway
+from tests.lab.releases import installations
 from tests.lab.rooms import PROGRAM
 
 from .peers import HUB, document
@@ -41,10 +41,10 @@ def main() -> None:
     count, release = int(arguments.get(0, "500")), arguments.get(1, "4.10")
     network = native.parse(document(count), FILE)
     cables = network.cables(network.endpoints[0])
-    facts = Facts(libreswan=dialects.parse_version(release))
-    steps = connect_plan.plan(cables, (facts,) * len(cables)).steps
-    script = "".join(f"{shlex.join(step.argv)}\n" for step in steps if step.phase in PHASES)
-    with closing(Gateway("hub", ROOTS[release])) as hub:
+    with closing(Gateway("hub", installations()[release])) as hub:
+        facts = Facts(libreswan=hub.release())
+        steps = connect_plan.plan(cables, (facts,) * len(cables)).steps
+        script = "".join(f"{shlex.join(step.argv)}\n" for step in steps if step.phase in PHASES)
         hub.ip(
             "link set lo up",
             "link add eth0 type veth peer name other",

@@ -50,13 +50,20 @@ def flag_table() -> str:
     def words(argv: tuple[str, ...]) -> str:
         return f"`{' '.join(argv)}`" if argv else "nothing"
 
+    def option(name: str, value: str) -> str:
+        return f"`{name} {value}`" if name else "nothing"
+
     rows: dict[str, Callable[[Dialect], str]] = {
+        "addresses of IPv6": lambda row: words(row.ipv6),
         "`mode: transport`": lambda row: words(row.transport),
         "`mode: tunnel`": lambda row: words(row.tunnel),
         "`encapsulation: yes`, or NAT": lambda row: words(row.encapsulate),
-        "`pfs_group`": lambda row: f"`{row.pfs.value}`",
+        "`pfs_group`": lambda _: "`--pfs --esp 'ALG;GROUP,ALG;GROUP'`",
         "`esn: yes`": lambda row: words(row.esn),
         "`dpd.action`": lambda row: "`--dpdaction ACTION`" if row.dpd_action else "nothing",
+        "`dpd.delay`": lambda row: (
+            "`--dpddelay N --dpdtimeout 2N`" if row.dpd_timeout else "`--dpddelay N`"
+        ),
         "`offload: auto`, NIC with ESP, no UDP": lambda row: words(row.offload_if_it_can),
         "`offload: required`": lambda row: words(row.offload),
         "`offload: packet`": lambda row: (
@@ -66,17 +73,39 @@ def flag_table() -> str:
         "`ipsec _stackmanager start`": lambda row: (
             "run" if row.stack_manager else "doesn't exist; `modprobe`"
         ),
+        "a mesh's add, route and initiate": lambda row: (
+            "one `whack`" if row.combines else "a `whack` for each"
+        ),
+    }
+    unused: dict[str, Callable[[Dialect], str]] = {
+        "IKE proposals": lambda row: option(row.ike, "PROPOSALS"),
+        "replay window": lambda row: option(row.replay_window, "PACKETS"),
+        "lifetime of an IKE SA": lambda row: option(row.ike_lifetime, "SECONDS"),
+        "lifetime of a Child SA": lambda row: option(row.child_lifetime, "SECONDS"),
+        "bytes of a Child SA": lambda row: option(row.max_bytes, "BYTES"),
+        "rekey margin": lambda row: option(row.rekey_margin, "SECONDS"),
+        "rekey fuzz": lambda row: option(row.rekey_fuzz, f"PERCENT{row.rekey_fuzz_unit}"),
     }
     since = [f"{row.since} and later" for row in DIALECTS]
+    head = [f"| | {' | '.join(since)} |", "|---" * (1 + len(since)) + "|"]
+
+    def table(cells: dict[str, Callable[[Dialect], str]]) -> list[str]:
+        return [
+            *head,
+            *(f"| {name} | {' | '.join(map(cell, DIALECTS))} |" for name, cell in cells.items()),
+        ]
+
     lines = [
         "# Flags by release",
         "",
         "The options of `ipsec whack`. `make docs` generates this table from `DIALECTS` in",
         "`cablectl/libreswan/dialects.py`; [libreswan.md](libreswan.md) has the measurements.",
         "",
-        f"| | {' | '.join(since)} |",
-        "|---" * (1 + len(since)) + "|",
-        *(f"| {name} | {' | '.join(map(cell, DIALECTS))} |" for name, cell in rows.items()),
+        *table(rows),
+        "",
+        "No field of the file uses these options yet. `tests/lab/test_whack.py` tries them:",
+        "",
+        *table(unused),
     ]
     return "\n".join(lines) + "\n"
 

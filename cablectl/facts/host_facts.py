@@ -34,6 +34,14 @@ class Credential(StrEnum):
     OTHER = "other"
 
 
+class Algorithms(Struct, frozen=True):
+    """What Libreswan says of the file's algorithms, which are empty if the file names none."""
+
+    parsed: tuple[str, ...] | None = None  # as pluto writes them; None: unknown
+    refused: str = ""  # why Libreswan refuses them
+    unchecked: str = ""  # why they couldn't be checked
+
+
 class Link(Struct, frozen=True):
     """A network device."""
 
@@ -98,8 +106,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     )
     guard: Guard | None = None
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
-    algorithms: tuple[str, ...] | None = None  # the file's, as pluto writes them; None: unknown
-    unknown_algorithms: str = ""  # what Libreswan says against the file's algorithms
+    algorithms: Algorithms = Algorithms()
     credential: Credential = Credential.ABSENT
     made_here: bool = False  # whether cablectl made the cable: its mark is on this host
     connections: dict[str, LoadedConnection] = {}  # of the cable, by name
@@ -128,7 +135,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         wanted = {connection.name: pluto.selectors(connection) for connection in cable.connections}
 
         def is_as_wanted(name: str, loaded: LoadedConnection) -> bool:
-            same = self.algorithms in (None, loaded.esp)
+            same = self.algorithms.parsed in (None, loaded.esp)
             return name in wanted and loaded.joins(wanted[name]) and same
 
         changed = (
@@ -164,7 +171,7 @@ def connected(
         made_here=bool(cable.connections),
         connections={
             connection.name: LoadedConnection(
-                connection.routed, up, selectors(connection), esp=before.algorithms or ()
+                connection.routed, up, selectors(connection), esp=before.algorithms.parsed or ()
             )
             for connection in cable.connections
         },

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.facts import traces
+from cablectl.facts.host_facts import Algorithms
 from cablectl.host import daemon, devices, privilege, reading
 from cablectl.libreswan import pluto
 from cablectl.model.cable import Cable, Connection, cable_id
@@ -88,4 +89,4 @@ def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> It
         all_facts, now = reading.facts_of(tuple(cables)), time.time()
         for cable, facts in zip(cables, all_facts, strict=True):
             # The algorithms that the file asks for leave no trace to compare with.
-            yield state.of(cable, replace(facts, algorithms=None), now)
+            yield state.of(cable, replace(facts, algorithms=Algorithms()), now)

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.facts.host_facts import Pluto
+from cablectl.facts.host_facts import Algorithms, Pluto
 from cablectl.host import probe
 from cablectl.libreswan import authentication, dialects, pluto, pluto_commands, secrets_file, whack
 from cablectl.libreswan.dialects import Version
@@ -34,16 +34,20 @@ def marked_cables() -> frozenset[str]:
         return frozenset()
 
 
-def algorithms_of(cable: Cable) -> tuple[tuple[str, ...] | None, str]:
-    """Return the file's algorithms as Libreswan names them, and its error if it refuses them."""
+def algorithms_of(cable: Cable) -> Algorithms:
+    """Return what `ipsec algparse` says of the file's algorithms."""
     asked = whack.algorithms_to_parse(cable)
     if not asked:
-        return (), ""
-    result = probe.run("ipsec", "algparse", "-v2", "-pfs", asked)
-    lines = result.stdout.splitlines() + result.stderr.splitlines()
-    errors = [line for line in lines if "ERROR" in line]
-    problem = errors[0].partition("ERROR: ")[2] if result.returncode and errors else ""
-    return pluto.parse_algorithms(result.stdout) or None, problem
+        return Algorithms(())
+    result = probe.run(*pluto_commands.PARSE_ALGORITHMS, asked)
+    if result.returncode == 0 and (parsed := pluto.parse_algorithms(result.stdout)):
+        return Algorithms(parsed)
+    lines = [line.strip() for line in (*result.stdout.splitlines(), *result.stderr.splitlines())]
+    for line in lines:
+        if "ERROR: " in line:
+            return Algorithms(None, refused=line.partition("ERROR: ")[2])
+    how = f"exit code {result.returncode}: {lines[0] if lines else 'no output'}"
+    return Algorithms(None, unchecked=f"`ipsec algparse` can't check ipsec.esp here: {how}")
 
 
 def pluto_status() -> pluto.Status | None:

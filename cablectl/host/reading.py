@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
 from cablectl.facts import orientation, partition
-from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto
+from cablectl.facts.host_facts import Algorithms, Facts, OverlayFacts, Pluto
 from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
 from cablectl.host.paths import ways
 from cablectl.libreswan import dialects, secrets_file
@@ -29,11 +29,11 @@ def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Fa
     Only what decides the commands' arguments is read, as far as that needs no root.
     """
     first = cables[0]
-    assumed, unknown = ["pluto is running"] if first.connections else [], ""
+    assumed, algorithms = ["pluto is running"] if first.connections else [], Algorithms()
     if version is None:
         try:
             version = daemon.libreswan_version()
-            _, unknown = daemon.algorithms_of(first)
+            algorithms = daemon.algorithms_of(first)
         except HostNotReadyError:
             version = dialects.LATEST
             assumed.append(f"Libreswan {version}, since none is installed here")
@@ -53,7 +53,7 @@ def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Fa
         to_load=tuple(modules),
         source=devices.source_address(first, devices.addresses()) if way_to else "",
         leaves_with=devices.leaves_with(first) if way_to else "",
-        unknown_algorithms=unknown,
+        algorithms=algorithms,
         assumed=tuple(assumed),
     )
     nic_of = cache(kernel.nic)
@@ -130,14 +130,12 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         not_ready.append(("nft is not installed, and the guard needs it", hint))
     status = daemon.pluto_status()
     policies, sas = ipsec_state.xfrm_state()
-    algorithms, unknown = daemon.algorithms_of(cable)
     return replace(
         plain,
         pluto=Pluto.RUNNING if status else daemon.startable(),
         to_load=kernel.to_load(esp_offload.modules(cable.local.address.version)),
         service_port=daemon.service_port(),
-        algorithms=algorithms,
-        unknown_algorithms=unknown,
+        algorithms=daemon.algorithms_of(cable),
         connections=status.connections if status else {},
         shunts=status.shunts if status else (),
         policies=policies,

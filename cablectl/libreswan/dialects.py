@@ -1,9 +1,9 @@
 """The whack options of each release of Libreswan, as data: a dialect is one row."""
 
 import re
-from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cablectl.errors import UsageError
 from cablectl.model.argv import Argv
@@ -20,21 +20,14 @@ class Version(Struct, frozen=True, order=True):
         return f"{self.major}.{self.minor}"
 
 
-class PfsForm(StrEnum):
-    """How whack takes the PFS group."""
-
-    FLAG = "--pfsgroup GROUP"
-    IN_ESP = "--esp 'ALG;GROUP'"
-
-
 class Dialect(Struct, frozen=True, kw_only=True):
-    """The whack options of a range of releases."""
+    """The whack options of a range of releases; an empty option doesn't exist there."""
 
     since: Version  # the first release of the range
+    ipv6: Argv = ()  # for IPv6 hosts, before the first of them
     tunnel: Argv = ("--tunnel",)
     transport: Argv = ("--transport",)
     encapsulate: Argv = ("--encaps", "yes")
-    pfs: PfsForm = PfsForm.FLAG
     esn: Argv = ()  # empty if the release offers ESN and no ESN by default
     # Without an option, 4.x offloads what the NIC supports and 5.x offloads nothing.
     no_offload: Argv = ()
@@ -42,31 +35,46 @@ class Dialect(Struct, frozen=True, kw_only=True):
     offload: Argv = ("--nic-offload", "crypto")
     packet_offload: bool = True
     dpd_action: bool = False
+    dpd_timeout: bool = False  # whether whack refuses a DPD delay without a timeout
     stack_manager: bool = True
+    combines: bool = True  # whether one whack adds, routes and initiates a connection
+    ike: str = "--ike"  # the IKE proposals
+    replay_window: str = "--replay-window"  # packets
+    ike_lifetime: str = "--ikelifetime"  # seconds
+    child_lifetime: str = "--ipsec-lifetime"  # seconds
+    max_bytes: str = "--ipsec-max-bytes"  # of a Child SA
+    rekey_margin: str = "--rekeymargin"  # seconds
+    rekey_fuzz: str = "--rekeyfuzz"  # a number in percent
+    rekey_fuzz_unit: str = ""
 
 
+_4_8 = Dialect(
+    since=Version(4, 8),
+    tunnel=(),  # --client implies tunnel mode
+    transport=(),
+    encapsulate=("--forceencaps",),
+    esn=("--esn", "--no-esn"),
+    no_offload=("--nic-offload", "no"),
+    offload_if_it_can=(),
+    offload=("--nic-offload", "yes"),
+    packet_offload=False,
+    dpd_action=True,
+)
+_4_7 = replace(_4_8, since=Version(4, 7), child_lifetime="--ipseclifetime", max_bytes="")
+_5_0 = Dialect(since=Version(5, 0))
 DIALECTS = (
-    Dialect(
-        since=Version(4, 0),
-        tunnel=(),  # --client implies tunnel mode
-        transport=(),
-        encapsulate=("--forceencaps",),
-        esn=("--esn", "--no-esn"),
-        no_offload=("--nic-offload", "no"),
-        offload_if_it_can=(),
-        offload=("--nic-offload", "yes"),
-        packet_offload=False,
-        dpd_action=True,
-    ),
-    Dialect(since=Version(5, 0)),
-    Dialect(since=Version(5, 3), pfs=PfsForm.IN_ESP, stack_manager=False),
+    replace(_4_7, since=Version(4, 0), ipv6=("--ipv6",), dpd_timeout=True),
+    _4_7,
+    _4_8,
+    _5_0,
+    replace(_5_0, since=Version(5, 3), stack_manager=False, combines=False, rekey_fuzz_unit="%"),
 )
 
 
 LATEST = DIALECTS[-1].since
 
 # One distributed release of each dialect.
-EXAMPLES = (Version(4, 10), Version(5, 2), Version(5, 3))
+EXAMPLES = (Version(4, 6), Version(4, 7), Version(4, 10), Version(5, 2), Version(5, 4))
 
 
 def parse_version(text: str) -> Version:

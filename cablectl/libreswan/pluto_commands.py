@@ -8,3 +8,5 @@ REREAD_SECRETS: Argv = (*WHACK, "--rereadsecrets")
 STATUS: Argv = (*WHACK, "--status")
 TRAFFIC_STATUS: Argv = (*WHACK, "--trafficstatus")
 STACK_MANAGER: Argv = ("ipsec", "_stackmanager", "start")
+# All releases from 4.0 to 5.4 take these two options; 5.4 refuses the older -v2 -pfs.
+PARSE_ALGORITHMS: Argv = ("ipsec", "algparse", "--ikev2", "--pfs")

@@ -12,6 +12,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from cablectl.libreswan import pluto_commands, whack
+from cablectl.libreswan.dialects import dialect
 from cablectl.model.argv import Argv
 from cablectl.plan.steps import Change, Phase, Plan, Step
 
@@ -51,9 +52,10 @@ def calls(plan: Plan) -> list[Call]:
         return [Call(Kind.WAIT if step.waits_for else Kind.ALONE, (step,)) for step in needed]
     negotiation = [step for step in needed if _negotiates(step)]
     first = needed.index(negotiation[0]) if negotiation else len(needed)
+    combines = dialect(plan.facts[0].libreswan).combines
     return [
         *_grouped(needed[:first]),
-        *_loads(negotiation),
+        *_loads(negotiation, combines=combines),
         *_grouped(step for step in needed[first:] if not _negotiates(step)),
     ]
 
@@ -68,28 +70,31 @@ def _negotiates(step: Step) -> bool:
     return step.phase in _NEGOTIATE and step.argv[:2] == pluto_commands.WHACK
 
 
-def _loads(steps: Sequence[Step]) -> Iterator[Call]:
-    """Yield the calls of one cable after the other."""
+def _loads(steps: Sequence[Step], *, combines: bool) -> Iterator[Call]:
+    """Yield the calls of one cable after the other, and of one connection after the other."""
     by_cable: dict[str, list[Step]] = {}
     for step in steps:
         by_cable.setdefault(step.cable, []).append(step)
     for of_cable in by_cable.values():
-        yield from _loads_of_cable(of_cable)
+        for of_connection in _by_connection(of_cable):
+            if combines and len(of_connection) > 1:
+                yield Call(Kind.LOAD, of_connection)
+            else:
+                yield from (Call(Kind.ALONE, (step,)) for step in of_connection)
 
 
-def _loads_of_cable(steps: Sequence[Step]) -> Iterator[Call]:
-    """Yield the calls of one cable; an add step takes its route and initiate steps with it."""
+def _by_connection(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
+    """Yield the steps of a cable; an add step takes its route and initiate steps with it."""
     later = {step.argv: step for step in steps if step.phase is not Phase.ADD}
     for step in steps:
         if step.phase is not Phase.ADD:
             if later.pop(step.argv, None):
-                yield Call(Kind.ALONE, (step,))
+                yield (step,)
             continue
         name = _name(step)
         route = later.pop(whack.route(name), None) if step.kind is Change.ADD else None
         initiate = later.pop(whack.initiate(name), None) if route else None
-        together = tuple(each for each in (step, route, initiate) if each)
-        yield Call(Kind.LOAD if route else Kind.ALONE, together)
+        yield tuple(each for each in (step, route, initiate) if each)
 
 
 def _name(step: Step) -> str:

@@ -104,10 +104,10 @@ def overlay_mtu(cable: Cable, facts: Facts, wanted: OverlayWish) -> int:
 
 
 def _refuse_unknown_algorithms(facts: Facts) -> None:
-    if facts.unknown_algorithms:
+    if facts.algorithms.refused:
         raise UsageError(
             f"ipsec: Libreswan {facts.libreswan} doesn't accept the file's algorithms:"
-            f" {facts.unknown_algorithms}",
+            f" {facts.algorithms.refused}",
             hint="correct ipsec.esp or ipsec.pfs_group; see `ipsec algparse`",
         )
 
@@ -192,6 +192,8 @@ def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
 
 def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
     yield from facts.warnings
+    if facts.algorithms.unchecked:
+        yield facts.algorithms.unchecked
     if cable.guarded and facts.loaded(cable) and guard.broken(cable, facts.guard):
         what = "was changed" if facts.guard else "is missing"
         yield f"the guard {what}: table {guard.name(cable)}; it is loaded again"

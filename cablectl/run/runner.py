@@ -10,7 +10,7 @@ from typing import Protocol, assert_never
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.host import probe, reading
 from cablectl.host.pluto_log import PlutoLog
-from cablectl.libreswan import pluto_commands
+from cablectl.libreswan import pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import xfrm
 from cablectl.model.argv import Argv
@@ -100,12 +100,12 @@ class Runner:
             case _:
                 assert_never(call.kind)
 
-    def _one_by_one(self, steps: Iterable[Step]) -> Failures:
-        """Run one command after the other."""
+    def _one_by_one(self, steps: Iterable[Step], *, again: bool = False) -> Failures:
+        """Run one command after the other; `again` if some of them may be done already."""
         failures: Failures = {}
         for place, step in enumerate(steps):
             try:
-                self._run(step.argv, step)
+                self._run(step.argv, step, again=again)
             except CablectlError as error:
                 failures[place] = error
         return failures
@@ -120,7 +120,7 @@ class Runner:
         except TimeLimitError as error:
             return dict.fromkeys(range(len(steps)), error)
         except CablectlError:
-            return self._one_by_one(steps)
+            return self._one_by_one(steps, again=True)
         return {}
 
     def _batch(self, steps: Sequence[Step]) -> Failures:
@@ -150,8 +150,13 @@ class Runner:
             if step.waits_for in errors
         }
 
-    def _run(self, argv: Argv, step: Step, limit: float | None = None) -> None:
-        """Run one command; run whack again if pluto is too busy to answer in time."""
+    def _run(
+        self, argv: Argv, step: Step, limit: float | None = None, *, again: bool = False
+    ) -> None:
+        """Run one command; run whack again if pluto is too busy to answer in time.
+
+        If the command may have run before (`again`), a loaded connection is no error.
+        """
         is_whack = argv[:2] == pluto_commands.WHACK
         direct = (*self._whack, *argv[2:]) if is_whack else argv
         for left in reversed(range(WHACK_TRIES if is_whack else 1)):
@@ -160,6 +165,11 @@ class Runner:
             except TimeLimitError:
                 if not left:
                     raise
+                again = True
+            except CablectlError as error:
+                if not (again and whack.is_already_loaded(error.details)):
+                    raise
+                return
             else:
                 return
 

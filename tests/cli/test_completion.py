@@ -75,7 +75,7 @@ def terminal(shell: str, tmp_path: Path) -> Iterator[Terminal]:
         ("cablectl connect ~/v4.yaml --no-wait --local 172.18.0.7", "--local 172.18.0.7 fin"),
         ("cablectl teardown --local cluster1 ~/br", "broken.yaml"),
         ("cablectl plan bro", "cablectl plan broken.yaml"),
-        ("cablectl plan v4.yaml --libreswan 4", "--libreswan 4.10"),
+        ("cablectl plan v4.yaml --libreswan 4.1", "--libreswan 4.10"),
         ("cablectl offload v6.yaml --format j", "--format json"),
     ],
 )
@@ -94,7 +94,7 @@ def test_a_tab_offers_the_ends(terminal: Terminal, shell: str, family: str) -> N
 
 def test_a_tab_offers_releases(terminal: Terminal, shell: str) -> None:
     terminal.type("cablectl plan v4.yaml --libreswan ", *LISTS[shell])
-    terminal.wait(lambda screen: {"4.10", "5.2", "5.3"} <= set(screen.split()), "releases")
+    terminal.wait(lambda screen: {"4.10", "5.2", "5.4"} <= set(screen.split()), "releases")
 
 
 def test_a_tab_offers_commands(terminal: Terminal, shell: str) -> None:

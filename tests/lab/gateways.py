@@ -8,13 +8,18 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Self
 
-from .rooms import CHECKOUT, LabError, Room, until
+from cablectl.libreswan import dialects
+from cablectl.libreswan.dialects import Version
+
+from .releases import Installation, installations
+from .rooms import LabError, Process, Room, until
 from .wire import Capture
 
 PROBE = f"src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x100 aead rfc4106(gcm(aes)) 0x{'5a' * 20} 128"
@@ -41,9 +46,6 @@ table ip lab {
     }
 }
 """
-# The root directory that has a release of Libreswan, or strongSwan; tests/lab/root makes TRIXIE.
-TRIXIE = str((CHECKOUT / ".lab" / "trixie").resolve())
-ROOTS = {"4.10": "/", "5.2": TRIXIE, "strongSwan": TRIXIE}
 FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 # `ipsec _stackmanager start`, or the first gre link, loads a module, which makes a fallback device
 # in every network namespace. No teardown can delete this device.
@@ -57,6 +59,25 @@ LARVAL = " spi 0x00000000 "
 
 class Gateway(Room):
     """A host with `eth0`, a default route, and /etc, /var, /run and /tmp of its own."""
+
+    def __init__(self, name: str, libreswan: Installation | None = None) -> None:
+        at = libreswan or installations()["4.10"]
+        super().__init__(name, at.root, at.layer, at.prefix)
+        # The path of `ipsec`'s directory comes first, since a layer may have a second `ipsec`.
+        path = f"{at.prefix}/sbin:{os.environ['PATH']}"
+        self._environment = {"PATH": path} if at.prefix else {}
+
+    def popen(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start a program in the room, as Room does, with the gateway's own `ipsec` in the PATH."""
+        return super().popen(*argv, env={**self._environment, **(env or {})})
+
+    def version(self) -> str:
+        """Return the line that `ipsec --version` prints, such as Libreswan 5.2."""
+        return self.run("ipsec", "--version").stdout.strip()
+
+    def release(self) -> Version:
+        """Return the release of `version`; UsageError if cablectl doesn't accept it."""
+        return dialects.parse_version(self.version())
 
     def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """Write a file, and the directories that it needs."""
@@ -161,11 +182,11 @@ class Lab:
     ) -> Gateway:
         """Add a gateway with an address like 172.18.0.8/16; the switch is the default router.
 
-        `release` is the release of Libreswan, a key of ROOTS.
+        `release` is a key of `installations`.
         """
         interface, interface6 = ipaddress.ip_interface(address), ipaddress.ip_interface(address6)
         router, router6 = f"{interface.network[-2]}", f"{interface6.network[-2]}"
-        gateway = self._rooms.enter_context(closing(Gateway(name, ROOTS[release])))
+        gateway = self._rooms.enter_context(closing(Gateway(name, installations()[release])))
         self.gateways.append(gateway)
         self.switch.ip(
             f"address replace {router}/{interface.network.prefixlen} dev br0",

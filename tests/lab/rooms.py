@@ -20,13 +20,15 @@ CHECKOUT = Path(__file__).parent.parent.parent
 PROGRAM = str(Path(sys.executable).parent / "cablectl")
 
 # PID 1 of a room: $1 is the root directory. Unless that is /, the checkout $2 is mounted below the
-# root at the same path, and the root's own cablectl at the path $3. PID 1 is a shell, since PID 1
-# must reap orphaned processes.
+# root at the same path, and the root's own cablectl at the path $3. If $4 isn't empty, it is a
+# directory whose files in the prefix $5, etc and var are over those of the root. PID 1 is a shell,
+# since PID 1 must reap orphaned processes.
 ROOM = """
 set -e
 read -r pid rest </proc/self/stat # the PID outside, since the room's own /proc isn't mounted yet
-root=${1%/} checkout=$2
+root=${1%/} checkout=$2 layer=$4 prefix=$5
 cd "$checkout"
+[ ! "$layer" ] || exec 3<"$layer" # its path may be hidden soon, and mount would split it at a colon
 if [ "$root" ]; then
     mount --bind "$root" "$root"
     mount --rbind /dev "$root/dev"
@@ -38,7 +40,14 @@ for folder in etc var; do
     upper=$root/tmp/$folder lower=$root/$folder
     mkdir "$upper" "$upper.work"
     mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$upper.work" overlay "$lower"
+    # Not one more lowerdir, since the layer itself may be below /var.
+    [ ! -d "/proc/self/fd/3/$folder" ] || tar -C /proc/self/fd/3 -c "$folder" |
+        tar -C "$root/" -x --no-same-owner --no-overwrite-dir --keep-directory-symlink
 done
+if [ "$layer" ]; then
+    mount -t overlay -o "lowerdir=/proc/self/fd/3$prefix:$root$prefix" overlay "$root$prefix"
+    exec 3<&-
+fi
 mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/run"
 mkdir -p "$root/run/pluto" "$root/run/lock"
@@ -49,6 +58,7 @@ mount --no-canonicalize --bind /proc/self/cwd "$root$checkout"
 echo 0 >"$root/proc/sys/net/ipv6/conf/default/accept_dad"
 if [ "$root" ]; then
     mount --bind "$root$checkout" "$root/opt/cablectl/checkout"
+    [ -e "$root$3" ] || { mkdir -p "$root${3%/*}"; : >"$root$3"; } # a .venv outside of the checkout
     mount --bind "$root/opt/cablectl/cablectl" "$root$3"
     # Not chroot: a program that makes a mount namespace in here needs a root that is a mount.
     cd "$root"
@@ -86,17 +96,18 @@ class Process(subprocess.Popen[str]):
 class Room:
     """Network, mount and PID namespaces; `close` kills their processes.
 
-    `root` is the root directory: this machine's, or another Debian's. LabError without root rights.
+    `root` is the root directory: this machine's, or another Debian's. `layer` is "", or a directory
+    whose files in `prefix`, etc and var are over those of the root. LabError without root rights.
     """
 
     namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")
     script = ROOM
 
-    def __init__(self, name: str, root: str = "/") -> None:
+    def __init__(self, name: str, root: str = "/", layer: str = "", prefix: str = "") -> None:
         self.name = name
         unshare = ("unshare", *self.namespaces, "--fork", "--kill-child", "sh", "-c")
         pipe = subprocess.PIPE
-        argv = (*unshare, self.script, "room", root, str(CHECKOUT), PROGRAM)
+        argv = (*unshare, self.script, "room", root, str(CHECKOUT), PROGRAM, layer, prefix)
         self._first = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True)
         assert self._first.stdout
         pid = self._first.stdout.readline()

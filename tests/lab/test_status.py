@@ -14,6 +14,7 @@ from tests.support.places import ROOT
 
 from .cable import FILE, bring_up, connections, ping, prepare, run, tear_down
 from .gateways import Gateway, Lab
+from .releases import added
 from .rooms import PROGRAM
 
 pytestmark = pytest.mark.lab
@@ -35,6 +36,12 @@ FAULTS = (
         " it has"
     },
 )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat the tests for each Libreswan of LAB_RELEASES."""
+    if added():
+        metafunc.parametrize("lab", ["4.10", *added()], indirect=True, scope="module")
 
 
 def cable_status(gateway: Gateway, *args: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from cablectl.config import native
 
 from .cable import EXAMPLES, FILE, PSK, PSK_FILE, child_sas, connections, ping, tear_down
 from .gateways import Gateway, Lab
+from .releases import added
 from .rooms import CHECKOUT, PROGRAM, until
 from .traffic import PATTERN, assert_traffic, changes, cluster_hosts
 
@@ -24,6 +25,8 @@ CHILDREN = ("vxlan-in", "vxlan-out")
 SERVER = "    preferred_server: true   # strongSwan waits, cablectl initiates\n"
 CHARON_LOG = "/run/charon.log"
 LOGGED = f"charon-systemd {{\nfilelog {{\nlab {{\npath = {CHARON_LOG}\n}}\n}}\n}}\n"
+PAIRS = [("4.10", "cablectl"), ("5.2", "strongSwan")]
+PAIRS += [(name, initiator) for name in added() for initiator in ("cablectl", "strongSwan")]
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def spis(c2: Gateway) -> set[str]:
     return set(re.findall(r"[0-9a-f]{16}_i|(?:in|out) +[0-9a-f]{8},", sas))
 
 
-@pytest.mark.parametrize(("release", "initiator"), [("4.10", "cablectl"), ("5.2", "strongSwan")])
+@pytest.mark.parametrize(("release", "initiator"), PAIRS)
 def test_from_connect_to_teardown(release: str, initiator: str) -> None:
     text = (EXAMPLE / "cable.yaml").read_text()
     assert SERVER in text

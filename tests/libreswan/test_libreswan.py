@@ -55,7 +55,10 @@ def test_mode_and_encapsulation_by_dialect(cable: Cable) -> None:
 
 
 def test_dead_peer_detection_by_dialect(cable: Cable) -> None:
-    assert flags(cable, "4.10").endswith(" --dpdaction hold --dpddelay 30")
+    for release in ("4.0", "4.6"):
+        assert flags(cable, release).endswith(" --dpdaction hold --dpddelay 30 --dpdtimeout 60")
+    for release in ("4.7", "4.10"):
+        assert flags(cable, release).endswith(" --dpdaction hold --dpddelay 30")
     assert flags(cable, "5.2").endswith("4500 --dpddelay 30")
     off = replace(cable, ipsec=replace(cable.ipsec, dpd=None))
     assert "--dpd" not in flags(off, "4.10") + flags(off, "5.2")
@@ -64,9 +67,35 @@ def test_dead_peer_detection_by_dialect(cable: Cable) -> None:
 def test_algorithms_by_dialect(cable: Cable) -> None:
     both = replace(cable.ipsec, pfs_group="modp2048", esp=("aes_gcm-null", "aes256-sha2_256"))
     this = replace(cable, ipsec=both)
-    assert " --pfs --pfsgroup modp2048 --esp aes_gcm-null,aes256-sha2_256 " in flags(this, "4.10")
-    assert " --esp aes_gcm-null;modp2048,aes256-sha2_256;modp2048 " in flags(this, "5.3")
-    assert "--pfsgroup" not in flags(this, "5.3")
+    group = replace(both, esp=both.esp[:1])
+    plain = replace(both, pfs_group=None)
+    for release in map(str, (*dialects.EXAMPLES, *(row.since for row in dialects.DIALECTS))):
+        assert " --pfs --esp aes_gcm-null;modp2048,aes256-sha2_256;modp2048 " in (
+            flags(this, release)
+        )
+        one = flags(replace(cable, ipsec=group), release)
+        assert " --pfs --esp aes_gcm-null;modp2048 " in one
+        none = flags(replace(cable, ipsec=plain), release)
+        assert " --esp aes_gcm-null,aes256-sha2_256 " in none
+        assert "pfs" not in none
+        assert "--pfsgroup" not in one
+
+
+def test_options_whose_names_changed() -> None:
+    def row(release: str) -> tuple[str, str, str]:
+        found = dialects.dialect(dialects.parse_version(release))
+        return (
+            found.child_lifetime,
+            found.max_bytes,
+            f"{found.rekey_fuzz} 50{found.rekey_fuzz_unit}",
+        )
+
+    for release in ("4.0", "4.7"):
+        assert row(release) == ("--ipseclifetime", "", "--rekeyfuzz 50")
+    for release in ("4.8", "4.10", "5.2"):
+        assert row(release) == ("--ipsec-lifetime", "--ipsec-max-bytes", "--rekeyfuzz 50")
+    for release in ("5.3", "5.4"):
+        assert row(release) == ("--ipsec-lifetime", "--ipsec-max-bytes", "--rekeyfuzz 50%")
 
 
 def test_offload_off(cable: Cable) -> None:
@@ -88,6 +117,16 @@ def test_extended_sequence_numbers_by_dialect(cable: Cable) -> None:
     this = replace(cable, ipsec=replace(cable.ipsec, esn=Esn.YES))
     assert " --esn --no-esn " in flags(this, "4.10")
     assert "esn" not in flags(cable, "4.10") + flags(this, "5.2")
+
+
+def test_ipv6_by_dialect() -> None:
+    for shape in ("transport gre v6", "tunnel v6 server"):
+        for release in ("4.0", "4.6"):
+            before, _, after = flags(shaped(shape), release).partition(" --ipv6 ")
+            assert "--host" not in before
+            assert "--host" in after
+        assert "--ipv6" not in flags(shaped(shape), "4.7") + flags(shaped(shape), "5.2")
+    assert "--ipv6" not in flags(shaped("tunnel v4"), "4.0")
 
 
 def test_tunnel_mode_by_dialect() -> None:

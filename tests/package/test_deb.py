@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from cablectl import __version__
-from tests.lab.gateways import TRIXIE
+from tests.lab.releases import TRIXIE
 from tests.lab.rooms import LabError, Room
 from tests.support.places import ROOT
 from tests.support.sandbox import MAX_EXPOSURE

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from msgspec.structs import replace
 
 from cablectl.facts import host_facts
-from cablectl.facts.host_facts import Credential, Facts, OverlayFacts
+from cablectl.facts.host_facts import Algorithms, Credential, Facts, OverlayFacts
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
@@ -43,13 +43,13 @@ class TestAChangedFile:
     def test_other_algorithms(self, cable: Cable, made: Facts) -> None:
         """The facts have the new file's in pluto's words, the connections the old one's."""
         plan = connect_plan.plan(
-            (cable,), (replace(made, algorithms=("AES_GCM_16-NONE-MODP2048",)),)
+            (cable,), (replace(made, algorithms=Algorithms(("AES_GCM_16-NONE-MODP2048",))),)
         )
         names = [each.name for each in cable.connections]
         assert signs(plan)[:2] == [f"- ipsec whack --delete --name {name}" for name in names]
         assert Phase.ADD in {step.phase for step in plan.needed[2:]}
-        assert connect_plan.plan((cable,), (replace(made, algorithms=()),)).needed == ()
-        assert connect_plan.plan((cable,), (replace(made, algorithms=None),)).needed == ()
+        assert connect_plan.plan((cable,), (replace(made, algorithms=Algorithms(())),)).needed == ()
+        assert connect_plan.plan((cable,), (replace(made, algorithms=Algorithms()),)).needed == ()
 
     def test_other_subnets_in_tunnel_mode(self) -> None:
         """The first pair of subnets becomes another, the second is no more."""

@@ -9,140 +9,21 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, TimeLimitError
-from cablectl.facts.host_facts import Facts, OverlayFacts, connected
+from cablectl.facts.host_facts import Algorithms, Facts, OverlayFacts
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.pluto_commands import REREAD_SECRETS
 from cablectl.linux import guard, xfrm
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.calls import Kind, calls
-from cablectl.plan.steps import Outcome, Phase, Plan, Step
-from cablectl.run import command, execute
+from cablectl.plan.steps import Plan, Step
+from cablectl.run import command
 from cablectl.run.command import SHELL
-from tests.support.documents import meshed
 from tests.support.examples import load
-from tests.support.executor import TRAFFIC, MakePlan, Told, in_turn, words
+from tests.support.executor import Told, in_turn, words
+from tests.support.mesh_host import Host, apply, blank, up, whole
 from tests.support.plans import BLANK
 from tests.support.signals import handled
-
-STAND_IN = """\
-#!/bin/sh
-name=${{0##*/}}
-case "$name $*" in
-    "ipsec --directory") echo "{folder}"; exit 0 ;;
-    *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
-    *" --initiate --name "*) cat "{folder}/told"; exit 0 ;;
-    "ip xfrm policy") cat "{folder}/policies"; exit 0 ;;
-    *" -force -batch -")
-        number=0 code=0
-        while read -r line; do
-            number=$((number + 1))
-            printf '%s\\n' "$name $line" >>"{folder}/log"
-            while read -r bad; do
-                case "$name $line" in
-                    *"$bad"*) echo "it broke"; echo "Command failed -:$number"; code=1 ;;
-                esac
-            done <"{folder}/fail_on" >&2
-        done
-        exit "$code" ;;
-esac
-printf '%s\\n' "$name $*" >>"{folder}/log"
-while read -r bad; do
-    case "$name $*" in *"$bad"*) echo "it broke"; exit 7 ;; esac
-done <"{folder}/fail_on"
-exit 0
-"""
-NAMES = ("sh", "ip", "bridge", "ipsec", "modprobe", "nft", "pidof", "rm", "systemctl", "whack")
-
-
-class Host:
-    """The stand-ins: what they ran, what they say, and which are to fail."""
-
-    def __init__(self, folder: Path, cables: tuple[Cable, ...]) -> None:
-        self._folder = folder
-        for name in NAMES:
-            (folder / name).write_text(STAND_IN.format(folder=folder))
-            (folder / name).chmod(0o755)
-        for name in ("log", "told", "fail_on"):
-            (folder / name).write_text("")
-        self.has(*cables)
-
-    def has(self, *cables: Cable) -> None:
-        """Have pluto and the kernel hold what these need."""
-        connections = [each for cable in cables for each in cable.connections]
-        lines = [TRAFFIC.format(i, each.name) for i, each in enumerate(connections)]
-        (self._folder / "traffic").write_text("".join(lines))
-        self.sees(*(xfrm.policies(each)[0] for each in connections))
-
-    def sees(self, *policies: xfrm.Policy) -> None:
-        text = (
-            f"src {each.source} dst {each.destination} proto {each.protocol}"
-            + (f" sport {each.source_port}" if each.source_port else "")
-            + (f" dport {each.destination_port}" if each.destination_port else "")
-            + f" \n\tdir {each.direction} priority 1 ptype main \n"
-            for each in policies
-        )
-        (self._folder / "policies").write_text("".join(text))
-
-    def says(self, line: str) -> None:
-        (self._folder / "told").write_text(f"{line}\n")
-
-    def fails(self, *parts: str) -> None:
-        (self._folder / "fail_on").write_text("".join(f"{part}\n" for part in parts))
-
-    @property
-    def log(self) -> list[str]:
-        return (self._folder / "log").read_text().splitlines()
-
-
-@pytest.fixture
-def cables() -> tuple[Cable, ...]:
-    return meshed("transport vxlan v4 mesh", "cluster3")  # the lowest address: it initiates
-
-
-@pytest.fixture
-def host(tmp_path: Path, cables: tuple[Cable, ...], monkeypatch: pytest.MonkeyPatch) -> Host:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Host(tmp_path, cables)
-
-
-def blank(cables: tuple[Cable, ...], limit: float = 1) -> Plan:
-    return connect_plan.plan(cables, (BLANK,) * len(cables), limit=limit)
-
-
-def up(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
-    return tuple(connected(cable, BLANK, 1408) for cable in cables)
-
-
-def apply(make_plan: MakePlan, told: Told) -> Outcome:
-    return execute.apply("vxlan-tunnel", make_plan, told, wait=1)
-
-
-def whole(cables: tuple[Cable, ...]) -> MakePlan:
-    return in_turn(blank(cables), connect_plan.plan(cables, up(cables)))
-
-
-def test_each_is_loaded_by_one_whack_and_the_entries_are_made_at_once(
-    cables: tuple[Cable, ...], host: Host
-) -> None:
-    told = Told()
-    outcome = apply(whole(cables), told)
-    assert (outcome.failed, told.undone) == ({}, [])
-    total = len(outcome.plan.needed)
-    assert told.steps == [(number, total) for number in range(1, total + 1)]
-    whacks = [line for line in host.log if line.startswith("whack ")]
-    loads = [
-        words((*step.argv[1:], "--route", "--initiate", "--asynchronous"))
-        for step in outcome.plan.needed
-        if step.phase is Phase.ADD
-    ]
-    assert whacks == ["whack --listen", *loads]
-    # The key is read once, one listing shows all policies; all else is as the plan has it.
-    merged = [*map(words, (step.argv for step in outcome.plan.needed if not step.waits_for))]
-    known = ("whack", "policy get", "/etc/ipsec.d")
-    left = [line for line in merged if not any(each in line for each in known)]
-    assert [line for line in host.log if not any(each in line for each in known)] == left
-    assert host.log.count(words(secrets_file.write_all(cables))) == 1
 
 
 def steps_of(plan: Plan, cable: Cable, failing: str) -> tuple[Step, list[Step]]:
@@ -196,23 +77,6 @@ def test_a_policy_that_is_not_there_fails_its_cable(cables: tuple[Cable, ...], h
     assert "xfrm policy get" in outcome.failed[bad.id].details[0]
 
 
-@pytest.mark.parametrize("part", [("--route",), ("--initiate", "--asynchronous")])
-def test_what_one_whack_does_is_told_apart_when_it_fails(
-    cables: tuple[Cable, ...], host: Host, part: tuple[str, ...]
-) -> None:
-    bad, _ = cables
-    step = next(
-        step
-        for step in blank(cables).needed
-        if step.cable == bad.id and step.argv[2 : 2 + len(part)] == part
-    )
-    at_once = f"--to --host {bad.remote.address} --clientprotoport udp --ikeport 4500"
-    host.fails(f"{at_once} --dpdaction hold --dpddelay 30 --route", words(step.argv[2:]))
-    outcome = apply(whole(cables), Told())
-    assert outcome.failed.keys() == {bad.id}
-    assert outcome.failed[bad.id].details[0] == f"$ {shlex.join(step.argv)}"
-
-
 def test_a_connection_that_changed_is_unloaded_and_then_loaded(
     cables: tuple[Cable, ...], host: Host
 ) -> None:
@@ -220,7 +84,9 @@ def test_a_connection_that_changed_is_unloaded_and_then_loaded(
     facts = up(cables)
     loaded = facts[0].connections
     other = replace(loaded[first.name], esp=("something else",))
-    changed = replace(facts[0], algorithms=(), connections={**loaded, first.name: other})
+    changed = replace(
+        facts[0], algorithms=Algorithms(()), connections={**loaded, first.name: other}
+    )
     plan = connect_plan.plan(cables, (changed, facts[1]))
     whacks = [line for line in map(words, (step.argv for step in plan.needed)) if "whack" in line]
     apply(in_turn(plan, connect_plan.plan(cables, facts)), Told())

@@ -46,12 +46,14 @@ MESHES = [
     for shape in SHAPES
     if not {*PAIRS_ALONE, "nats", "servers"} & set(shape.split())
 ]
+# Two algorithms, each with the PFS group.
+PFS = "ipsec:\n  pfs_group: modp2048\n  esp: [aes_gcm-null, aes256-sha2_256]\n"
 # What Libreswan 4.x and 5.x need to agree: docs/libreswan.md.
 AGREED = "ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [aes_gcm-null]\n"
 
 
 def document(shape: str) -> str:
-    """Return a file of that shape."""
+    """Return a file of that shape; the word `pfs` adds the section PFS."""
     mode, *words = shape.split()
     overlay = next((word for word in words if word in list(OverlayKind)), "none")
     family = FAMILIES[next(word for word in words if word in FAMILIES)]
@@ -70,7 +72,7 @@ def document(shape: str) -> str:
             lines += [f"    public_address: '{family['public'][i]}'"]
         if any(i in ends for word, ends in SERVERS.items() if word in words):
             lines += ["    preferred_server: true"]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines) + (PFS if "pfs" in words else "")
 
 
 def shaped(shape: str, local: str = "cluster1") -> Cable:

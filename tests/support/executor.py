@@ -18,7 +18,7 @@ case "$*" in
         cat "{folder}/told"; exit 0 ;;
 esac
 printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
-[ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ echo "it broke"; exit 7; }}
+[ "$(wc -l <"{folder}/log")" -ne "$(cat "{folder}/fail_at")" ] || {{ cat "{folder}/why"; exit 7; }}
 """
 # As --trafficstatus prints a Child SA.
 TRAFFIC = '006 #{}: "{}", type=ESP, add_time=1795489788, inBytes=0, outBytes=0, maxBytes=2^63B\n'
@@ -35,9 +35,13 @@ class Commands:
         for name in ("log", "traffic", "told", "late"):
             (folder / name).write_text("")
         self.fail_at(0)
+        self.fails_with("it broke")
 
     def fail_at(self, number: int) -> None:
         (self.folder / "fail_at").write_text(str(number))
+
+    def fails_with(self, line: str) -> None:
+        (self.folder / "why").write_text(f"{line}\n")
 
     def established(self, *names: str) -> None:
         lines = [TRAFFIC.format(i, name) for i, name in enumerate(names)]
