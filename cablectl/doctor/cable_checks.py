@@ -89,13 +89,10 @@ def _last_attempt(log: str) -> str:
 
 
 def check_orientation(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
-    """Check that pluto found an interface for each connection."""
-    if evidence.facts is None:
-        return
-    names = orientation.unoriented(cable, evidence.facts)
-    if names:
-        reason, remedy = orientation.cause(cable, evidence.facts)
-        yield fail("interface", f"{', '.join(names)}: unoriented in pluto: {reason}", remedy)
+    """Check that pluto found an interface for each loaded connection."""
+    if evidence.facts and orientation.unoriented(cable, evidence.facts):
+        error = orientation.error(cable, evidence.facts)
+        yield fail("interface", error.message, error.hint)
 
 
 def check_state(

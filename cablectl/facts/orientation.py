@@ -29,7 +29,7 @@ def cause(cable: Cable, facts: Facts) -> tuple[str, str]:
         )
     return (
         f"pluto uses no interface that has {local}",
-        "sudo ipsec whack --listen; then look for `interface` in pluto's log",
+        "correct listen= in /etc/ipsec.conf if it is there, restart pluto, then run connect again",
     )
 
 

@@ -53,6 +53,23 @@ class TestFacts:
         assert facts.nic == Nic("eth0", {"esp-hw-offload": False})
         assert connect_plan.plan((here,), (facts,)).needed == ()
 
+    @pytest.mark.parametrize(
+        ("addresses", "problem"),
+        [
+            ({"172.18.0.9"}, "no interface of this host has 172.18.0.8"),
+            ({"172.18.0.8"}, "no route from 172.18.0.8 to 172.18.0.7"),
+        ],
+    )
+    def test_without_a_way_to_the_peer(
+        self, here: Cable, monkeypatch: pytest.MonkeyPatch, addresses: set[str], problem: str
+    ) -> None:
+        monkeypatch.setattr(devices, "addresses", lambda: frozenset(addresses))
+        monkeypatch.setattr(reading, "ways", lambda *_: {})
+        facts = reading.facts(here)
+        assert facts.holds_address == (str(here.local.address) in addresses)
+        with pytest.raises(HostNotReadyError, match=problem):
+            connect_plan.plan((here,), (facts,))
+
     def test_the_secret(self, here: Cable) -> None:
         assert reading.facts(here).credential is Credential.ABSENT
 

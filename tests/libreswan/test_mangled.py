@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
 from cablectl.libreswan.refusal import parse_refusal
-from tests.support.captures import NAMES, States, blocks
+from tests.support.captures import NAMES, States, blocks, by_release
 
 RELEASES = ("4.10", "5.2")
+NEWER = ("5.3.2", "5.4")
 STATUS, TRAFFIC = "ipsec whack --status", "ipsec whack --trafficstatus"
 
 
@@ -31,11 +32,25 @@ IDLE = [  # of connections without a Child SA: loaded, routed, negotiating, an I
     for line in pieces(text)
 ]
 IDLE += pieces(States("4.10").texts["connection 1 terminated"][0])
+IDLE += [
+    line
+    for topic in ("connections", "unoriented")
+    for commands in by_release(topic).values()
+    for _, output in commands
+    for line in pieces(output)
+]
 UP = [
     line
     for release in RELEASES
     for pair in States(release).texts.values()
     for text in pair
+    for line in pieces(text)
+]
+UP += [
+    line
+    for release in NEWER
+    for command in (STATUS, TRAFFIC)
+    for text in blocks(release, command)
     for line in pieces(text)
 ]
 
@@ -98,7 +113,7 @@ def test_any_text(status: str, traffic: str) -> None:
     parse_refusal(status)
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", [*RELEASES, *NEWER])
 def test_a_line_cut_anywhere(release: str) -> None:
     """Only what has both numbers of bytes whole counts, and the second half of a line never."""
     line = blocks(release, TRAFFIC)[-1].splitlines()[0]
@@ -119,8 +134,14 @@ def test_half_a_line_does_not_lend_its_name_to_the_next(release: str) -> None:
             assert pluto.parse_established(first[:cut] + other) <= {NAMES[1]}
 
 
-def test_an_ike_sa_is_established_only_if_pluto_says_so() -> None:
-    line = pieces(States("4.10").texts["connection 1 terminated"][0])[-1]
+@pytest.mark.parametrize("release", ["4.10", *NEWER])
+def test_an_ike_sa_is_established_only_if_pluto_says_so(release: str) -> None:
+    if release in NEWER:
+        (states,) = blocks(release, "ipsec whack --showstates")
+        line = states.splitlines()[0]
+    else:
+        line = pieces(States(release).texts["connection 1 terminated"][0])[-1]
     assert set(pluto.parse_ike(line).values()) == {Ike.ESTABLISHED}
-    for cut in range(line.index("(established"), line.index(");")):
+    story = line.index("established IKE SA")
+    for cut in range(story, story + len("established IKE SA")):
         assert Ike.ESTABLISHED not in pluto.parse_ike(line[:cut] + line[cut + 1 :]).values()

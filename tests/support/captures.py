@@ -19,6 +19,17 @@ def blocks(release: str, command: str, capture: str = "libreswan") -> list[str]:
     return found
 
 
+def by_release(topic: str) -> dict[str, list[tuple[str, str]]]:
+    """Return the commands of a capture and what they printed, by the titles of its parts."""
+    text = (CAPTURES / f"{topic}.txt").read_text()
+    parts = re.split(r"(?m)^##### Libreswan ([^\n]+)\n", text)[1:]
+    command = re.compile(r"^===== \$ ([^\n]+)\n(.*?)^# exit \d+$", re.MULTILINE | re.DOTALL)
+    return {
+        release: command.findall(part)
+        for release, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
 class States:
     """What both printed of SAs in several situations, by what the capture calls them."""
 

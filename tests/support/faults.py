@@ -62,6 +62,21 @@ FAULTS: dict[str, tuple[Change, str]] = {
         ),
         "connection 0 has a Child SA whose IKE SA is gone, so the peer dropped the Child SA",
     ),
+    "a connection without an interface": (
+        lambda cable, facts: with_connection(
+            cable,
+            replace(facts, holds_address=False),
+            0,
+            replace(
+                facts.connections[name(cable, 0)],
+                up=False,
+                routed=False,
+                child_sas=(),
+                unoriented=True,
+            ),
+        ),
+        "connection 0 is unoriented in pluto: no interface of this host has 172.18.0.8",
+    ),
     "a policy that was flushed": (
         lambda cable, facts: replace(
             facts,

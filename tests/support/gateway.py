@@ -81,7 +81,7 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
         "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
         "ip -N -j -4 rule": RULES,
-        "ip -j address show": [LINK],
+        "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": GUARD_LISTING,
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }

@@ -27,6 +27,17 @@ def facts(cable: Cable, standing: str) -> Facts:
             )
         case "loaded":
             return connected(cable, plain, 1408, up=False)
+        case "unoriented":
+            idle = connected(cable, plain, 1408, up=False)
+            return replace(
+                idle,
+                holds_address=False,
+                connections={
+                    name: replace(entry, routed=False, unoriented=True)
+                    for name, entry in idle.connections.items()
+                },
+                policies={},
+            )
         case "halved":
             loaded = replace(up.connections[first], up=False)
             return replace(
