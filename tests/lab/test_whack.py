@@ -1,4 +1,4 @@
-"""Every planned whack command passes whack's own parser; without a control socket it does no more.
+"""Whack and pluto of each release take every planned command, and load what the plan says.
 
 The releases are this machine's Libreswan, the Libreswan in the root that tests/lab/root makes, and
 those of LAB_RELEASES.
@@ -13,14 +13,15 @@ from contextlib import closing
 import pytest
 
 from cablectl.facts.host_facts import Facts
-from cablectl.libreswan import pluto_commands
+from cablectl.libreswan import dialects, pluto, pluto_commands, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from tests.support.documents import SHAPES, shaped
 from tests.support.examples import load
 
-from .gateways import Gateway
+from .gateways import Gateway, Lab
 from .releases import DEBIAN, installations, libreswans
 from .rooms import LabError
 
@@ -31,9 +32,11 @@ NOWHERE = ("--ctlsocket", "/nonexistent")
 
 @pytest.fixture(scope="module", params=libreswans())
 def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    """A gateway without pluto, named after its Libreswan."""
+    """A gateway with pluto, named after its Libreswan."""
     try:
-        with closing(Gateway(request.param, installations()[request.param])) as gateway:
+        with Lab() as lab:
+            gateway = lab.gateway(request.param, "172.18.0.8/16", "2001:db8::8/64", request.param)
+            gateway.start_pluto()
             yield gateway
     except LabError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -61,6 +64,64 @@ def test_every_flag_is_recognised(
         record_property(gateway.name, gateway.version())
     outputs = {argv: output_of(gateway, argv) for argv in commands(gateway.release())}
     assert {argv: text for argv, text in outputs.items() if not is_accepted(text)} == {}
+
+
+def algorithms_of(gateway: Gateway, cable: Cable) -> tuple[str, ...]:
+    asked = whack.algorithms_to_parse(cable)
+    if not asked:
+        return ()
+    return pluto.parse_algorithms(gateway.run(*pluto_commands.PARSE_ALGORITHMS, asked).stdout)
+
+
+def test_every_connection_is_loaded_as_planned(gateway: Gateway) -> None:
+    """Exit codes prove nothing: pluto's status does. The gateway is the first cluster's."""
+    version = gateway.release()
+    wanted = {
+        whack.add(cable, connection, version): (cable, connection)
+        for cable in map(shaped, (*SHAPES, "transport vxlan v4 pfs"))
+        for connection in cable.connections
+    }
+    wrong = {}
+    for argv, (cable, connection) in wanted.items():
+        printed = gateway.whack(*argv[2:], check=False)
+        loaded = pluto.parse_connections(gateway.whack("--status"), "").get(connection.name)
+        gateway.whack(*whack.delete(connection.name)[2:], check=False)
+        esp = algorithms_of(gateway, cable)
+        if not (
+            loaded
+            and loaded.selectors
+            and loaded.joins(pluto.selectors(connection))
+            and loaded.esp == esp
+        ):
+            wrong[argv] = printed, loaded
+    assert wrong == {}
+
+
+def test_options_that_no_field_uses_yet(gateway: Gateway) -> None:
+    """docs/flags.md lists them for each release."""
+    cable, version = shaped("transport vxlan v4"), gateway.release()
+    row = dialects.dialect(version)
+    options = (
+        (row.ike, "aes256-sha2_256;modp2048"),
+        (row.replay_window, "256"),
+        (row.ike_lifetime, "3600"),
+        (row.child_lifetime, "1800"),
+        (row.max_bytes, "1000000"),
+        (row.rekey_margin, "300"),
+        (row.rekey_fuzz, f"50{row.rekey_fuzz_unit}"),
+    )
+    words = (word for option in options if option[0] for word in option)
+    argv = whack.add(cable, cable.connections[0], version)
+    gateway.whack(*argv[2:], *words)
+    status = gateway.whack("--status")
+    gateway.whack(*whack.delete(cable.connections[0].name)[2:], check=False)
+    for printed in (
+        "ike_life: 3600s; ipsec_life: 1800s;",
+        "replay_window: 256; rekey_margin: 300s; rekey_fuzz: 50%;",
+        "IKE algorithms: AES_CBC_256-HMAC_SHA2_256-MODP2048",
+    ):
+        assert printed in status
+    assert ("ipsec_max_bytes: " in status) == bool(row.max_bytes)
 
 
 def is_accepted(text: str) -> bool:
