@@ -27,6 +27,7 @@ _SA = (
 )
 _CARRIED = r"lifetime current:\s+(?P<bytes>\d+)\(bytes\), (?P<packets>\d+)\(packets\)"
 _OFFLOAD = r"crypto offload parameters: dev (?P<device>\S+) dir \S+(?: mode (?P<mode>\w+))?"
+_ALGORITHM = r"\n\t(?:aead|enc|auth|auth-trunc|comp) "
 _AEAD = r"\taead rfc(?:4106|7539esp)\S+ .* (?P<icv>\d{1,4})\n"
 _CBC = r"\tauth-trunc \S+ .* (?P<icv>\d{1,4})\n\tenc cbc\((?:aes|camellia)\) "
 
@@ -163,17 +164,18 @@ def parse_policies(text: str) -> dict[Policy, int]:
 def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
     """Return the SAs that `ip -s xfrm state list nokeys` lists.
 
-    SAs with SPI 0 are left out: the kernel keeps one while it waits for pluto to negotiate an SA.
-    They can't be deleted and expire after net.core.xfrm_acq_expires seconds.
+    Larval SAs, which have no keys yet, are left out. The kernel keeps one with SPI 0 while it waits
+    for pluto to negotiate an SA, and one with an SPI that pluto has reserved. They carry nothing and
+    expire after net.core.xfrm_acq_expires seconds.
     """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
     return tuple(sa for block in blocks if (sa := _parse_sa(block)))
 
 
 def _parse_sa(block: str) -> SecurityAssociation | None:
-    """Return the SA of a block of lines; None if the block isn't an SA, or has SPI 0."""
+    """Return the SA of a block of lines; None if the block isn't an SA, or is a larval one."""
     sa = re.match(_SA, block)
-    if not sa or int(sa["spi"], 16) == 0:
+    if not sa or not re.search(_ALGORITHM, block):
         return None
     offload, counters = re.search(_OFFLOAD, block), re.search(_CARRIED, block)
     return SecurityAssociation(

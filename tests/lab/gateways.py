@@ -52,9 +52,10 @@ FILES = ("/etc/ipsec.d", "/etc/cablectl", "/run/cablectl")
 FALLBACK = re.compile("(gre|gretap|erspan|ip6gre|ip_vti|ip6_vti|tunl|ip6tnl|sit)0")
 # Lines of an SA that change while it is used: sequence numbers, and the time of the last use.
 COUNTERS = re.compile("^\t(anti-replay|lastused| ).*\n", re.MULTILINE)
-# The kernel keeps an SA with SPI 0 while a packet waits for pluto to negotiate an SA. It can't be
-# deleted, and expires after 30 s.
-LARVAL = " spi 0x00000000 "
+# A line that a larval SA lacks: it has no keys yet. The kernel keeps one with SPI 0 while a packet
+# waits for pluto to negotiate an SA, and one for an SPI that pluto has reserved. pluto 4.0 doesn't
+# remove its reservation when a negotiation ends otherwise. Both expire after 30 s.
+KEYED = re.compile("^\t(aead|enc|auth-trunc) ", re.MULTILINE)
 
 
 class Gateway(Room):
@@ -141,7 +142,7 @@ class Gateway(Room):
             kept = (link for link in links if not FALLBACK.fullmatch(link["ifname"]))
             snapshot[kind] = "\n".join(json.dumps(link) for link in kept)
         states = re.split("^(?=src )", COUNTERS.sub("", snapshot["states"]), flags=re.MULTILINE)
-        snapshot["states"] = "".join(state for state in states if LARVAL not in state)
+        snapshot["states"] = "".join(filter(KEYED.search, states))
         names = re.findall(r'^(?:000 )?("[^"]+")', snapshot["connections"], re.MULTILINE)
         snapshot["connections"] = "\n".join(sorted(set(names)))
         files = [self._describe(file) for top in FILES for file in self.path(top).rglob("*")]

@@ -80,7 +80,8 @@ def bring_up_and_tear_down(lab: Lab, sides: Sides, text: str) -> None:
             finally:
                 tear_down(*gateways)
         for gateway, snapshot in zip(gateways, before, strict=True):
-            assert changes(snapshot, gateway.snapshot()) == ""
+            left = changes(snapshot, gateway.snapshot())
+            assert left == "", left
     encrypted, summary = cable.mode is not Mode.NONE, wire.summary()
     assert (summary["overlay"].frames == 0) == encrypted
     assert (summary["esp-in-udp"].frames > 0) == encrypted

@@ -27,6 +27,7 @@ STATE = """\
 src 172.18.0.8 dst 172.18.0.7
 \tproto esp spi 0x987034d9(2557490393) reqid 16393(0x00004009) mode transport
 \treplay-window 0 seq 0x00000000 flag  (0x00000000)
+\taead rfc4106(gcm(aes)) <<Keys hidden>> 128
 \tcrypto offload parameters: dev eth0 dir out{mode}
 \tsel src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 uid 0
 """
