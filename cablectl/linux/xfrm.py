@@ -165,8 +165,8 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
     """Return the SAs that `ip -s xfrm state list nokeys` lists.
 
     Larval SAs, which have no keys yet, are left out. The kernel keeps one with SPI 0 while it waits
-    for pluto to negotiate an SA, and one with an SPI that pluto has reserved. They carry nothing and
-    expire after net.core.xfrm_acq_expires seconds.
+    for pluto to negotiate an SA, and one with an SPI that pluto has reserved. They carry nothing,
+    and expire after net.core.xfrm_acq_expires seconds.
     """
     blocks = re.split(r"^(?=src )", text, flags=re.MULTILINE)
     return tuple(sa for block in blocks if (sa := _parse_sa(block)))

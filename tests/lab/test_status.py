@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cablectl.libreswan.dialects import Version
 from tests.support.places import ROOT
 
 from .cable import FILE, bring_up, connections, ping, prepare, run, tear_down
@@ -70,10 +71,12 @@ def test_from_nothing_to_up_and_back(lab: Lab) -> None:
     bring_up(c1, c2)
     try:
         for gateway in lab.gateways:
+            silence(gateway)
             assert_up_and_counting(gateway)
         assert_metrics(c1)
         assert_watch(c1)
-        assert_one_child_sa_of_two(c2, c1)
+        if c2.release() < Version(5, 0):  # 5.x negotiates at once again
+            assert_one_child_sa_of_two(c2, c1)
         for faults in FAULTS:
             assert_degraded_and_repaired(c1, faults)
         assert_down_without_sas(c1)
@@ -82,6 +85,11 @@ def test_from_nothing_to_up_and_back(lab: Lab) -> None:
         tear_down(c1, c2)
     for gateway in lab.gateways:
         assert_no_cable(gateway)
+
+
+def silence(gateway: Gateway) -> None:
+    """Keep IPv6 from sending packets by itself, for which pluto would negotiate a Child SA."""
+    gateway.run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/vxlan-tunnel/disable_ipv6")
 
 
 def assert_no_cable(gateway: Gateway) -> None:
@@ -164,9 +172,6 @@ def repair(gateway: Gateway) -> None:
 
 def assert_one_child_sa_of_two(gateway: Gateway, peer: Gateway) -> None:
     """If the initiator terminates a Child SA, 4.10 negotiates a new one for the next packet."""
-    # IPv6 would send packets by itself.
-    disable_ipv6 = "echo 1 >/proc/sys/net/ipv6/conf/vxlan-tunnel/disable_ipv6"
-    gateway.run("sh", "-c", disable_ipv6)
     gateway.whack("--terminate", "--name", connections(gateway)[1])
     for args in ((FILE,), ()):
         local, remote = cable_status(gateway, *args), cable_status(peer, *args)
