@@ -84,5 +84,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     if rows:
         terminalreporter.section("counted")
-        for name, value in rows:
+        for name, value in dict.fromkeys(rows):
             terminalreporter.write_line(f"{name:40} {value}")

@@ -1,6 +1,7 @@
 """Checks of the cable itself: its key, its negotiation, its state and its traffic."""
 
 import re
+import shlex
 from collections.abc import Iterator
 
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
@@ -8,7 +9,7 @@ from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
 from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts
-from cablectl.libreswan import secrets_file
+from cablectl.libreswan import pluto_commands, secrets_file, whack
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
 from cablectl.linux.esp_offload import OffloadReport
@@ -206,5 +207,11 @@ def check_connect(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
         connect_plan.plan((cable,), (evidence.facts,), narrowed=True)
     except CablectlError as error:
         yield fail("connect", f"connect would refuse: {error.message}", error.hint)
+        return
+    unchecked = evidence.facts.algorithms.unchecked
+    if unchecked:
+        asked = whack.algorithms_to_parse(cable)
+        command = shlex.join((*pluto_commands.PARSE_ALGORITHMS, asked))
+        yield warn("connect", unchecked, f"find out why this fails: {command}")
     else:
         yield ok("connect", "connect finds no obstacle on this host")
