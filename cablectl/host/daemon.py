@@ -52,10 +52,11 @@ def algorithms_of(cable: Cable) -> Algorithms:
 
 def pluto_status() -> pluto.Status | None:
     """Return pluto's connections and SAs; None if pluto isn't running."""
-    status = probe.run(*pluto_commands.STATUS)
+    # In this order, the status has a state for every Child SA that carries traffic.
+    traffic, status = probe.run(*pluto_commands.TRAFFIC_STATUS), probe.run(*pluto_commands.STATUS)
     if status.returncode != 0:
         return None
-    return pluto.parse(status.stdout, probe.output(*pluto_commands.TRAFFIC_STATUS))
+    return pluto.parse(status.stdout, traffic.stdout)
 
 
 def startable() -> Pluto:

@@ -61,7 +61,7 @@ class LoadedConnection(Struct, frozen=True):
     ike: Ike = Ike.NONE
     esp: tuple[str, ...] = ()  # its own algorithms as pluto prints them; empty for the defaults
     lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
-    # The connection that owns the IKE SA of the newest Child SA; None if pluto didn't print it.
+    # The connection that owns the IKE SA of the newest Child SA; None if pluto lists no Child SA.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
     unoriented: bool = False  # pluto found neither end's address on an interface that it may use
@@ -136,7 +136,8 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     """Return the loaded connections by name, from `--status` and `--trafficstatus`.
 
     A connection is up if it has a Child SA, also in the kernel, and that Child SA's IKE SA exists.
-    An IKE SA alone carries no traffic; without the IKE SA the peer has removed the Child SA.
+    An IKE SA alone carries no traffic; without the IKE SA the peer has removed the Child SA. Read
+    `--trafficstatus` first, so that `--status` has the state of every Child SA.
     An instance of a connection to any host counts as that connection, which stays unrouted.
     """
     sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
@@ -147,7 +148,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     return {
         name: LoadedConnection(
             routed=all(line["routing"] in _ROUTED for line in lines),
-            up=name in sas and parents.get(name) != "",
+            up=name in sas and bool(parents.get(name)),
             selectors=parse_selectors(lines[0]["selectors"]),
             child_sas=sas.get(name, ()),
             ike=ike.get(name, Ike.NONE),

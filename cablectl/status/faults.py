@@ -94,6 +94,8 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
         yield "has no SA in the kernel, but pluto believes that it has"
     elif loaded.ike_of == "":
         yield "has a Child SA whose IKE SA is gone, so the peer dropped the Child SA"
+    elif not loaded.up and loaded.child_sas:
+        yield "has a Child SA that isn't in pluto's list of states"
     elif not loaded.up:
         how = "; pluto is negotiating" if loaded.ike is Ike.NEGOTIATING else ""
         yield f"has no Child SA for {connection.protects}{how}"

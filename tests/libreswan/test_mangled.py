@@ -95,7 +95,7 @@ def test_what_is_up_has_its_whole_line(status: str, traffic: str) -> None:
         whole = rf'#\d+: "{re.escape(name)}"[^"\n]*, type=ESP, add_time=\d+, inBytes=\d+, out'
         assert re.search(whole, traffic)
     for each in parsed.connections.values():
-        assert each.up == (bool(each.child_sas) and each.ike_of != "")
+        assert each.up == bool(each.child_sas and each.ike_of)
         assert all(sa.bytes_in >= 0 and sa.serial >= 0 for sa in each.child_sas)
 
 

@@ -264,7 +264,13 @@ def test_an_instance_counts_as_its_connection() -> None:
         '006 #4: "x"[1] 172.18.0.7, type=ESP, add_time=1795489788, inBytes=0, outBytes=0,'
         " maxBytes=2^63B, id='@172.18.0.7-0-0'"
     )
-    for status in (f"{template}\n{instance}", f"{instance}\n{template}"):
+    states = (
+        '000 #3: "x"[1] 172.18.0.7:4500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); idle;\n'
+        '000 #4: "x"[1] 172.18.0.7:4500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA);'
+        " newest; eroute owner; IKE SA #3; idle;"
+    )
+    for lines in (f"{template}\n{instance}", f"{instance}\n{template}"):
+        status = f"{lines}\n{states}"
         (found,) = pluto.parse_connections(status, traffic).values()
         assert found.up
         assert found.selectors

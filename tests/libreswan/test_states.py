@@ -117,6 +117,7 @@ class Drawn(Struct, frozen=True):
     traffic: str
     ike: str  # the state of the IKE SA that the Child SA belongs to, or "gone"
     in_kernel: bool
+    listed: bool  # whether the Child SA has a state
     routing: str
     rekey: int
     replace: int
@@ -130,11 +131,11 @@ def connections(draw: st.DrawFn) -> Drawn:
     timers = form.timers.format(rekey, replacing)
     ike = draw(st.sampled_from(("gone", *IKE_LINES)))
     routing = draw(st.sampled_from(sorted(ROUTED | NOT_ROUTED)))
-    in_kernel = draw(st.booleans())
-    lines = [
-        f'"{NAME}": 172.18.0.8:4500...172.18.0.7:4500; {routing}; {form.after_routing}',
-        f'#3: "{NAME}":4500{tcp} {form.child}; {timers} {form.child_flags.format(parent=1)}',
-    ]
+    in_kernel, listed = draw(st.booleans()), draw(st.booleans())
+    lines = [f'"{NAME}": 172.18.0.8:4500...172.18.0.7:4500; {routing}; {form.after_routing}']
+    if listed:
+        flags = form.child_flags.format(parent=1)
+        lines.append(f'#3: "{NAME}":4500{tcp} {form.child}; {timers} {flags}')
     if ike != "gone":
         story = getattr(form, IKE_LINES[ike])
         lines.append(f'#1: "{OTHER}":4500{tcp} {story}; {timers} newest; idle;')
@@ -144,7 +145,7 @@ def connections(draw: st.DrawFn) -> Drawn:
     offload = draw(st.sampled_from(("", "(nic-offload=crypto)", "(nic-offload=packet)")))
     traffic = f"#3: \"{NAME}\", type=ESP{offload}, add_time=1795699090,{volume} id='172.18.0.7'"
     status = "\n".join(form.number + line for line in draw(st.permutations(lines)))
-    return Drawn(status, traffic, ike, in_kernel, routing, rekey, replacing)
+    return Drawn(status, traffic, ike, in_kernel, listed, routing, rekey, replacing)
 
 
 def parsed(drawn: Drawn) -> LoadedConnection:
@@ -155,8 +156,9 @@ def parsed(drawn: Drawn) -> LoadedConnection:
 @given(connections())
 def test_up_only_with_a_child_sa_under_a_standing_ike_sa(drawn: Drawn) -> None:
     found = parsed(drawn)
-    assert found.up == (drawn.in_kernel and drawn.ike == "standing")
-    assert found.ike_of == (OTHER if drawn.ike == "standing" else "")
+    assert found.up == (drawn.in_kernel and drawn.listed and drawn.ike == "standing")
+    parent = OTHER if drawn.ike == "standing" else ""
+    assert found.ike_of == (parent if drawn.listed else None)
     assert found.lost == (not drawn.in_kernel)
 
 
@@ -170,8 +172,11 @@ def test_routed_only_by_words_that_say_so(drawn: Drawn) -> None:
 @given(connections())
 def test_a_timer_that_has_passed_is_due_now(drawn: Drawn) -> None:
     for sa in parsed(drawn).child_sas:
-        assert sa.rekey_in is not None
-        assert sa.rekey_in in {max(0, drawn.rekey), max(0, min(drawn.rekey, drawn.replace))}
+        assert (sa.rekey_in is not None) == drawn.listed
+        assert not drawn.listed or sa.rekey_in in {
+            max(0, drawn.rekey),
+            max(0, min(drawn.rekey, drawn.replace)),
+        }
 
 
 @given(connections())
