@@ -6,6 +6,7 @@ from cablectl.linux import xfrm
 from cablectl.linux.mtu import AES_GCM, CHACHA20_POLY1305, Cipher
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
+from tests.support.captures import blocks
 from tests.support.documents import shaped
 from tests.support.places import CAPTURES
 
@@ -48,6 +49,19 @@ def test_the_sas_of_the_cable(cable: Cable) -> None:
     of_cable = xfrm.sas_of(cable.connections, xfrm.parse_policies(POLICIES), sas)
     assert [sa.spi for sa in of_cable] == ["0xcfb4d3a1", "0x987034d9", "0x7e8cad23", "0x16d7a708"]
     assert of_cable == sas[:-1]
+
+
+@pytest.mark.parametrize("release", ["5.3.2", "5.4"])
+def test_what_the_kernel_has_of_later_releases(cable: Cable, release: str) -> None:
+    """With ESN, and on 5.4 with a direction for each SA."""
+    (policies,) = blocks(release, "ip xfrm policy")
+    (states,) = blocks(release, "ip -s -d xfrm state list nokeys")
+    reqids = xfrm.parse_policies(policies)
+    assert reqids.keys() == xfrm.policies_of(cable.connections)
+    sas = xfrm.sas_of(cable.connections, reqids, xfrm.parse_sas(states))
+    assert len(sas) == states.count("proto esp spi") == 4
+    assert {(sa.encapsulated, sa.cipher, sa.offload) for sa in sas} == {(True, AES_GCM, "")}
+    assert sorted(sa.bytes for sa in sas) == [0, 0, 510, 510]
 
 
 def test_an_sa_without_keys_is_left_out() -> None:
