@@ -70,6 +70,13 @@ class TestFacts:
         with pytest.raises(HostNotReadyError, match=problem):
             connect_plan.plan((here,), (facts,))
 
+    def test_every_child_sa_has_a_state(self, here: Cable, fp: FakeProcess) -> None:
+        """The status is read after the traffic status, so it can't be the older of the two."""
+        reading.facts(here)
+        asked = [" ".join(map(str, call)) for call in fp.calls]
+        order = [line for line in asked if line.startswith("ipsec whack ")]
+        assert order == ["ipsec whack --trafficstatus", "ipsec whack --status"]
+
     def test_the_secret(self, here: Cable) -> None:
         assert reading.facts(here).credential is Credential.ABSENT
 

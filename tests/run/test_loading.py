@@ -99,3 +99,27 @@ def test_a_connection_that_another_program_loads_meanwhile_is_an_error(
     commands.fails_with('020 attempt to redefine connection "x"')
     with pytest.raises(CablectlError, match="add: the command failed"):
         execute.apply(cable.bundle, in_turn(plan), Told(), wait=1)
+
+
+def test_a_connection_that_a_late_whack_has_loaded_is_loaded(
+    cable: Cable, commands: Commands
+) -> None:
+    """pluto was busy at the first try, and has loaded the connection when whack tries again."""
+    commands.established(*cable.names)
+    whack = commands.folder / "ipsec"
+    late = """\
+case "$*" in
+    "whack --psk "*) mkdir "{folder}/tried.$6" && exec sleep 60
+        echo '020 attempt to redefine connection "x"'; exit 20 ;;
+esac
+"""
+    head, _, rest = whack.read_text().partition("\n")
+    whack.write_text(f"{head}\n{late.format(folder=commands.folder)}{rest}")
+    blank = connect_plan.plan((cable,), (BLANK,))
+    steps = tuple(
+        replace(step, limit=0.5) if step.phase is Phase.ADD else step for step in blank.steps
+    )
+    made = connect_plan.plan((cable,), (connected(cable, BLANK, 1408),))
+    told = Told()
+    execute.apply(cable.bundle, in_turn(replace(blank, steps=steps), made), told, wait=1)
+    assert told.undone == []
