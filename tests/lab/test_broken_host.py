@@ -12,7 +12,7 @@ import pytest
 
 from .cable import FILE, bring_up, ping, prepare, run, tear_down
 from .gateways import PLUTO_LOG, Gateway, Lab
-from .rooms import PROGRAM, Process
+from .rooms import PROGRAM, Process, until
 from .traffic import changes
 
 pytestmark = pytest.mark.lab
@@ -58,7 +58,7 @@ def test_a_pluto_that_does_not_answer(c1: Gateway) -> None:
     finally:
         signal_pluto(c1, "CONT")
     assert done.returncode == 4
-    assert "no answer in 5 s from: ipsec whack --status" in done.stderr
+    assert "no answer in 5 s from: ipsec whack --trafficstatus" in done.stderr
     assert "try: look whether pluto hangs: systemctl status ipsec" in done.stderr
     assert changes(before, c1.snapshot()) == ""
 
@@ -90,6 +90,26 @@ def test_a_pluto_that_is_killed_in_the_middle(c1: Gateway) -> None:
     assert code == 3, output
     assert "[undo] ip xfrm policy delete src 172.18.0.8/32" in output
     c1.start_pluto()
+    assert changes(before, c1.snapshot()) == ""
+
+
+def test_a_pluto_that_listens_elsewhere(c1: Gateway) -> None:
+    """pluto loads a connection for which it has no interface, and refuses to route it."""
+    config = c1.read("/etc/ipsec.conf")
+    before = c1.snapshot()
+    c1.stop_pluto()
+    c1.write("/etc/ipsec.conf", "config setup\n    listen=127.0.0.1\n")
+    c1.run("ipsec", "pluto", "--config", "/etc/ipsec.conf", "--logfile", PLUTO_LOG)
+    until(lambda: "127.0.0.1" in c1.whack("--status", check=False), "pluto")
+    try:
+        done = run(c1, "connect", FILE)
+    finally:
+        c1.stop_pluto()
+        c1.write("/etc/ipsec.conf", config)
+        c1.start_pluto()
+    assert done.returncode == 3
+    assert "pluto uses no interface that has 172.18.0.8" in done.stderr
+    assert "try: correct listen= in /etc/ipsec.conf" in done.stderr
     assert changes(before, c1.snapshot()) == ""
 
 
