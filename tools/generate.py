@@ -100,6 +100,8 @@ def flag_table() -> str:
         "",
         "The options of `ipsec whack`. `make docs` generates this table from `DIALECTS` in",
         "`cablectl/libreswan/dialects.py`; [libreswan.md](libreswan.md) has the measurements.",
+        "`tests/lab/test_whack.py` gives pluto every connection with these options, on each release",
+        "[that you have](libreswan.md#the-lab-with-another-libreswan).",
         "",
         *table(rows),
         "",
