@@ -25,7 +25,7 @@ from cablectl.config.submariner import documents
 from cablectl.errors import CablectlError, UsageError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import files
-from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.dialects import DIALECTS
 from cablectl.model.network import Network
 from cablectl.model.wishes import OVERLAYS, PskFile
 from cablectl.plan import connect_plan, teardown_plan
@@ -37,12 +37,12 @@ from tests.support.places import EXAMPLES
 
 pytestmark = pytest.mark.slow
 
-RELEASES = (Version(4, 10), Version(5, 2), Version(5, 3))
+RELEASES = tuple(row.since for row in DIALECTS)
 # Every word of a plan that may begin with a hyphen: the options of sh, rm, ip, modprobe and whack.
 OPTIONS = frozenset(
-    "-6 -c -f --asynchronous --client --clientprotoport --delete --dpdaction --dpddelay --encaps"
-    " --encrypt --esn --esp --forceencaps --host --id --ikeport --initiate --listen --name"
-    " --nic-offload --no-esn --pfs --pfsgroup --psk --rereadsecrets --route --terminate --to"
+    "-6 -c -f --asynchronous --client --clientprotoport --delete --dpdaction --dpddelay --dpdtimeout"
+    " --encaps --encrypt --esn --esp --forceencaps --host --id --ikeport --initiate --ipv6 --listen"
+    " --name --nic-offload --no-esn --pfs --psk --rereadsecrets --route --terminate --to"
     " --transport --tunnel --unroute --all".split()
 )
 # What other words are made of, but for shell programs and the path of a key.
