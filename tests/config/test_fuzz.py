@@ -40,10 +40,10 @@ pytestmark = pytest.mark.slow
 RELEASES = tuple(row.since for row in DIALECTS)
 # Every word of a plan that may begin with a hyphen: the options of sh, rm, ip, modprobe and whack.
 OPTIONS = frozenset(
-    "-6 -c -f --asynchronous --client --clientprotoport --delete --dpdaction --dpddelay --dpdtimeout"
-    " --encaps --encrypt --esn --esp --forceencaps --host --id --ikeport --initiate --ipv6 --listen"
-    " --name --nic-offload --no-esn --pfs --psk --rereadsecrets --route --terminate --to"
-    " --transport --tunnel --unroute --all".split()
+    "-6 -c -f --asynchronous --client --clientprotoport --delete --dpdaction --dpddelay"
+    " --dpdtimeout --encaps --encrypt --esn --esp --forceencaps --host --id --ikeport"
+    " --initiate --ipv6 --listen --name --nic-offload --no-esn --pfs --psk --rereadsecrets"
+    " --route --terminate --to --transport --tunnel --unroute --all".split()
 )
 # What other words are made of, but for shell programs and the path of a key.
 PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
