@@ -152,6 +152,8 @@ def new(name: str) -> Path:
 
     if name == "-":
         raise UsageError("a key goes to a file, not to a terminal", hint="give the path of a file")
+    if not name:
+        raise UsageError("the name of the key's file is empty", hint="give the path of a file")
     path = Path(name).absolute()
     if not _write(path, b64encode(secrets.token_bytes(STRONG)).decode()):
         raise UsageError(f"{path} exists already", hint=files.IN_THE_WAY)

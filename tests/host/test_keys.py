@@ -348,6 +348,9 @@ class TestNew:
         assert (done.returncode, done.stdout) == (2, "")
         assert "Traceback" not in done.stderr
 
+    def test_an_empty_name_is_told_as_such(self) -> None:
+        assert run("secret", "new", "").stderr.startswith("cablectl: the name of the key's file is")
+
     def test_where_nothing_can_be_made(self) -> None:
         done = run("secret", "new", "/proc/cablectl/psk")
         assert done.returncode == 3
