@@ -108,14 +108,15 @@ class Gateway(Room):
         result = self.run("ipsec", "whack", *argv, check=check, timeout=timeout)
         return result.stdout + result.stderr
 
-    def start_pluto(self) -> None:
-        """Start pluto, and wait until pluto listens on eth0; LabError, with pluto's log."""
+    def start_pluto(self, device: str = "eth0") -> None:
+        """Start pluto, and wait until pluto listens on a device; LabError, with pluto's log."""
         if not self.path("/var/lib/ipsec/nss/cert9.db").exists():
             self.run("ipsec", "initnss")
         self.path("/run/pluto/pluto.pid").unlink(missing_ok=True)  # a killed pluto leaves it behind
         self.run("ipsec", "pluto", "--config", "/etc/ipsec.conf", "--logfile", PLUTO_LOG)
         try:
-            until(lambda: " eth0 " in self.whack("--status", check=False), "pluto on eth0")
+            listens = f" {device} "
+            until(lambda: listens in self.whack("--status", check=False), f"pluto on {device}")
         except LabError as error:
             raise LabError(f"{self.name}: {error}\n{self.read(PLUTO_LOG)}") from None
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from itertools import permutations
 
 import pytest
 
 from .cable import FILE, PSK, PSK_FILE
 from .gateways import Gateway, Lab
-from .rooms import PROGRAM, LabError
+from .rooms import PROGRAM
 from .traffic import changes
 from .wire import classify
 
@@ -45,13 +44,9 @@ def document(names: Sequence[str]) -> str:
 
 @pytest.fixture(scope="module")
 def gateways() -> Iterator[tuple[Lab, list[Gateway]]]:
-    with ExitStack() as stack:
-        try:
-            lab = stack.enter_context(Lab())
-            for name in SIX:
-                lab.gateway(name, f"{address(name)}/16", f"2001:db8::{name[1]}/64").start_pluto()
-        except LabError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+    with Lab() as lab:
+        for name in SIX:
+            lab.gateway(name, f"{address(name)}/16", f"2001:db8::{name[1]}/64").start_pluto()
         yield lab, lab.gateways
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -11,7 +10,6 @@ from cablectl.config import native
 from tests.support.documents import document
 
 from .gateways import Gateway, Lab
-from .rooms import LabError
 from .traffic import bring_up_and_tear_down
 
 pytestmark = pytest.mark.lab
@@ -22,16 +20,12 @@ HIDDEN, BOX = "192.168.1.2", "172.18.0.9"
 @pytest.fixture(scope="module")
 def natted() -> Iterator[tuple[Lab, Gateway, Gateway]]:
     """A gateway behind a box that masquerades, and a gateway that everybody can reach."""
-    with ExitStack() as stack:
-        try:
-            lab = stack.enter_context(Lab())
-            c2 = lab.gateway("c2", "172.18.0.7/16", "2001:db8::7/64")
-            box = lab.gateway("box", f"{BOX}/16", "2001:db8::9/64")
-            c1 = lab.hidden("c1", f"{HIDDEN}/24", box)
-            for gateway in (c1, c2):
-                gateway.start_pluto()
-        except LabError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+    with Lab() as lab:
+        c2 = lab.gateway("c2", "172.18.0.7/16", "2001:db8::7/64")
+        box = lab.gateway("box", f"{BOX}/16", "2001:db8::9/64")
+        c1 = lab.hidden("c1", f"{HIDDEN}/24", box)
+        for gateway in (c1, c2):
+            gateway.start_pluto()
         yield lab, c1, c2
 
 

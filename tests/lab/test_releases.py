@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +18,6 @@ from tests.support.documents import AGREED, document, shaped
 from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
 from .gateways import PLUTO_LOG, Lab
 from .releases import DEBIAN, added
-from .rooms import LabError
 from .traffic import bring_up_and_tear_down
 
 pytestmark = pytest.mark.lab
@@ -36,21 +34,15 @@ SHAPES = (
 
 LANES = [("5.2", "5.2"), ("4.10", "5.2")]
 LANES += [lane for name in added() for lane in ((name, name), ("4.10", name), ("5.2", name))]
+# The test gets the two gateways, and the names of their releases.
+in_each_lane = pytest.mark.parametrize(
+    ("lab", "releases"),
+    [(lane, lane) for lane in LANES],
+    indirect=["lab"],
+    ids=map(" with ".join, LANES),
+    scope="module",
+)
 ENCAPSULATION = {row.encapsulate for row in dialects.DIALECTS}
-
-
-@pytest.fixture(scope="module", params=LANES, ids=" with ".join)
-def lane(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, tuple[str, str]]]:
-    """Two gateways on one switch, each with its release of Libreswan."""
-    with ExitStack() as stack:
-        try:
-            lab = stack.enter_context(Lab())
-            for i, (last, release) in enumerate(zip((8, 7), request.param, strict=True), start=1):
-                addresses = (f"172.18.0.{last}/16", f"2001:db8::{last}/64")
-                lab.gateway(f"c{i}", *addresses, release).start_pluto()
-        except LabError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
-        yield lab, request.param
 
 
 def dialects_of(lab: Lab) -> list[Dialect]:
@@ -63,12 +55,13 @@ def agree(rows: list[Dialect]) -> bool:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@in_each_lane
 def test_from_connect_to_teardown(
-    lane: tuple[Lab, tuple[str, str]],
+    lab: Lab,
+    releases: tuple[str, str],
     shape: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    lab, releases = lane
     for gateway, release in zip(lab.gateways, releases, strict=True):
         if release in DEBIAN:
             assert gateway.version().split()[-1] == release
@@ -105,8 +98,10 @@ def assert_pfs_group(lab: Lab) -> None:
         assert second.endswith("-MODP2048")
 
 
-def test_each_of_two_algorithms_has_the_pfs_group(lane: tuple[Lab, tuple[str, str]]) -> None:
-    assert_pfs_group(lane[0])
+@in_each_lane
+@pytest.mark.usefixtures("releases")
+def test_each_of_two_algorithms_has_the_pfs_group(lab: Lab) -> None:
+    assert_pfs_group(lab)
 
 
 def test_each_of_two_algorithms_has_the_pfs_group_on_4_10(lab: Lab) -> None:

@@ -42,7 +42,9 @@ FAULTS = (
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Repeat the tests for each Libreswan of LAB_RELEASES."""
     if added():
-        metafunc.parametrize("lab", ["4.10", *added()], indirect=True, scope="module")
+        names = ["4.10", *added()]
+        lanes = [(name, name) for name in names]
+        metafunc.parametrize("lab", lanes, indirect=True, ids=names, scope="module")
 
 
 def cable_status(gateway: Gateway, *args: str) -> dict[str, Any]:

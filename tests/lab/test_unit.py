@@ -13,7 +13,6 @@ from tests.support.documents import AGREED, document
 from .booted import await_condition, booted, configure, systemctl, unit_property
 from .cable import FILE, PSK, PSK_FILE, child_sas, connections, ping
 from .gateways import Gateway, Lab
-from .rooms import LabError
 
 pytestmark = pytest.mark.lab
 
@@ -23,20 +22,16 @@ CABLE = "cablectl@cable.service"
 @pytest.fixture(scope="module")
 def gateways() -> Iterator[tuple[Gateway, Gateway]]:
     """Debian 12 and 13, booted with the unit enabled; the second host has no key yet."""
-    with ExitStack() as stack:
-        try:
-            lab = stack.enter_context(Lab())
-            for name, last, release in (("c1", 8, "4.10"), ("c2", 7, "5.2")):
-                gateway = lab.gateway(name, f"172.18.0.{last}/16", release=release)
-                configure(gateway)
-                gateway.write(FILE, document("transport vxlan v4") + AGREED)
-                systemctl(gateway, "enable", CABLE)
-            c1, c2 = lab.gateways
-            c1.write(PSK_FILE, PSK)
-            for gateway in lab.gateways:
-                stack.enter_context(booted(gateway))
-        except LabError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+    with Lab() as lab, ExitStack() as stack:
+        for name, last, release in (("c1", 8, "4.10"), ("c2", 7, "5.2")):
+            gateway = lab.gateway(name, f"172.18.0.{last}/16", release=release)
+            configure(gateway)
+            gateway.write(FILE, document("transport vxlan v4") + AGREED)
+            systemctl(gateway, "enable", CABLE)
+        c1, c2 = lab.gateways
+        c1.write(PSK_FILE, PSK)
+        for gateway in lab.gateways:
+            stack.enter_context(booted(gateway))
         yield c1, c2
 
 

@@ -23,7 +23,6 @@ from tests.support.examples import load
 
 from .gateways import Gateway, Lab
 from .releases import DEBIAN, installations, libreswans
-from .rooms import LabError
 
 pytestmark = pytest.mark.lab
 
@@ -33,13 +32,10 @@ NOWHERE = ("--ctlsocket", "/nonexistent")
 @pytest.fixture(scope="module", params=libreswans())
 def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     """A gateway with pluto, named after its Libreswan."""
-    try:
-        with Lab() as lab:
-            gateway = lab.gateway(request.param, "172.18.0.8/16", "2001:db8::8/64", request.param)
-            gateway.start_pluto()
-            yield gateway
-    except LabError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    with Lab() as lab:
+        gateway = lab.gateway(request.param, "172.18.0.8/16", "2001:db8::8/64", request.param)
+        gateway.start_pluto()
+        yield gateway
 
 
 def commands(version: Version) -> list[Argv]:
