@@ -10,7 +10,7 @@ from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
 from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
-from cablectl.linux.guard import Guard
+from cablectl.linux.nftables import Installed
 from cablectl.linux.overlay.protocol import GROUP
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
@@ -104,7 +104,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     to_load: tuple[str, ...] = (
         MODULES  # modules for IPsec and offload that are missing but loadable
     )
-    guard: Guard | None = None
+    guard: Installed | None = None
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
     algorithms: Algorithms = Algorithms()
     credential: Credential = Credential.ABSENT

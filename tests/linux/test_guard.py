@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts
-from cablectl.linux import guard
+from cablectl.linux import guard, nftables
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Phase
@@ -26,7 +26,7 @@ def changed(**rule: Any) -> dict[str, Any]:  # noqa: ANN401
 
 @pytest.mark.parametrize("capture", sorted(CAPTURES.glob("nft-*.json")), ids=lambda path: path.stem)
 def test_a_listing_of_nft_is_parsed(cable: Cable, capture: Path) -> None:
-    installed = guard.parse(json.loads(capture.read_text()))
+    installed = nftables.parse(json.loads(capture.read_text()))
     assert installed == guard.made(cable)
     assert guard.is_intact(cable, installed)
 
@@ -35,7 +35,7 @@ def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
     *_, last = GUARD_LISTING["nftables"]
     counter = {"counter": {"packets": 7, "bytes": 700}}
     expressions = [counter if "counter" in part else part for part in last["rule"]["expr"]]
-    installed = guard.parse(changed(expr=expressions))
+    installed = nftables.parse(changed(expr=expressions))
     assert (installed.dropped_in, installed.dropped_out) == (0, 7)
     assert guard.is_intact(cable, installed)
 
@@ -52,7 +52,7 @@ def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
     ids=["a rule deleted", "a rule replaced", "a rule added", "dormant", "flushed"],
 )
 def test_a_changed_guard_is_loaded_again(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
-    installed = guard.parse(listing)
+    installed = nftables.parse(listing)
     assert not guard.is_intact(cable, installed)
     plan = connect_plan.plan((cable,), (replace(made, guard=installed),))
     (step,) = plan.needed
