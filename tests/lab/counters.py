@@ -8,6 +8,7 @@ from cablectl.linux import guard, nftables
 from cablectl.model.cable import Cable
 
 from .gateways import Gateway
+from .rooms import Room
 
 
 def dropped(gateway: Gateway, cable: Cable) -> tuple[int, int]:
@@ -18,7 +19,7 @@ def dropped(gateway: Gateway, cable: Cable) -> tuple[int, int]:
     return guard.dropped(loaded)
 
 
-def echo_requests(gateway: Gateway, version: int = 4) -> int:
+def echo_requests(gateway: Room, version: int = 4) -> int:
     """Return how many ICMP or ICMPv6 echo requests were delivered to the gateway."""
     if version == 6:
         pairs = map(str.split, gateway.run("cat", "/proc/net/snmp6").stdout.splitlines())
