@@ -12,7 +12,7 @@ What a cable guards:
 - transport mode alone: what the two gateways send to each other has an SA, except IKE and ESP.
 
 The chains see a packet where its addresses count: what comes in before another program's DNAT, what
-goes out after another program's source NAT. In nft(8), `meta secpath` is true for a packet that
+goes out after another program's source NAT. In nft(8), `meta ipsec` is true for a packet that
 arrived by an SA, `rt ipsec` for a packet that will leave by an SA.
 """
 

@@ -24,7 +24,6 @@ LONGEST = 100_000  # characters of a word; Linux takes 131072 bytes (execve(2))
 # /etc/protocols, from which nft takes the names, differs between releases of Debian.
 _PROTOCOLS = {"ipencap": 4, "ipv4": 4, "ipv6": 41, "gre": 47, "esp": 50}
 _DEVICES = ("iifname", "oifname")
-_NAMES = {"secpath": "ipsec"}  # older releases of nft list the older name
 
 Json = Any
 Expression = dict[str, Json]
@@ -89,7 +88,7 @@ class Installed(Struct, frozen=True):
     @property
     def unchanged(self) -> bool:
         """Whether the table is as it was loaded, by whatever file."""
-        return self.fingerprint == self.mark
+        return self.fingerprint == self.mark != ""
 
 
 def fingerprint(table: Table) -> str:
@@ -122,8 +121,9 @@ def parse(listing: Json) -> Installed:
         mark, _, role = value.get("comment", "").removeprefix(MARK).rpartition(" ")
         marks.add(mark)
         comments.setdefault(value["chain"], []).append([role, list(map(_normal, value["expr"]))])
-        packets = (part["counter"]["packets"] for part in value["expr"] if part.get("counter"))
-        counted[role] = counted.get(role, 0) + sum(packets)
+        packets = sum(part["counter"]["packets"] for part in value["expr"] if part.get("counter"))
+        if packets:
+            counted[role] = counted.get(role, 0) + packets
     sets = [
         [value["name"], sorted(map(_network, value.get("elem", ())))]
         for kind, value in items
@@ -251,9 +251,7 @@ def _normal(expression: Expression) -> str:
         return json.dumps(expression, sort_keys=True)
     left, right = value["left"], value["right"]
     if "meta" in left:
-        key = left["meta"]["key"]
-        left = meta(_NAMES.get(key, key))
-        right = _PROTOCOLS.get(right, right) if key == "l4proto" else right
+        right = _PROTOCOLS.get(right, right) if left["meta"]["key"] == "l4proto" else right
     if isinstance(right, dict) and "set" in right:
         right = {"set": sorted(right["set"], key=str)}
     return json.dumps([value["op"].replace("in", "=="), left, right], sort_keys=True)

@@ -51,8 +51,9 @@ PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
 RULES = re.compile(
     r"delete table inet cablectl_[\w.-]+"
     r"|table (inet cablectl_[\w.-]+); delete table \1; table \1 \{"
-    r"(?: chain (?:in|out|forward) \{ type filter hook [a-z]+ priority -10;"
-    r'(?: [\w @:/.,{}-]+ (?:accept|counter drop) comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
+    r"(?: set [a-z]+ \{ type ipv[46]_addr; flags interval; elements = \{ [\w.:/, ]+ \}; \};)*"
+    r"(?: chain [a-z]+ \{(?: type filter hook [a-z]+ priority -?\d+;)?"
+    r'(?: [\w @:/.,{}!=&|"-]+ comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
 )
 DRAWN = st.text(max_size=9) | st.integers() | st.floats() | st.just(...)  # which takes away
 

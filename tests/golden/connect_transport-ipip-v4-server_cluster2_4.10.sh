@@ -3,7 +3,7 @@
 set -eu  # stop at the first failure
 
 # guard: nothing of the cable passes without IPsec, in or out
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { chain in { type filter hook input priority -10; ip saddr 172.18.0.8 ip daddr 172.18.0.7 meta l4proto 4 meta secpath missing counter drop comment "cablectl 7f30030a in"; }; chain out { type filter hook output priority -10; ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto 4 rt ipsec missing counter drop comment "cablectl 7f30030a out"; }; }'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 172.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "ipip-tunnel" counter drop comment "cablectl bc9a5496 in"; ip saddr 172.18.0.8 ip daddr 172.18.0.7 meta l4proto 4 meta ipsec missing counter drop comment "cablectl bc9a5496 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto 4 counter drop comment "cablectl bc9a5496 out"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "ipip-tunnel" counter drop comment "cablectl bc9a5496 out"; ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto 4 rt ipsec missing counter drop comment "cablectl bc9a5496 out"; }; chain reassemble { ct state new comment "cablectl bc9a5496 all"; }; }'
 
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec

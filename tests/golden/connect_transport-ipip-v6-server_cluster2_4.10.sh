@@ -3,7 +3,7 @@
 set -eu  # stop at the first failure
 
 # guard: nothing of the cable passes without IPsec, in or out
-nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { chain in { type filter hook input priority -10; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto 41 meta secpath missing counter drop comment "cablectl b0d23379 in"; }; chain out { type filter hook output priority -10; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto 41 rt ipsec missing counter drop comment "cablectl b0d23379 out"; }; }'
+nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48, fdca:b1e0::8 }; }; set peers { type ipv6_addr; flags interval; elements = { 2001:db8::8 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote iifname != "ipip-tunnel" counter drop comment "cablectl ce17897e in"; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto 41 meta ipsec missing counter drop comment "cablectl ce17897e in"; }; chain through { type filter hook forward priority -500; ip6 daddr @peers meta l4proto 41 counter drop comment "cablectl ce17897e out"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote oifname != "ipip-tunnel" counter drop comment "cablectl ce17897e out"; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto 41 rt ipsec missing counter drop comment "cablectl ce17897e out"; }; chain reassemble { ct state new comment "cablectl ce17897e all"; }; }'
 
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
