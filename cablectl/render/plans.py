@@ -5,9 +5,23 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TextIO
 
+from cablectl.linux import guard
 from cablectl.model.wishes import Mode
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
 from cablectl.render.text import console
+
+# Before anything is made. Libreswan's own script would flush all policies if pluto isn't running.
+_PLUTO_RUNS = (
+    "pidof pluto >/dev/null ||"
+    ' { echo "cablectl: pluto isn\'t running; try: sudo systemctl start ipsec" >&2; exit 3; }'
+)
+_FAILED = (
+    'failed() {{ [ "$1" = 0 ] || {{'
+    ' echo "cablectl: the phase $at failed with exit code $1; the error is above";'
+    ' echo "  What the script made before is still there{also}";'
+    ' echo "  try: cablectl teardown FILE";'
+    " }} >&2; }}"
+)
 
 
 def as_script(plan: Plan) -> str:
@@ -120,12 +134,25 @@ def _script(plan: Plan) -> Iterator[str]:
     yield from (f"# warning: {text}" for text in plan.warnings)
     yield from (f"# refused: {name}: {error.message}" for name, error in plan.refused.items())
     if plan.action is Action.CONNECT:
-        yield "set -eu  # stop at the first failure"
+        yield from _beginning_of_connect(plan)
     else:
         yield "# What is missing already is fine: each command runs, whatever the one before said."
     for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
         yield ""
         yield f"# {phase.value}"
+        if plan.action is Action.CONNECT:
+            yield f"at='{phase.label}'"
         for step in steps:
             command = shlex.join(step.argv)
             yield f"# not needed ({step.not_needed}): {command}" if step.not_needed else command
+
+
+def _beginning_of_connect(plan: Plan) -> Iterator[str]:
+    """Yield what makes the script stop at the first failure, and say where and what is left."""
+    yield "set -eu  # stop at the first failure"
+    if any(step.phase is Phase.PLUTO and step.not_needed for step in plan.steps):
+        yield _PLUTO_RUNS
+    tables = sorted({guard.name(cable) for cable in plan.cables if cable.guarded})
+    also = f", also the guard: nft delete table {' or '.join(tables)}" if tables else ""
+    yield _FAILED.format(also=also)
+    yield "trap 'failed $?' EXIT"

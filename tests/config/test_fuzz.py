@@ -29,7 +29,7 @@ from cablectl.libreswan.dialects import DIALECTS
 from cablectl.model.network import Network
 from cablectl.model.wishes import OVERLAYS, PskFile
 from cablectl.plan import connect_plan, teardown_plan
-from cablectl.plan.steps import Action, Plan
+from cablectl.plan.steps import Action, Phase, Plan
 from cablectl.render import draft, plans
 from tests.support.documents import MESHES, SHAPES, document
 from tests.support.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
@@ -155,9 +155,11 @@ def assert_exact(plan: Plan) -> None:
     """See that the script's lines are the argvs, and that none of their options is a value."""
     script = plans.as_script(plan)
     assert script.replace("\n", "").isprintable()
-    lines = [words for words in map(split, script.split("\n")) if words]
-    first = [("set", "-eu")] if plan.action is Action.CONNECT else []
-    assert lines == [*first, *(step.argv for step in plan.needed)]
+    beginning, _, commands = script.partition("\n\n")
+    assert plan.action is Action.TEARDOWN or "\nset -eu " in beginning
+    lines = [words for words in map(split, commands.split("\n")) if words]
+    at = {(f"at={phase.label}",) for phase in Phase}
+    assert [words for words in lines if words not in at] == [step.argv for step in plan.needed]
     psk = plan.cables[0].ipsec.psk
     path = psk.path if isinstance(psk, PskFile) else ""
     for argv in chain.from_iterable((step.argv, *step.undo) for step in plan.steps):
