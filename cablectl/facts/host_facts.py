@@ -83,6 +83,7 @@ class OverlayFacts(Struct, frozen=True):
     """What the kernel holds of the overlay: the cable's device and what belongs to it."""
 
     link: Link | None = None
+    others: dict[str, Link] = {}  # the devices of others that may clash with it, by name
     fdb: frozenset[tuple[str, str]] = frozenset()  # (MAC, gateway)
     neighbours: frozenset[tuple[str, str]] = frozenset()  # (VTEP, MAC)
     routes: frozenset[iproute.Route] = frozenset()  # (subnet, VTEP, source)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
+from cablectl.facts import rivals
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -77,6 +78,7 @@ def _checked(cable: Cable, facts: Facts) -> int:
     if not cable.overlay:
         return 0
     _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
+    _refuse_a_rival(cable, facts, cable.overlay)
     return overlay_mtu(cable, facts, cable.overlay)
 
 
@@ -183,6 +185,18 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
             " which no policy of the cable protects",
             hint=f"set the route's source address to {ours}, or write overlay: vxlan",
         )
+
+
+def _refuse_a_rival(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
+    """Refuse a cable whose device the kernel would refuse after the SAs are up."""
+    link, others = facts.overlay.link, facts.overlay.others
+    for rival in rivals.rivals(cable, {**others, **({wanted.device: link} if link else {})}):
+        if rival.present:
+            raise HostNotReadyError(
+                f"{rival.name} {rival.clash.reason}: the kernel doesn't allow {wanted.device}"
+                " beside it",
+                hint=rivals.remedy(cable, rival),
+            )
 
 
 def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
