@@ -8,6 +8,7 @@ from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, mtu, xfrm
+from cablectl.linux.firewall import remedies, rewriting
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
@@ -208,6 +209,8 @@ def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
     yield from facts.warnings
     if facts.algorithms.unchecked:
         yield facts.algorithms.unchecked
+    for found in rewriting.rewritings(facts.nat, cable, facts.devices):
+        yield f"{found.text}; try: {remedies.exemption(facts.nat, found.chain, found.samples)}"
     if cable.guarded and facts.loaded(cable) and guard.broken(cable, facts.guard):
         what = "was changed" if facts.guard else "is missing"
         yield f"the guard {what}: table {guard.name(cable)}; it is loaded again"

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from ipaddress import ip_interface
 from pathlib import Path
 
 from cablectl.doctor.collect import peer
@@ -15,6 +14,7 @@ from cablectl.host.paths import ways
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import secrets_file
 from cablectl.linux import xfrm
+from cablectl.linux.firewall import traffic
 from cablectl.linux.iproute import SYSCTL
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import AnyNetwork, Mode, PskFile
@@ -77,13 +77,9 @@ def _subnets(cable: Cable) -> tuple[AnyNetwork, ...]:
 
 
 def _device_to(subnet: AnyNetwork, links: dict[str, Link]) -> str:
-    """Return the device that leads to a subnet; empty without a route.
-
-    The kernel routes this host's own address in the subnet to lo.
-    """
-    for name, link in links.items():
-        if name != "lo" and any(ip_interface(text).ip in subnet for text in link.addresses):
-            return name
+    """Return the device that leads to a subnet; empty without a route."""
+    if device := traffic.device_of(subnet, {name: link.addresses for name, link in links.items()}):
+        return device
     host = subnet[min(1, subnet.num_addresses - 1)]
     routes = probe.decoded(probe.if_any("ip", "-j", "route", "get", str(host)))
     return str(routes[0]["dev"]) if routes else ""

@@ -4,7 +4,8 @@ They are: IKE and ESP between the gateways, the overlay's packets before and aft
 packets between the subnets.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_interface
 from typing import Any
 
 from msgspec import Struct
@@ -54,6 +55,17 @@ class Exchange(Struct, frozen=True):
     outgoing: Sample
     begins_here: bool = True
     begins_there: bool = True
+
+
+def device_of(subnet: AnyNetwork, addresses: Mapping[str, Iterable[str]]) -> str:
+    """Return the device that has an address in a subnet; empty if none has.
+
+    The addresses have prefix lengths. lo isn't meant: the kernel routes all own addresses to it.
+    """
+    for name, held in addresses.items():
+        if name != "lo" and any(ip_interface(text).ip in subnet for text in held):
+            return name
+    return ""
 
 
 def of_any_cable() -> Iterator[Exchange]:
