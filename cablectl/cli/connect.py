@@ -8,7 +8,7 @@ import typer
 from cablectl.cli import options, running, source
 from cablectl.host import reading
 from cablectl.plan import connect_plan
-from cablectl.plan.steps import WAIT_LIMIT, Action
+from cablectl.plan.steps import WAIT_LIMIT, Action, Plan
 
 DAY = 24 * 60 * 60  # seconds
 
@@ -44,4 +44,9 @@ def connect(
     if dry_run:
         running.show(plan(running.dry_facts(chosen, Action.CONNECT)))
     else:
-        running.apply(chosen, lambda: plan(reading.facts_of(chosen.cables)), timeout, format)
+        from cablectl.host import firewall
+
+        def make_plan() -> Plan:
+            return plan(firewall.with_nat(chosen.cables, reading.facts_of(chosen.cables)))
+
+        running.apply(chosen, make_plan, timeout, format)

@@ -66,9 +66,14 @@ def plan(
         raise UsageError("--libreswan needs --dry-run: without it, the installed release is used")
     release = parse_version(libreswan) if libreswan else None
     chosen = source.chosen(files, local, peer)
-    facts = (
-        running.dry_facts(chosen, action, release) if dry_run else reading.facts_of(chosen.cables)
-    )
+    if dry_run:
+        facts = running.dry_facts(chosen, action, release)
+    else:
+        facts = reading.facts_of(chosen.cables)
+        if action is Action.CONNECT:
+            from cablectl.host import firewall
+
+            facts = firewall.with_nat(chosen.cables, facts)
     plan = _planned(chosen, facts, action)
     running.warn(plan)
     _print(plan, format or (Format.SH if dry_run else Format.DIFF))

@@ -37,6 +37,7 @@ def _check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> I
     yield from network_checks.check_ports(host, cable)
     yield from network_checks.check_clear_text(host, cable)
     yield from packet_checks.check_firewall(host, cable, evidence)
+    yield from packet_checks.check_nat(host, cable, evidence)
     yield from network_checks.check_peer(cable, evidence)
     yield from cable_checks.check_key(cable, evidence)
     yield from cable_checks.check_service(cable, evidence)

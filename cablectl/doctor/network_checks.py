@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from cablectl.doctor.evidence import CableEvidence, HostEvidence, Reply
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
+from cablectl.facts import rivals
 from cablectl.facts.host_facts import Facts
 from cablectl.libreswan.dialects import LATEST
 from cablectl.linux.overlay.registry import overlay_of
@@ -115,7 +116,7 @@ def check_forwarding(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]
 
 
 def check_ports(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
-    """Check whether another program has bound a port that pluto or the overlay needs."""
+    """Check whether another program or device holds a port that pluto or the overlay needs."""
     conflicts = [*_ike_conflicts(host, cable), *(_overlay_conflicts(host, cable) if cable else ())]
     yield from conflicts
     if not conflicts:
@@ -149,6 +150,16 @@ def _overlay_conflicts(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
                 f"UDP {socket.port}, the overlay's port, is held by {socket.holder}",
                 f"stop that process, or choose another {wanted.kind}.port in the file of both ends",
             )
+    for rival in rivals.rivals(cable, host.links):
+        if rival.name in _clear_text_rivals(host, cable):
+            continue
+        reason, device, remedy = rival.clash.reason, wanted.device, rivals.remedy(cable, rival)
+        if rival.present:
+            evidence = f"{rival.name} {reason}: the kernel doesn't allow {device} beside it"
+            yield fail("ports", evidence, remedy)
+        else:
+            evidence = f"{rival.name} {reason}, and is down: it can't come up beside {device}"
+            yield warn("ports", evidence, remedy)
 
 
 def check_clear_text(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
@@ -156,18 +167,11 @@ def check_clear_text(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
     wanted = cable.overlay
     if wanted is None or cable.mode is Mode.NONE:
         return
-    overlay = overlay_of(wanted)
-    kind, info = overlay.link_info(cable)
-    keys = overlay.identity or tuple(info)
+    kind, info = overlay_of(wanted).link_info(cable)
+    keys = overlay_of(wanted).identity or tuple(info)
     identity = ", ".join(f"{_LABELS.get(key, key)} {info[key]}" for key in keys)
-    rivals = [
-        name
-        for name, link in host.links.items()
-        if link.kind == kind
-        and all(link.info.get(key) == info[key] for key in keys)
-        and not (link.ours and name == wanted.device)
-    ]
-    for name in rivals:
+    found = _clear_text_rivals(host, cable)
+    for name in found:
         yield fail(
             "clear text",
             f"{name} is a {kind} device with this cable's {identity}, but cablectl didn't create it"
@@ -175,8 +179,24 @@ def check_clear_text(host: HostEvidence, cable: Cable) -> Iterator[Finding]:
             "choose another VNI or key in the file of both ends, or remove"
             f" {name} if nobody needs it",
         )
-    if not rivals:
+    if not found:
         yield ok("clear text", f"no other {kind} device has {identity}")
+
+
+def _clear_text_rivals(host: HostEvidence, cable: Cable) -> list[str]:
+    """Return the other devices that have the overlay's identity, if the cable has IPsec."""
+    wanted = cable.overlay
+    if wanted is None or cable.mode is Mode.NONE:
+        return []
+    kind, info = overlay_of(wanted).link_info(cable)
+    keys = overlay_of(wanted).identity or tuple(info)
+    return [
+        name
+        for name, link in host.links.items()
+        if link.kind == kind
+        and all(link.info.get(key) == info[key] for key in keys)
+        and not (link.ours and name == wanted.device)
+    ]
 
 
 def _holder(host: HostEvidence, socket: Socket) -> str:

@@ -10,6 +10,8 @@ from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
 from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
+from cablectl.linux.firewall.filters import Chain
+from cablectl.linux.firewall.traffic import Devices
 from cablectl.linux.nftables import Installed
 from cablectl.linux.overlay.protocol import GROUP
 from cablectl.linux.overlay.registry import overlay_of
@@ -83,6 +85,7 @@ class OverlayFacts(Struct, frozen=True):
     """What the kernel holds of the overlay: the cable's device and what belongs to it."""
 
     link: Link | None = None
+    others: dict[str, Link] = {}  # the devices of others that may clash with it, by name
     fdb: frozenset[tuple[str, str]] = frozenset()  # (MAC, gateway)
     neighbours: frozenset[tuple[str, str]] = frozenset()  # (VTEP, MAC)
     routes: frozenset[iproute.Route] = frozenset()  # (subnet, VTEP, source)
@@ -100,11 +103,14 @@ class Facts(Struct, frozen=True, kw_only=True):
     leaves_with: str = ""  # the source address that the route to the peer gives
     pluto: Pluto = Pluto.RUNNING
     holds_address: bool = True  # whether an interface of this host has the local end's address
-    nic: Nic | None = None  # the device that leads to the peer
+    device: str = ""  # leads to the peer; empty without a route
+    nic: Nic | None = None  # that device, for a cable with IPsec
     to_load: tuple[str, ...] = (
         MODULES  # modules for IPsec and offload that are missing but loadable
     )
     guard: Installed | None = None
+    nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
+    devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
     algorithms: Algorithms = Algorithms()
     credential: Credential = Credential.ABSENT

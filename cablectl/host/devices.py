@@ -7,6 +7,7 @@ from typing import Any
 from cablectl.facts.host_facts import Link, OverlayFacts
 from cablectl.host import probe
 from cablectl.linux import iproute
+from cablectl.linux.overlay.protocol import UDP_KINDS
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
@@ -44,14 +45,18 @@ def source_address(cable: Cable, held: frozenset[str]) -> str:
 def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
     """Return the kernel's state of the overlay, for all peers together."""
     device, family = wanted.device, f"-{cable.local_vtep.version}"
-    link, rule = links().get(device), _has_rule(family)
+    found, rule = links(), _has_rule(family)
+    link = found.pop(device, None)
+    kind, _ = overlay_of(wanted).link_info(cable)
+    others = {name: link for name, link in found.items() if link.kind in (kind, *UDP_KINDS)}
     if link is None:
-        return OverlayFacts(rule=rule)
+        return OverlayFacts(others=others, rule=rule)
     # `ip route` fails for a table that doesn't exist, but not for "all".
     ours = ("table", "all", "proto", iproute.PROTOCOL, "dev", device)
     whole = f"/{cable.local_vtep.max_prefixlen}"
     return OverlayFacts(
         link=link,
+        others=others,
         fdb=frozenset(
             (entry["mac"], entry["dst"])
             for entry in probe.json("bridge", "-j", "fdb", "show", "dev", device)

@@ -89,7 +89,7 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
     for cable, part in zip(cables, parts, strict=True):
         way = way_to.get(cable.remote_host)
         found.append(
-            replace(part, path_mtu=way.mtu, nic=nic_of(way.device))
+            replace(part, path_mtu=way.mtu, device=way.device, nic=nic_of(way.device))
             if way
             else _without_way(cable, part)
         )

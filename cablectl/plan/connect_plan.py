@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
+from cablectl.facts import rivals
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, mtu, xfrm
+from cablectl.linux.firewall import remedies, rewriting
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
@@ -77,6 +79,7 @@ def _checked(cable: Cable, facts: Facts) -> int:
     if not cable.overlay:
         return 0
     _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
+    _refuse_a_rival(cable, facts, cable.overlay)
     return overlay_mtu(cable, facts, cable.overlay)
 
 
@@ -185,6 +188,18 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
         )
 
 
+def _refuse_a_rival(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
+    """Refuse a cable whose device the kernel would refuse after the SAs are up."""
+    link, others = facts.overlay.link, facts.overlay.others
+    for rival in rivals.rivals(cable, {**others, **({wanted.device: link} if link else {})}):
+        if rival.present:
+            raise HostNotReadyError(
+                f"{rival.name} {rival.clash.reason}: the kernel doesn't allow {wanted.device}"
+                " beside it",
+                hint=rivals.remedy(cable, rival),
+            )
+
+
 def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:
     others = set(facts.sas) - set(xfrm.sas_of(cable.connections, facts.policies, facts.sas))
     return bool(others or facts.policies.keys() - xfrm.policies_of(cable.connections))
@@ -194,6 +209,8 @@ def _warnings(cable: Cable, facts: Facts) -> Iterator[str]:
     yield from facts.warnings
     if facts.algorithms.unchecked:
         yield facts.algorithms.unchecked
+    for found in rewriting.rewritings(facts.nat, cable, facts.devices):
+        yield f"{found.text}; try: {remedies.exemption(facts.nat, found.chain, found.samples)}"
     if cable.guarded and facts.loaded(cable) and guard.broken(cable, facts.guard):
         what = "was changed" if facts.guard else "is missing"
         yield f"the guard {what}: table {guard.name(cable)}; it is loaded again"

@@ -1,6 +1,7 @@
 """Doctor: evidence → findings. A case is a file: how it differs from a healthy host, what is found.
 
 `of` is the shape of the cable's file, or null without one; `facts` is what stands of the cable.
+`filters` is the capture of a host's packet filter.
 """
 
 import json
@@ -16,6 +17,7 @@ from cablectl.doctor import checks
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState
 from cablectl.model.cable import Cable
+from tests.support.captures import filters
 from tests.support.documents import document
 from tests.support.hosts import ENDS, HOST
 from tests.support.places import CASES
@@ -28,6 +30,8 @@ SHAPE = "transport vxlan v4"
 def found(case: dict[str, Any]) -> tuple[Finding, ...]:
     """Return what is found in a case."""
     host = msgspec.convert({**HOST, **case.get("host", {})}, HostEvidence)
+    if "filters" in case:
+        host = replace(host, firewall=filters(case["filters"]))
     shape = case.get("of", SHAPE)
     if shape is None:
         return checks.check_host(host)

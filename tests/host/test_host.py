@@ -42,6 +42,7 @@ class TestFacts:
             expected,
             overlay=facts.overlay,
             policies=facts.policies,
+            device="eth0",
             nic=facts.nic,
             algorithms=Algorithms(()),
         )

@@ -33,7 +33,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
     The parameter, if a test module gives one, has the Libreswan of each.
     """
-    with _two_gateways(*getattr(request, "param", ("4.10", "4.10"))) as lab:
+    with two_gateways(*getattr(request, "param", ("4.10", "4.10"))) as lab:
         for gateway in lab.gateways:
             gateway.start_pluto()
         yield lab
@@ -42,12 +42,12 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def lab_without_pluto() -> Iterator[Lab]:
     """Two gateways on one switch; no daemon runs, so the kernel has no policies and no SAs."""
-    with _two_gateways("4.10", "4.10") as lab:
+    with two_gateways("4.10", "4.10") as lab:
         yield lab
 
 
 @contextmanager
-def _two_gateways(*releases: str) -> Iterator[Lab]:
+def two_gateways(*releases: str) -> Iterator[Lab]:
     """Make c1 and c2, each with its Libreswan."""
     with Lab() as lab:
         for name, last, release in zip(("c1", "c2"), (8, 7), releases, strict=True):

@@ -7,19 +7,34 @@ from typing import Any
 import pytest
 
 from cablectl.linux.firewall import iptables, nft
-from cablectl.linux.firewall.filters import Chain, Condition, Obstacle, Rule, obstacles
-from tests.support.captures import FIREWALL_LISTING, FIREWALL_TEXT, IPTABLES_SAVED, LEGACY_SAVED
+from cablectl.linux.firewall.filters import (
+    UNKNOWN_DEVICE,
+    Chain,
+    Condition,
+    Obstacle,
+    Rule,
+    in_flow,
+    obstacles,
+)
+from tests.support.captures import (
+    FIREWALL_LISTING,
+    FIREWALL_TEXT,
+    IPTABLES_SAVED,
+    LEGACY_SAVED,
+    filters,
+)
 from tests.support.places import CAPTURES
 
 GUARD_LISTING = json.loads((CAPTURES / "nft-1.1.json").read_text())
 
+NEW = {"state": "new", "status": frozenset[str](), "daddrtype": "local", "oif": UNKNOWN_DEVICE}
 PEER = {"saddr": ip_network("172.18.0.7/32"), "daddr": ip_network("172.18.0.8/32")}
 IKE = {**PEER, "family": "ipv4", "protocol": "udp", "dport": 4500, "iif": "eth0"}
 
 
 def packet(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - as packets are
     """Return a UDP packet of a new flow from the peer to port 4500, with these fields changed."""
-    return {**IKE, "state": "new", "ipsec": False, **fields}
+    return {**IKE, **NEW, "ipsec": False, **fields}
 
 
 def chain(*rules: Rule, policy: str = "accept") -> Chain:
@@ -53,6 +68,10 @@ class TestFate:
             ([rule("accept", *UDP_4500)], "drop", ""),
             ([rule("drop", *UDP_4500, OTHER_SOURCE)], "accept", ""),
             ([rule("drop", *UDP_4500, UNCLEAR)], "accept", "drop 3?"),
+            # After a return that isn't known, nothing is sure.
+            ([rule("return", UNCLEAR), rule("drop", *UDP_4500)], "accept", "drop 2?"),
+            ([rule("return", UNCLEAR), rule("drop")], "accept", ""),
+            ([rule("return", OTHER_SOURCE), rule("drop")], "accept", "drop 0"),
             # No known condition singles the packet out: a limit, a set that isn't known.
             ([rule("drop", UNCLEAR)], "accept", ""),
             ([rule("drop", Condition("protocol", ("udp",)), UNCLEAR)], "accept", ""),
@@ -77,6 +96,8 @@ class TestFate:
             (rule("jump", OTHER_SOURCE, target="i"), [rule("accept")], "policy drop"),
             (rule("jump", UNCLEAR, target="i"), [rule("accept")], ""),
             (rule("jump", UNCLEAR, target="i"), [rule("drop", *UDP_4500)], "drop 2?"),
+            (rule("jump", target="i"), [rule("return", UNCLEAR), rule("accept")], ""),
+            (rule("jump", target="i"), [rule("return", UNCLEAR), rule("drop")], "policy drop"),
             (rule("goto", target="i"), [], "policy drop"),
             (rule("jump", target="c"), [], "policy drop"),  # a chain that jumps to itself
         ],
@@ -107,7 +128,14 @@ class TestFate:
             (Condition("ipsec", ("true",)), False),
             (Condition("state", ("established", "new")), True),
             (Condition("family", ("ipv6",)), False),
+            (Condition("status", ("dnat",)), False),
+            (Condition("status", ("snat", "dnat"), negated=True), True),
+            (Condition("status", ("none",)), True),
+            (Condition("daddrtype", ("local",)), True),
+            (Condition("daddrtype", ("multicast", "broadcast")), False),
+            (Condition("oif", ("lo",)), False),
             # Not known, and no other condition singles the packet out: no obstacle.
+            (Condition("oif", ("lo", "eth0")), False),
             (Condition("saddr", ("172.18.0.7-172.18.0.9",)), False),
             (Condition("dport", ("isakmp",)), False),
             (Condition("mark", ("1",)), False),
@@ -144,6 +172,12 @@ class TestFate:
         elsewhere = Chain("t", "o", hook="output", policy="drop")
         assert fate(six, elsewhere) == ""
         assert fate(six, family="ipv6") == "policy drop"
+
+
+def test_the_first_packet_of_a_flow_and_an_answer() -> None:
+    assert in_flow({}, answer=False)["state"] == "new"
+    assert in_flow({}, answer=True)["state"] == "established"
+    assert "dnat" not in in_flow({}, answer=True)["status"]
 
 
 class TestNft:
@@ -195,7 +229,7 @@ class TestNft:
             return list(obstacles(chains, ("input",), packet(**fields)))
 
         def rule(text: str) -> list[Obstacle]:
-            return [Obstacle("table inet filter, chain input", text, sure=True)]
+            return [Obstacle(self.chains()["input"], text, sure=True)]
 
         assert dropped_by(state="established") == []
         (invalid,) = dropped_by(state="invalid")
@@ -219,6 +253,38 @@ class TestNft:
         assert reject.verdict == "reject"
         assert UNCLEAR in several.conditions
         assert esp.conditions[0] == Condition("protocol", ("esp",))
+
+    @pytest.mark.parametrize(
+        ("expression", "expected"),
+        [
+            ({"ct": {"key": "status"}}, Condition("status", ("x",))),
+            ({"ct": {"key": "direction"}}, Condition("direction", ("x",))),
+            (
+                {"fib": {"result": "type", "flags": ["daddr"]}},
+                Condition("daddrtype", ("x",)),
+            ),
+            ({"fib": {"result": "type", "flags": "saddr"}}, Condition("saddrtype", ("x",))),
+            ({"fib": {"result": "type", "flags": ["daddr", "iif"]}}, UNCLEAR),
+            ({"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, UNCLEAR),
+            ({"ct": {"key": "ip saddr", "dir": "original"}}, UNCLEAR),
+            ({"rt": {"key": "ipsec"}}, Condition("ipsec_out", ("x",))),
+        ],
+    )
+    def test_an_expression(self, expression: dict[str, Any], expected: Condition) -> None:
+        place = {"family": "ip", "table": "t", "chain": "c", "handle": 1}
+        match = {"match": {"op": "==", "left": expression, "right": "x"}}
+        chain = {"family": "ip", "table": "t", "name": "c"}
+        listing = {
+            "nftables": [{"chain": chain}, {"rule": {**place, "expr": [match, {"drop": None}]}}]
+        }
+        ((found,),) = (chain.rules for chain in nft.parse(listing, ""))
+        assert found.conditions == (expected,)
+
+    def test_icmpv6_implies_its_protocol(self) -> None:
+        """firewalld accepts neighbour discovery first; that isn't the cable's packet."""
+        chains = filters("firewalld-1.3-blocked")
+        (allow,) = (c for c in chains if c.name == "filter_IN_policy_allow-host-ipv6_allow")
+        assert allow.rules[0].conditions[0] == Condition("protocol", ("ipv6-icmp",))
 
     def test_the_guard_is_left_out(self) -> None:
         assert GUARD_LISTING["nftables"]
@@ -260,13 +326,35 @@ class TestIptables:
     def test_the_rule_that_drops_a_packet(self) -> None:
         chains = iptables.parse(LEGACY_SAVED, "iptables-legacy")
         (found,) = obstacles(chains, ("input",), packet())
-        assert found == Obstacle(
-            "iptables-legacy filter, chain INPUT",
-            "-A INPUT -p udp -m udp --dport 4500 -j REJECT --reject-with icmp-port-unreachable",
-            sure=True,
+        assert found.chain.place == "iptables-legacy filter, chain INPUT"
+        assert found.rule == (
+            "-A INPUT -p udp -m udp --dport 4500 -j REJECT --reject-with icmp-port-unreachable"
         )
+        assert found.sure
         chains_of_ipv6 = iptables.parse(LEGACY_SAVED, "ip6tables-legacy")
         assert list(obstacles(chains_of_ipv6, ("input",), packet())) == []
+
+    def test_what_connection_tracking_and_routing_know(self) -> None:
+        saved = (
+            "*filter\n:INPUT ACCEPT [0:0]\n"
+            "-A INPUT -m conntrack --ctstatus SEEN_REPLY,DNAT -j ACCEPT\n"
+            "-A INPUT -m addrtype ! --dst-type LOCAL -j DROP\n"
+            "-A INPUT -m addrtype --dst-type LOCAL --limit-iface-in -j DROP\n"
+            "-A INPUT -m policy --dir out --pol ipsec -j ACCEPT\n"
+        )
+        ((tracked, local, limited, ipsec),) = (
+            chain.rules for chain in iptables.parse(saved, "iptables")
+        )
+        assert tracked.conditions == (Condition("status", ("seen-reply", "dnat")),)
+        assert local.conditions == (Condition("daddrtype", ("local",), negated=True),)
+        assert limited.conditions == (Condition("daddrtype", ("local",)), UNCLEAR)
+        assert ipsec.conditions == (Condition("ipsec_out", ("true",)),)
+
+    def test_ufws_chain_for_packets_that_are_not_local(self) -> None:
+        chains = {chain.name: chain for chain in filters("ufw-0.36-blocked")}
+        local, *_ = chains["ufw-not-local"].rules
+        assert local.conditions == (Condition("daddrtype", ("local",)),)
+        assert local.verdict == "return"
 
     def test_devices_and_numbers(self) -> None:
         saved = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i wlan+ ! -p 50 -j NFQUEUE --queue-num 1\n"

@@ -264,6 +264,22 @@ def test_refused_before_anything_is_changed(cable: Cable, facts: Facts, message:
         connect_plan.plan((cable,), (facts,))
 
 
+EXTERNAL = replace(OTHER_LINK, kind="vxlan", up=True, info={"external": True, "port": 4789})
+
+
+def test_a_device_beside_which_the_kernel_allows_no_second_one_is_refused(
+    cable: Cable, made: Facts
+) -> None:
+    facts = replace(BLANK, overlay=OverlayFacts(others={"cilium_vxlan": EXTERNAL}))
+    with pytest.raises(HostNotReadyError, match=r"^cilium_vxlan is .* \(external\)") as caught:
+        connect_plan.plan((cable,), (facts,))
+    assert "choose another vxlan.port in the file of both ends" in caught.value.hint
+    down = OverlayFacts(others={"cilium_vxlan": replace(EXTERNAL, up=False)})
+    assert connect_plan.plan((cable,), (replace(BLANK, overlay=down),)).needed
+    beside = replace(made, overlay=replace(made.overlay, others={"cilium_vxlan": EXTERNAL}))
+    assert connect_plan.plan((cable,), (beside,)).needed == ()
+
+
 def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> None:
     this = replace(cable, overlay=Vxlan(vni=7))
     with pytest.raises(HostNotReadyError, match="another cable, port, VNI or key"):

@@ -4,6 +4,8 @@ import json
 import re
 
 from cablectl.libreswan import pluto
+from cablectl.linux.firewall import iptables, nft
+from cablectl.linux.firewall.filters import Chain
 from tests.support.places import CAPTURES
 
 NAMES = tuple(f"submariner-cable-cluster2-172-18-0-7-{i}" for i in (0, 1))
@@ -28,6 +30,15 @@ def by_release(topic: str) -> dict[str, list[tuple[str, str]]]:
         release: command.findall(part)
         for release, part in zip(parts[::2], parts[1::2], strict=True)
     }
+
+
+def filters(name: str) -> tuple[Chain, ...]:
+    """Return the chains of a capture: nft's JSON and text, or what iptables-save printed."""
+    text = (CAPTURES / f"{name}.txt").read_text()
+    listing = CAPTURES / f"{name}.json"
+    if listing.exists():
+        return nft.parse(json.loads(listing.read_text()), text)
+    return iptables.parse(text, "iptables")
 
 
 class States:

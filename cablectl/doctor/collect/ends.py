@@ -14,6 +14,7 @@ from cablectl.host.paths import ways
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import secrets_file
 from cablectl.linux import xfrm
+from cablectl.linux.firewall import traffic
 from cablectl.linux.iproute import SYSCTL
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import AnyNetwork, Mode, PskFile
@@ -27,7 +28,7 @@ def collect_ends(cable: Cable, files: str, links: dict[str, Link]) -> CableEvide
     """Return the evidence about a cable; evidence that can't be read is empty or None."""
     local_device, route = _local_device(cable, links), _route(cable)
     overlay = [cable.overlay.device] if cable.overlay and cable.overlay.device in links else []
-    subnet_devices = {str(subnet): _device_to(subnet) for subnet in _subnets(cable)}
+    subnet_devices = {str(subnet): _device_to(subnet, links) for subnet in _subnets(cable)}
     facts, facts_error = _facts(cable)
     pings = _pings(cable, facts) if overlay else None
     log = PlutoLog(whole=True)
@@ -75,8 +76,10 @@ def _subnets(cable: Cable) -> tuple[AnyNetwork, ...]:
     return cable.local.networks if cable.overlay or cable.mode is Mode.TUNNEL else ()
 
 
-def _device_to(subnet: AnyNetwork) -> str:
+def _device_to(subnet: AnyNetwork, links: dict[str, Link]) -> str:
     """Return the device that leads to a subnet; empty without a route."""
+    if device := traffic.device_of(subnet, {name: link.addresses for name, link in links.items()}):
+        return device
     host = subnet[min(1, subnet.num_addresses - 1)]
     routes = probe.decoded(probe.if_any("ip", "-j", "route", "get", str(host)))
     return str(routes[0]["dev"]) if routes else ""

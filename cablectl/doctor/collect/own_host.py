@@ -8,11 +8,9 @@ from pathlib import Path
 
 from cablectl.doctor.evidence import HostEvidence, Presence, Run
 from cablectl.errors import CablectlError
-from cablectl.host import daemon, devices, kernel, probe
+from cablectl.host import daemon, devices, firewall, kernel, probe
 from cablectl.libreswan import pluto, pluto_commands
 from cablectl.linux import sockets
-from cablectl.linux.firewall import iptables, nft
-from cablectl.linux.firewall.filters import Chain
 from cablectl.linux.sockets import PLUTO, Process
 from cablectl.run import journal
 
@@ -54,7 +52,7 @@ def collect_host(modules: Iterable[str]) -> HostEvidence:
             )
             for run in journal.runs()
         ),
-        firewall=_firewall() if root else None,
+        firewall=firewall.chains() if root else None,
     )
 
 
@@ -90,22 +88,6 @@ def _presence(name: str) -> Presence:
     if kernel.has_module(name) or kernel.has_code(name):
         return Presence.LOADED
     return Presence.LOADABLE if kernel.can_load(name) else Presence.MISSING
-
-
-def _firewall() -> tuple[Chain, ...]:
-    """Return the chains of nftables, of iptables-nft and of iptables-legacy."""
-    chains: tuple[Chain, ...] = ()
-    iptables_nft_tables: list[str] = []
-    for program, family in (("iptables", "ip"), ("ip6tables", "ip6")):
-        saved = probe.if_any(f"{program}-save")
-        if iptables.is_nftables(saved):
-            chains += iptables.parse(saved, program)
-            iptables_nft_tables += [f"{family} {name}" for name in iptables.tables(saved)]
-            saved = probe.if_any(f"{program}-legacy-save")
-        chains += iptables.parse(saved, f"{program}-legacy")
-    listing = probe.decoded(probe.if_any("nft", "-j", "list", "ruleset")) or {}
-    text = probe.if_any("nft", "-a", "list", "ruleset")
-    return chains + nft.parse(listing, text, iptables_nft_tables)
 
 
 def _text(path: Path) -> str:

@@ -19,8 +19,18 @@ MAX_DEPTH = 16  # of jumps, as many as nftables allows (nft(8))
 
 # The fields of a packet, each of which may be missing:
 #   family (ipv4), protocol (udp), saddr and daddr (networks), sport and dport (numbers), iif and
-#   oif (devices), ipsec (whether it arrived or leaves by an SA), state (connection tracking's).
+#   oif (devices), ipsec and ipsec_out (whether it arrived by an SA, and will leave by one),
+#   saddrtype and daddrtype (local, unicast); of connection tracking, which `in_flow` adds: state,
+#   status (a set) and direction.
 Packet = Mapping[str, Any]
+UNKNOWN_DEVICE = "?"  # of a packet: some device, but not lo
+# No NAT applies to the cable's own packets: `rewriting` finds the rules that would do it.
+_NEW = {"state": "new", "status": frozenset[str](), "direction": "original"}
+_ANSWER = {
+    "state": "established",
+    "status": frozenset({"seen-reply", "assured", "confirmed"}),
+    "direction": "reply",
+}
 PROTOCOLS = {**PROTOCOL_KEYWORDS, "50": "esp"}
 # The fields that single packets out: a rule that is not fully known is a suspect only with one.
 SPECIFIC = ("saddr", "daddr", "sport", "dport")
@@ -44,11 +54,11 @@ class Rule(Struct, frozen=True):
     text: str
     conditions: tuple[Condition, ...] = ()
     verdict: str = ""
-    target: str = ""  # the chain of a jump or goto
+    target: str = ""  # the chain of a jump or goto, or the address and port that NAT gives
 
 
 class Chain(Struct, frozen=True):
-    """Rules in order; only a base chain has a `hook`, and its `policy` counts.
+    """Rules in order; only a base chain has a `hook` and a `type`, and its `policy` counts.
 
     `family` is ipv4 or ipv6 if the chain sees only that family, else "". `devices` are the only
     ones whose packets the chain sees; empty is all.
@@ -61,6 +71,12 @@ class Chain(Struct, frozen=True):
     policy: str = "accept"
     rules: tuple[Rule, ...] = ()
     devices: tuple[str, ...] = ()
+    type: str = "filter"  # or nat: such a chain rewrites the first packet of a flow
+
+    @property
+    def place(self) -> str:
+        """Table and name, for a person."""
+        return f"{self.table}, chain {self.name}"
 
     def sees(self, packet: Packet) -> bool:
         """Tell whether the chain sees a packet, by family and device."""
@@ -71,12 +87,12 @@ class Chain(Struct, frozen=True):
 class Obstacle(Struct, frozen=True):
     """A rule or policy that drops a packet or, unless `sure`, may drop it."""
 
-    chain: str
+    chain: Chain
     rule: str
     sure: bool
 
 
-class _Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True):
     """A rule that ends or, unless `sure`, may end a packet's way through a chain."""
 
     verdict: str
@@ -84,11 +100,16 @@ class _Outcome(Struct, frozen=True):
     sure: bool
 
 
+def in_flow(packet: Packet, *, answer: bool) -> Packet:
+    """Return the packet as the first one of its flow, or as an answer in an established flow."""
+    return {**packet, **(_ANSWER if answer else _NEW)}
+
+
 def obstacles(chains: Iterable[Chain], hooks: Iterable[str], packet: Packet) -> Iterator[Obstacle]:
     """Yield what may drop the packet at these hooks: at most one obstacle for each base chain."""
     by_name = {(chain.table, chain.name): chain for chain in chains}
     for chain in by_name.values():
-        if chain.hook in hooks and chain.sees(packet):
+        if chain.type == "filter" and chain.hook in hooks and chain.sees(packet):
             obstacle = _obstacle(chain, by_name, packet)
             if obstacle:
                 yield obstacle
@@ -98,29 +119,29 @@ def _obstacle(
     chain: Chain, by_name: Mapping[tuple[str, str], Chain], packet: Packet
 ) -> Obstacle | None:
     """Return the first suspect of a base chain, or the rule that drops the packet for sure."""
-    where, suspect, may_pass = f"{chain.table}, chain {chain.name}", None, False
-    for outcome in _outcomes(chain, by_name, packet, sure=True, depth=0):
+    suspect, may_pass = None, False
+    for outcome in outcomes(chain, by_name, packet):
         drops = outcome.verdict in DROPS
         # If an earlier rule may have accepted the packet, a rule that drops the rest isn't sure.
         known = outcome.sure and not may_pass
-        if drops and (known or (suspect is None and _is_about(outcome.rule, packet))):
-            suspect = Obstacle(where, outcome.rule.text, sure=known)
+        if drops and (known or (suspect is None and is_about(outcome.rule, packet))):
+            suspect = Obstacle(chain, outcome.rule.text, sure=known)
         if outcome.sure:
             return suspect
         may_pass = may_pass or not drops
     if suspect is None and not may_pass and chain.policy in DROPS:
-        return Obstacle(where, f"policy {chain.policy}", sure=True)
+        return Obstacle(chain, f"policy {chain.policy}", sure=True)
     return suspect
 
 
-def _outcomes(
+def outcomes(
     chain: Chain,
     by_name: Mapping[tuple[str, str], Chain],
     packet: Packet,
     *,
-    sure: bool,
-    depth: int,
-) -> Iterator[_Outcome]:
+    sure: bool = True,
+    depth: int = 0,
+) -> Iterator[Outcome]:
     """Yield the outcomes of a chain and the chains it jumps to, up to the first sure outcome.
 
     `sure` says whether the packet is sure to enter the chain. A return to the calling chain, or
@@ -134,19 +155,27 @@ def _outcomes(
         if rule.verdict in ("jump", "goto"):
             target = by_name.get((chain.table, rule.target))
             if target and depth < MAX_DEPTH:
-                for outcome in _outcomes(target, by_name, packet, sure=now, depth=depth + 1):
+                for outcome in outcomes(target, by_name, packet, sure=now, depth=depth + 1):
                     yield outcome
                     if outcome.sure:
                         return
-            if rule.verdict == "goto" and holds is True:
-                return
+            if rule.verdict == "goto":
+                if holds is True:
+                    return
+                sure = False
         elif rule.verdict == "return":
             if holds is True:
                 return
+            sure = False  # the packet may have left the chain here
         else:
-            yield _Outcome(rule.verdict, rule, now)
+            yield Outcome(rule.verdict, rule, now)
             if now:
                 return
+
+
+def may_hold(rule: Rule, packet: Packet) -> bool:
+    """Tell whether all conditions hold, as far as they are known."""
+    return _all_hold(rule, packet) is not False
 
 
 def _all_hold(rule: Rule, packet: Packet) -> bool | None:
@@ -173,6 +202,10 @@ def _is(value: str, field: Any) -> bool | None:  # noqa: ANN401 - a number, netw
         low, _, high = value.partition("-")
         known = low.isdecimal() and (high or low).isdecimal()
         return int(low) <= field <= int(high or low) if known else None
+    if field == UNKNOWN_DEVICE:
+        return False if value == "lo" else None
+    if isinstance(field, frozenset):
+        return value in field or (value == "none" and not field)
     if isinstance(field, str | bool):
         text = str(field).lower() if isinstance(field, bool) else field
         return text.startswith(value[:-1]) if value.endswith("*") else text == value
@@ -190,9 +223,16 @@ def _within(network: AnyNetwork, value: str) -> bool | None:
     return True if network.prefixlen >= other.prefixlen else None
 
 
-def _is_about(rule: Rule, packet: Packet) -> bool:
-    """Tell whether a known condition of the rule singles the packet out, by address or port."""
+def is_about(rule: Rule, packet: Packet, *, partly: bool = False) -> bool:
+    """Tell whether a known condition of the rule singles the packet out, by address or port.
+
+    With `partly`, a condition on a part of the packet's network is enough.
+    """
     return any(
-        condition.field in SPECIFIC and not condition.negated and _holds(condition, packet)
+        not condition.negated
+        and (
+            (condition.field in SPECIFIC and _holds(condition, packet))
+            or (partly and condition.field in ("saddr", "daddr"))
+        )
         for condition in rule.conditions
     )

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from cablectl.linux.firewall.filters import PROTOCOLS, Chain, Condition, Rule
 
-_VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "reject", "RETURN": "return"}
+_NAT = ("MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP")
+_VERDICTS = {name: name.lower() for name in ("ACCEPT", "DROP", "REJECT", "RETURN", *_NAT)}
 # An option → the packet's field that it tests.
 _FIELDS = {
     "-p": "protocol",
@@ -20,13 +21,19 @@ _FIELDS = {
     "--dports": "dport",
     "--ctstate": "state",
     "--state": "state",
-    "--pol": "ipsec",
+    "--ctstatus": "status",
+    "--ctdir": "direction",
+    "--src-type": "saddrtype",
+    "--dst-type": "daddrtype",
 }
-_NO_CONDITION = ("-m", "--comment", "--dir", "--reject-with")
+_NO_CONDITION = ("-m", "--comment", "--reject-with")
+# Options of a target of the table nat; the first ones have the address that it gives.
+_NAT_ADDRESS = ("--to-source", "--to-destination", "--to")
+_NAT_OPTIONS = (*_NAT_ADDRESS, "--to-ports", "--random", "--random-fully", "--persistent")
 
 
 def parse(saved: str, program: str) -> tuple[Chain, ...]:
-    """Return the chains of all tables but nat; `program` is iptables, ip6tables-legacy or such."""
+    """Return the chains of all tables; `program` is iptables, ip6tables-legacy or such."""
     policies: dict[tuple[str, str], str] = {}
     rules: dict[tuple[str, str], list[Rule]] = {}
     table = ""
@@ -45,9 +52,9 @@ def parse(saved: str, program: str) -> tuple[Chain, ...]:
             hook="" if policy == "-" else name.lower(),  # only a built-in chain has a policy
             policy="accept" if policy == "-" else policy,
             rules=tuple(rules.get((table, name), ())),
+            type="nat" if table == "nat" else "filter",
         )
         for (table, name), policy in policies.items()
-        if table != "nat"
     )
 
 
@@ -64,12 +71,19 @@ def is_nftables(saved: str) -> bool:
 def _rule(line: str, words: list[str]) -> Rule:
     """Return a rule; an option that cablectl doesn't know becomes a condition that isn't known."""
     conditions: list[Condition] = []
-    verdict = target = ""
+    verdict = target = direction = ""
     for option, value, negated in _options(words):
         if option in ("-j", "-g"):
             # Any other word is a chain, or an extension such as LOG, which is no chain's name.
             verdict = _VERDICTS.get(value, "goto" if option == "-g" else "jump")
-            target = value
+            target = "" if value in _NAT else value
+        elif option in _NAT_OPTIONS and verdict.upper() in _NAT:
+            target = value if option in _NAT_ADDRESS else target
+        elif option == "--dir":
+            direction = value
+        elif option == "--pol":
+            field = "ipsec_out" if direction == "out" else "ipsec"
+            conditions.append(Condition(field, (str(value == "ipsec").lower(),), negated))
         elif option in _FIELDS:
             values = tuple(_value(option, part) for part in value.split(","))
             conditions.append(Condition(_FIELDS[option], values, negated))
@@ -101,9 +115,7 @@ def _value(option: str, text: str) -> str:
             return PROTOCOLS.get(text, text)
         case "-i" | "-o":
             return text.replace("+", "*")
-        case "--pol":
-            return str(text == "ipsec").lower()
-        case "--ctstate" | "--state":
-            return text.lower()
+        case "--ctstate" | "--state" | "--ctstatus" | "--ctdir" | "--src-type" | "--dst-type":
+            return text.lower().replace("_", "-")
         case _:
             return text.replace(":", "-") if "port" in option else text

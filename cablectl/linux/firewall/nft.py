@@ -26,14 +26,23 @@ _FIELDS = {
     "meta oif": "oif",
     "meta ipsec": "ipsec",
     "meta secpath": "ipsec",
-    "rt ipsec": "ipsec",
+    "rt ipsec": "ipsec_out",
     "ct state": "state",
+    "ct status": "status",
+    "ct direction": "direction",
+    "fib saddr type": "saddrtype",
+    "fib daddr type": "daddrtype",
 }
 # A rule that reads a header matches only packets that have this header.
 _IMPLIED = {"ip": [Condition("family", ("ipv4",))], "ip6": [Condition("family", ("ipv6",))]}
 _FAMILIES = {"inet": "", "netdev": "", "ip": "ipv4", "ip6": "ipv6"}
-_TRANSPORTS = ("udp", "tcp", "sctp", "dccp", "udplite", "esp", "ah", "icmp")
+_TRANSPORTS = {
+    **{name: name for name in ("udp", "tcp", "sctp", "dccp", "udplite", "esp", "ah", "icmp")},
+    **{"icmpv6": "ipv6-icmp", "igmp": "igmp", "gre": "gre", "comp": "comp"},
+}
 _CONDITIONAL = ("limit", "quota", "ct count", "fib", "osf")  # statements that not all packets pass
+_NAT = ("masquerade", "snat", "dnat", "redirect")
+_XT_TARGETS = ("REJECT", *(verdict.upper() for verdict in _NAT), "NETMAP")
 _UNCLEAR = Condition("")
 
 Json = dict[str, Any]
@@ -70,10 +79,11 @@ def parse(listing: Json, text: str, iptables: Collection[str] = ()) -> tuple[Cha
             table=_table(value),
             name=value["name"],
             family=_FAMILIES[value["family"]],
-            hook=value.get("hook", "") if value.get("type") == "filter" else "",
+            hook=value.get("hook", ""),
             policy=value.get("policy", "accept"),
             rules=tuple(rules.get((_table(value), value["name"]), ())),
             devices=_devices(value.get("dev", ())),
+            type="nat" if value.get("type") == "nat" else "filter",
         )
         for kind, value in objects
         if kind == "chain"
@@ -126,8 +136,11 @@ def _rules(expressions: list[Json], quote: str, sets: Sets) -> Iterator[Rule]:
         elif kind in ("accept", "drop", "reject", "return", "jump", "goto"):
             yield _rule(quote, conditions, kind, value)
             return
-        elif kind == "xt" and value == {"type": "target", "name": "REJECT"}:
-            yield _rule(quote, conditions, "reject", None)
+        elif kind in _NAT:
+            yield _nat(quote, conditions, kind, value or {})
+            return
+        elif kind == "xt" and (value or {}).get("name") in _XT_TARGETS:
+            yield _rule(quote, conditions, value["name"].lower(), None)
             return
         elif kind in _CONDITIONAL or (kind == "xt" and (value or {}).get("type") != "target"):
             conditions.append(_UNCLEAR)
@@ -135,6 +148,14 @@ def _rules(expressions: list[Json], quote: str, sets: Sets) -> Iterator[Rule]:
 
 def _rule(quote: str, conditions: list[Condition], verdict: str, value: Json | None) -> Rule:
     return Rule(quote, tuple(conditions), verdict, (value or {}).get("target", ""))
+
+
+def _nat(quote: str, conditions: list[Condition], verdict: str, value: Json) -> Rule:
+    """Return a rule that rewrites an address; whether a map has the packet isn't known."""
+    address, port = value.get("addr", ""), value.get("port")
+    if not isinstance(address, str):
+        return Rule(quote, (*conditions, _UNCLEAR), verdict)
+    return Rule(quote, tuple(conditions), verdict, f"{address}:{port}" if port else address)
 
 
 def _match(match: Json, sets: Sets) -> list[Condition]:
@@ -161,6 +182,8 @@ def _read(left: Json, elements: list[Any], *, negated: bool) -> list[Condition]:
         return [_UNCLEAR]
     if kind == "payload":
         header, key = source.get("protocol", kind), source.get("field")
+    elif kind == "fib":
+        header, key = kind, f"{_flags(source)} {source.get('result')}"
     else:
         header, key = kind, source.get("key")
     field = _FIELDS.get(f"{header} {key}")
@@ -171,8 +194,14 @@ def _read(left: Json, elements: list[Any], *, negated: bool) -> list[Condition]:
     if field and values and None not in values:
         condition = Condition(field, tuple(map(str, values)), negated)
     if header in _TRANSPORTS:
-        return [Condition("protocol", (header,)), condition]
+        return [Condition("protocol", (_TRANSPORTS[header],)), condition]
     return [*_IMPLIED.get(header, ()), condition]
+
+
+def _flags(fib: Json) -> str:
+    """Return the flags of a fib expression, such as `saddr . iif`; nft prints one as a string."""
+    flags = fib.get("flags", ())
+    return flags if isinstance(flags, str) else " . ".join(flags)
 
 
 def _value(element: Any) -> str | None:  # noqa: ANN401

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from cablectl.linux.overlay.protocol import KernelModule, LinkInfo, VniOverlay
+from cablectl.linux.overlay.protocol import Clash, KernelModule, LinkInfo, VniOverlay
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import IANA_GENEVE_PORT, Geneve, IpProtocol
@@ -32,6 +32,20 @@ class GeneveOverlay(VniOverlay):
         remote = "remote" if cable.remote_host.version == 4 else "remote6"
         peer = {remote: str(cable.remote_host)}
         return "geneve", {"id": self.wish.vni, "port": self.wish.port, **peer}
+
+    def clash_on_port(self, cable: Cable, info: LinkInfo, *, up: bool) -> Clash | None:  # noqa: ARG002
+        """Return a clash with an external device, or one for the same peer (measured, Linux 7.2).
+
+        The kernel refuses to create the device, even if the other device is down.
+        """
+        port = f"UDP {self.wish.port}"
+        if info.get("external"):
+            return Clash(f"is a geneve device on {port} with other flags (external)", "port")
+        _, own = self.link_info(cable)
+        if all(info.get(key) == own[key] for key in own):
+            reason = f"is a geneve device on {port} with VNI {self.wish.vni} for the same peer"
+            return Clash(reason, "vni")
+        return None
 
     @classmethod
     def from_link(cls, device: str, kind: str, info: LinkInfo) -> Geneve | None:

@@ -11,6 +11,8 @@ from cablectl.model.wishes import AnyAddress, Geneve, IpProtocol, OverlayWish, V
 
 GROUP = "241"  # the group that marks a device as cablectl's own when it is made (ip-link(8))
 
+UDP_KINDS = ("vxlan", "geneve")  # the kinds of devices that open a UDP socket
+
 LinkInfo = Mapping[str, object]  # the attributes that `ip -d -j link` calls info_data
 
 
@@ -21,6 +23,13 @@ class Packet(NamedTuple):
     destination: AnyAddress
     protocol: int
     payload: bytes
+
+
+class Clash(NamedTuple):
+    """Why the kernel refuses the cable's device beside another device."""
+
+    reason: str  # what the other device is
+    field: str  # of the overlay's section in the file: another value avoids it; empty if none does
 
 
 class KernelModule(NamedTuple):
@@ -64,6 +73,16 @@ class Overlay(Protocol):
     def matches(self, cable: Cable, packet: Packet) -> bool:
         """Tell whether a captured packet is a clear packet of this overlay."""
 
+    def clash(self, cable: Cable, kind: str, info: LinkInfo, *, up: bool) -> Clash | None:  # noqa: ARG002
+        """Return why the kernel refuses this overlay's device beside another device of the host.
+
+        `kind` and `info` are the other device's, and `up` whether it is up. None if it doesn't.
+        """
+        own_kind, own = self.link_info(cable)
+        if kind == own_kind and all(info.get(key) == own[key] for key in own):
+            return Clash(f"is a {kind} device between the same hosts", "")
+        return None
+
     def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         """Return the forwarding entries as (MAC, gateway); a device for one peer needs none."""
         return ()
@@ -98,6 +117,24 @@ class VniOverlay(Overlay, Protocol):
         port = match(payload("udp", "dport"), self.wish.port_number)
         return port, match(raw(96, 24), self.wish.vni)
 
+    def clash(self, cable: Cable, kind: str, info: LinkInfo, *, up: bool) -> Clash | None:
+        """Return why the kernel refuses this overlay's device beside another one on its port.
+
+        Devices share one socket for each port and version of IP, if they are of the same kind.
+        """
+        own_kind, _ = self.link_info(cable)
+        if kind not in UDP_KINDS or info.get("port") != self.wish.port_number:
+            return None
+        if kind == own_kind:
+            return self.clash_on_port(cable, info, up=up)
+        if up and cable.local.address.version in versions(info):
+            return Clash(f"is a {kind} device on UDP {self.wish.port_number}", "port")
+        return None
+
+    @abstractmethod
+    def clash_on_port(self, cable: Cable, info: LinkInfo, *, up: bool) -> Clash | None:
+        """Return what `clash` does, for another device of this kind on the same port."""
+
     def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - any source counts
         """Tell whether a packet has the device's port and VNI."""
         return (
@@ -105,3 +142,10 @@ class VniOverlay(Overlay, Protocol):
             and packet.payload[2:4] == self.wish.port_number.to_bytes(2)
             and packet.payload[12:15] == self.wish.vni.to_bytes(3)
         )
+
+
+def versions(info: LinkInfo) -> tuple[int, ...]:
+    """Return the versions of IP for which a VXLAN or Geneve device opens a socket when it is up."""
+    if info.get("external"):
+        return (4, 6)
+    return (6,) if {"local6", "remote6", "group6"} & info.keys() else (4,)

@@ -4,12 +4,21 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from cablectl.linux.iproute import ANY_MAC
-from cablectl.linux.overlay.protocol import KernelModule, LinkInfo, VniOverlay
+from cablectl.linux.overlay.protocol import (
+    Clash,
+    KernelModule,
+    LinkInfo,
+    VniOverlay,
+    versions,
+)
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import IANA_GENEVE_PORT, Forwarding, IpProtocol, Vxlan
 
 _MODULE = KernelModule("vxlan", "CONFIG_VXLAN", "vxlan_xmit")
+
+# The flags that decide how a socket receives (VXLAN_F_RCV_FLAGS), in the words of `ip -d -j link`.
+_FLAGS = ("external", "vnifilter", "gbp", "gpe", "remcsum_rx", "udp_zero_csum6_rx")
 
 
 class VxlanOverlay(VniOverlay):
@@ -32,6 +41,22 @@ class VxlanOverlay(VniOverlay):
         local = "local" if cable.local.address.version == 4 else "local6"
         source = {local: str(cable.local.address)}
         return "vxlan", {"id": self.wish.vni, "port": self.wish.port_number, **source}
+
+    def clash_on_port(self, cable: Cable, info: LinkInfo, *, up: bool) -> Clash | None:
+        """Return a clash with a device that has other flags, or the same VNI (measured, Linux 7.2).
+
+        The kernel shares a socket only between devices whose flags for receiving are equal, and
+        opens it when a device comes up. cablectl's device has none of these flags.
+        """
+        if cable.local.address.version not in versions(info):
+            return None
+        port, flags = f"UDP {self.wish.port_number}", [flag for flag in _FLAGS if info.get(flag)]
+        if flags:
+            reason = f"is a vxlan device on {port} with other flags ({', '.join(flags)})"
+            return Clash(reason, "port") if up else None
+        if info.get("id") == self.wish.vni:
+            return Clash(f"is a vxlan device on {port} with VNI {self.wish.vni}", "vni")
+        return None
 
     def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:
         """Return an entry for the peer's MAC and, unless forwarding is static, for any MAC."""
