@@ -38,6 +38,7 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
             "Libreswan takes a PFS group only together with esp; add, for example,"
             " esp: [aes_gcm-null]",
         )
+    yield from _ciphers(ipsec)
     if spec.endpoints is None:
         return
     present = [(i, end) for i, end in enumerate(spec.endpoints) if end is not None]
@@ -101,6 +102,18 @@ def _mode(spec: Spec) -> Iterator[Problem]:
             yield Problem((kind.value,), f"{kind} has no effect {why}; remove it{other}")
     if spec.vtep and not spec.device:
         yield Problem(("vtep",), "vtep has no effect without an overlay; remove it")
+
+
+def _ciphers(ipsec: Ipsec) -> Iterator[Problem]:
+    """Find ESP algorithms that only authenticate (RFC 2410, RFC 4543)."""
+    for i, algorithm in enumerate(ipsec.esp or ()):
+        cipher = (algorithm or "").partition("-")[0]
+        if "null" in cipher or "gmac" in cipher:
+            yield Problem(
+                ("ipsec", "esp", i),
+                f"'{algorithm}' doesn't encrypt; allowed: an algorithm that encrypts, such as"
+                " aes_gcm-null",
+            )
 
 
 def _number(spec: Spec, given: int) -> Iterator[Problem]:
