@@ -27,6 +27,8 @@ from cablectl.model.wishes import PskEnv, PskFile
 MAX_DEPTH = 24  # levels; kubectl prints up to 14 for an object's managed fields
 MAX_SCALAR = 64  # characters of a number or date; PyYAML takes minutes to read some long numbers
 MAX_HARMLESS = 3  # characters of a text that can't be a pre-shared key, so an error may repeat it
+# A shell sets these for each command, or prints their values in its own errors.
+SHELL_VARIABLES = ("_", "BASHOPTS", "BASH_ENV", "ENV", "OPTIND", "SHELLOPTS")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Path = tuple[str | int, ...]
@@ -199,7 +201,10 @@ class Reader:
                 self._problem(path, "the path has a control character; write file: /PATH")
                 return None
             case {"env": str(name), **rest} if not rest and name.isidentifier() and name.isascii():
-                return PskEnv(name)
+                if name not in SHELL_VARIABLES:
+                    return PskEnv(name)
+                self._problem(path, "the shell itself uses that variable; choose another name")
+                return None
         self._problem(path, f"not a file or a variable; allowed: {allowed(kind)}")
         return None
 

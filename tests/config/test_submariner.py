@@ -368,7 +368,7 @@ class TestCommand:
         (other,) = set(theirs.splitlines()) - set(ours.splitlines())
         target, variable, *pairs = shlex.split(other)[4:]
         assert variable == "CE_IPSEC_PSK"
-        assert shlex.split(differ)[4:] == [target, str(psk), str(tmp_path), *pairs]
+        assert shlex.split(differ)[4:] == [target, str(psk), *pairs]
 
     def test_documents_go_straight_to_plan(self) -> None:
         done = run("plan", *FILES, "--dry-run", "--local", "172.18.0.7", "--libreswan", "4.10")
