@@ -134,7 +134,9 @@ class _Converter:
         self.value: dict[str, Any] = {"version": 1, "mode": Mode.TUNNEL.value}
         self.places: dict[Path, Place] = {(): Place(next(iter(texts)), 1, "")}
         self.notes: list[str] = []
-        self._objects, self._texts, self._problems = found, texts, problems
+        self._objects, self._problems = found, problems
+        # Split once: a text of 1 MiB may have thousands of ConfigMaps.
+        self._lines = {file: text.splitlines() for file, text in texts.items()}
         self._given: dict[str, Field] = {}
         self._of_config_map: set[str] = set()  # the names of its settings
 
@@ -152,7 +154,7 @@ class _Converter:
         for config in self._of_kind("ConfigMap"):
             if config_names and config.name not in config_names:
                 continue
-            for name, entry in block(self._text_of(config), config, self._problems).items():
+            for name, entry in block(self._lines_of(config), config, self._problems).items():
                 if name not in self._of_config_map:
                     self._given.pop(name, None)  # it overrides a resource, but no other ConfigMap
                     self._of_config_map.add(name)
@@ -326,15 +328,15 @@ class _Converter:
         That is what Submariner does. An endpoint's own field comes first, then the resource of
         the endpoint's cluster.
         """
-        by_cluster: dict[str, list[Field | None]] = {}
+        by_cluster: dict[str, Field] = {}
         for resource in self._of_kind("Submariner"):
-            prefers = resource.spec("ceIPSecPreferredServer")
-            by_cluster.setdefault(resource.text("clusterID"), []).append(prefers)
-        entries: list[Field | None] = []
-        for endpoint in endpoints:
-            candidates = [endpoint.spec("backend_config", "preferred-server")]
-            candidates += by_cluster.get(endpoint.text("cluster_id"), ())
-            entries.append(next(filter(None, candidates), None))
+            if prefers := resource.spec("ceIPSecPreferredServer"):
+                by_cluster.setdefault(resource.text("clusterID"), prefers)
+        entries: list[Field | None] = [
+            endpoint.spec("backend_config", "preferred-server")
+            or by_cluster.get(endpoint.text("cluster_id"))
+            for endpoint in endpoints
+        ]
         values = [self._read(entry, _parse_bool) if entry else None for entry in entries]
         if not any(values):
             return
@@ -367,8 +369,8 @@ class _Converter:
     def _of_kind(self, kind: str) -> list[Object]:
         return [entry for entry in self._objects if entry.kind == kind]
 
-    def _text_of(self, config: Object) -> str:
-        return self._texts[config.place().file]
+    def _lines_of(self, config: Object) -> list[str]:
+        return self._lines[config.place().file]
 
     def _read(self, entry: Field, read: _Read) -> object:
         """Return a field's value; if the value isn't allowed, add a problem and return None."""
