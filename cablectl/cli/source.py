@@ -12,6 +12,7 @@ from cablectl.host import devices, files, keys, trust
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Endpoint
+from cablectl.render.text import printable
 
 
 class Chosen(NamedTuple):
@@ -110,7 +111,8 @@ def read(name: str, *, trusted: bool = False) -> str:
     message, hint = problem
     if trusted:
         raise HostNotReadyError(f"{name} isn't trusted: {message}", hint=hint)
-    print(f"cablectl: warning: connect refuses {name}: {message}", file=sys.stderr)
+    warning = printable(f"connect refuses {name}: {message}")
+    print(f"cablectl: warning: {warning}", file=sys.stderr)
     return text
 
 
@@ -126,7 +128,7 @@ def _has_objects(text: str) -> bool:
 def notes(lines: Iterable[str]) -> None:
     """Print notes on stderr, such as what was left out of documents."""
     for line in lines:
-        print(f"cablectl: note: {line}", file=sys.stderr)
+        print(f"cablectl: note: {printable(line)}", file=sys.stderr)
 
 
 def forces_encapsulation() -> bool:

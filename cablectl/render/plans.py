@@ -7,7 +7,7 @@ from typing import TextIO
 
 from cablectl.model.wishes import Mode
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
-from cablectl.render.text import console
+from cablectl.render.text import console, printable
 
 
 def as_script(plan: Plan) -> str:
@@ -80,7 +80,7 @@ def _folded(text: str, width: int) -> list[str]:
 def as_warnings(plan: Plan) -> list[str]:
     """Return a line for each warning of the plan."""
     refused = (f"{name} is left out: {error.message}" for name, error in plan.refused.items())
-    return [f"cablectl: warning: {text}" for text in (*plan.warnings, *refused)]
+    return [f"cablectl: warning: {printable(text)}" for text in (*plan.warnings, *refused)]
 
 
 def as_summary(outcome: Outcome) -> str:
