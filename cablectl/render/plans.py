@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TextIO
 
 from cablectl.linux import guard
 from cablectl.model.wishes import Mode
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
-from cablectl.render.text import console
+from cablectl.render.text import console, printable
 
 # Before anything is made. Libreswan's own script would flush all policies if pluto isn't running.
 _PLUTO_RUNS = (
@@ -49,18 +49,23 @@ def as_difference(plan: Plan) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+MOST_CELLS = 1000  # that rich gets at once: it takes 14 KiB for each
+
+
 def print_table(plan: Plan, stream: TextIO) -> None:
     """Print the plan for a person: the commands, their reasons, and the steps without need.
 
     rich's Table isn't used: it takes a millisecond for each step, and a mesh has thousands.
     """
+    to = console(stream)
+    cells = _cells(plan, to.width)
+    if to.color_system is None:
+        stream.writelines(words for words, _ in cells)
+        return
     from rich.text import Text
 
-    to = console(stream)
-    table = Text()
-    for words, style in _cells(plan, to.width):
-        table.append(words, style)
-    to.print(table, soft_wrap=True, end="")
+    while part := list(islice(cells, MOST_CELLS)):
+        to.print(Text.assemble(*part), soft_wrap=True, end="")
 
 
 def _cells(plan: Plan, width: int) -> Iterator[tuple[str, str]]:
@@ -89,7 +94,7 @@ def _folded(text: str, width: int) -> list[str]:
 def as_warnings(plan: Plan) -> list[str]:
     """Return a line for each warning of the plan."""
     refused = (f"{name} is left out: {error.message}" for name, error in plan.refused.items())
-    return [f"cablectl: warning: {text}" for text in (*plan.warnings, *refused)]
+    return [f"cablectl: warning: {printable(text)}" for text in (*plan.warnings, *refused)]
 
 
 def as_summary(outcome: Outcome) -> str:

@@ -164,10 +164,10 @@ def test_a_new_key_and_a_directory_that_everybody_can_write_to(gateways: Lab) ->
     done = run(c1, "connect", FILE)
     assert done.returncode == 3
     assert done.stderr == (
-        "cablectl: /etc/ipsec.d can be written by everybody\n  try: chmod o-w /etc/ipsec.d\n"
+        "cablectl: /etc/ipsec.d can be written by everybody\n  try: chmod go-w /etc/ipsec.d\n"
     )
     assert c1.snapshot() == before
-    c1.run("chmod", "o-w", "/etc/ipsec.d")
+    c1.run("chmod", "go-w", "/etc/ipsec.d")
     bring_up(c1, c2)
     for gateway in (c1, c2):
         for form in (key, key.encode().hex()):
