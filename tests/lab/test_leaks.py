@@ -23,7 +23,7 @@ from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
 from .counters import dropped, echo_requests
 from .gateways import Gateway, Lab
 from .inject import echo, fragments, in_overlay, ip, of_overlay, send, send_udp, udp
-from .rooms import PROGRAM, Process, Room
+from .rooms import PROGRAM, Process, Room, until
 from .traffic import PATTERN
 
 pytestmark = pytest.mark.lab
@@ -353,3 +353,18 @@ def test_the_sa_of_another_peer_carries_nothing_into_the_device(
     finally:
         for gateway in (c1, c3):
             run(gateway, "teardown", other)
+
+
+@pytest.mark.parametrize("world", ["transport none v4", "transport none v6"], indirect=True)
+def test_ike_in_fragments_passes(world: World) -> None:
+    c1, _ = world.gateways
+    c1.run(*guard.load(world.local))
+    before = dropped(c1, world.local)
+    packet = udp(world.local.remote_host, world.local.local.address, 500, bytes(64))
+    with world.lab.capture():  # at its end, all packets have arrived
+        for size in (8, 16):
+            send(world.outsider, c1, fragments(packet, size), COUNT)
+    assert dropped(c1, world.local) == before
+    other = udp(world.local.remote_host, world.local.local.address, 501, bytes(64))
+    send(world.outsider, c1, fragments(other), COUNT)
+    until(lambda: dropped(c1, world.local)[0] == before[0] + COUNT, "dropped fragments")
