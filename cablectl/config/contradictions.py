@@ -12,6 +12,7 @@ from cablectl.config.values import field
 from cablectl.linux.esp_offload import NEEDED
 from cablectl.model.cable import vtep
 from cablectl.model.wishes import (
+    KERNEL_TABLES,
     OVERLAYS,
     PLUTO_PORTS,
     AnyAddress,
@@ -101,6 +102,14 @@ def _mode(spec: Spec) -> Iterator[Problem]:
             yield Problem((kind.value,), f"{kind} has no effect {why}; remove it{other}")
     if spec.vtep and not spec.device:
         yield Problem(("vtep",), "vtep has no effect without an overlay; remove it")
+    if spec.routes and not spec.device:
+        yield Problem(("routes",), "routes has no effect without an overlay; remove it")
+    if spec.routes and spec.routes.table in KERNEL_TABLES:
+        yield Problem(
+            ("routes", "table"),
+            f"'{spec.routes.table}' is one of the kernel's own tables; allowed: 1 to 4294967295"
+            " without 253 to 255",
+        )
 
 
 def _number(spec: Spec, given: int) -> Iterator[Problem]:

@@ -53,6 +53,11 @@ WORDS = {
     "vtep": "The addresses inside the overlay.",
     "vtep.network": "The network of the VTEP addresses. A VTEP address is the gateway's address"
     " with the prefix of this network. If it is missing, 241.0.0.0/8 or fdca:b1e0::/32 applies.",
+    "routes": "Where an overlay's routes to the remote subnets are. No other program may use the"
+    " table or the priority.",
+    "routes.table": "The number of the routing table.",
+    "routes.priority": "The priority of the rule that looks up the table. Rules with a lower number"
+    " come first.",
     "vxlan": "The device of overlay: vxlan (RFC 7348).",
     "vxlan.port": "The UDP port, or vxlan if /etc/services of both ends has that name. Not 500,"
     " 4500 or an IKE port.",

@@ -17,6 +17,7 @@ from cablectl.model.wishes import (
     Mode,
     OverlayKind,
     OverlayWish,
+    Routes,
     Subnet,
     Vxlan,
 )
@@ -42,6 +43,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     ]
     ipsec: Ipsec | None = None
     vtep: Vtep | None = None
+    routes: Routes | None = None
     vxlan: Vxlan | None = None
     gre: Gre | None = None
     geneve: Geneve | None = None

@@ -88,6 +88,11 @@ class OverlayFacts(Struct, frozen=True):
     routes: frozenset[iproute.Route] = frozenset()  # (subnet, VTEP, source)
     settings: frozenset[tuple[str, str]] = frozenset()  # (file below /proc/sys, value)
     rule: bool = False  # whether cablectl's rule for its routing table is installed
+    table_shared: bool = False  # whether the table also has routes of cablectl's other devices
+    foreign_routes: tuple[str, ...] = ()  # other programs' routes in the table, in words
+    foreign_rules: tuple[str, ...] = ()  # other programs' rules with its table or priority
+    old_routes: frozenset[iproute.OldRoute] = frozenset()  # the device's, of all peers
+    old_rules: frozenset[iproute.OldRule] = frozenset()  # those that no other device needs
     stale_peers: tuple[StalePeer, ...] = ()
 
 

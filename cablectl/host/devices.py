@@ -1,11 +1,13 @@
-"""Facts of the overlay: devices, addresses, routes, neighbours, forwarding entries, settings."""
+"""Facts of the overlay: devices, addresses, neighbours, forwarding entries, settings."""
 
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cablectl.facts.host_facts import Link, OverlayFacts
-from cablectl.host import probe
+from cablectl.host import probe, routing
 from cablectl.linux import iproute
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
@@ -43,14 +45,12 @@ def source_address(cable: Cable, held: frozenset[str]) -> str:
 
 def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
     """Return the kernel's state of the overlay, for all peers together."""
-    device, family = wanted.device, f"-{cable.local_vtep.version}"
-    link, rule = links().get(device), _has_rule(family)
+    device = wanted.device
+    link, routed = links().get(device), routing.overlay_facts(cable, device)
     if link is None:
-        return OverlayFacts(rule=rule)
-    # `ip route` fails for a table that doesn't exist, but not for "all".
-    ours = ("table", "all", "proto", iproute.PROTOCOL, "dev", device)
-    whole = f"/{cable.local_vtep.max_prefixlen}"
-    return OverlayFacts(
+        return routed
+    return replace(
+        routed,
         link=link,
         fdb=frozenset(
             (entry["mac"], entry["dst"])
@@ -62,17 +62,7 @@ def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
             for entry in probe.json("ip", "-j", "neigh", "show", "dev", device, "nud", "permanent")
             if "lladdr" in entry
         ),
-        routes=frozenset(
-            (
-                route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}",
-                route["gateway"],
-                route.get("prefsrc", ""),
-            )
-            for route in probe.json("ip", "-N", "-j", family, "route", "show", *ours)
-            if "gateway" in route and route.get("table") == iproute.TABLE
-        ),
         settings=frozenset((path, _setting(path)) for path, _ in iproute.settings(cable, wanted)),
-        rule=rule,
     )
 
 
@@ -102,10 +92,3 @@ def _setting(path: str) -> str:
         return Path(path).read_text(encoding="ascii").strip()
     except OSError:  # such as a host without IPv6
         return ""
-
-
-def _has_rule(family: str) -> bool:
-    ours = {"table": iproute.TABLE, "protocol": iproute.PROTOCOL, "priority": int(iproute.PRIORITY)}
-    return any(
-        ours.items() <= rule.items() for rule in probe.json("ip", "-N", "-j", family, "rule")
-    )

@@ -22,6 +22,7 @@ from cablectl.model.wishes import (
     Ipsec,
     Mode,
     OverlayWish,
+    Routes,
 )
 
 AnyInterface = IPv4Interface | IPv6Interface
@@ -102,6 +103,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    routes: Routes = Routes()
 
     @property
     def guarded(self) -> bool:

@@ -15,6 +15,7 @@ from cablectl.model.wishes import (
     Mode,
     Offload,
     OverlayWish,
+    Routes,
 )
 
 MAX_LISTED = 8  # endpoints that an error names
@@ -29,6 +30,7 @@ class Network(Struct, frozen=True, kw_only=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    routes: Routes = Routes()
 
     def named(self, name: str) -> Endpoint:
         """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
@@ -55,6 +57,7 @@ class Network(Struct, frozen=True, kw_only=True):
                 overlay=self.overlay,
                 guard=self.guard,
                 vtep_network=self.vtep_network,
+                routes=self.routes,
             )
             for remote in self.endpoints
             if remote is not local and (not peers or remote in peers)

@@ -15,6 +15,7 @@ IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
 CABLE = "submariner-cable-"  # the beginning of every connection's name
 DEFAULT_PSK = "/etc/cablectl/psk"
+KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
 MAX_ENDPOINTS = 4096  # of one file
 
 AnyAddress = IPv4Address | IPv6Address
@@ -263,6 +264,25 @@ class Ipip(Struct, frozen=True, kw_only=True):
 
 OverlayWish = Vxlan | Gre | Geneve | Ipip
 OVERLAYS: dict[OverlayKind, type[OverlayWish]] = {wish.kind: wish for wish in get_args(OverlayWish)}
+
+
+class Routes(Struct, frozen=True, kw_only=True):
+    """Where the routes to the remote subnets are: the table, and the rule that looks it up.
+
+    The defaults are numbers that no other program is known to use (docs/adr/0005-routes.md).
+    """
+
+    table: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**32 - 1,
+            description="a routing table, 1 to 4294967295 without 253 to 255",
+        ),
+    ] = 24141
+    priority: Annotated[
+        int, Meta(ge=1, le=32765, description="a priority of a rule, 1 to 32765")
+    ] = 241
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):

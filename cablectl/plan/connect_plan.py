@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
+from cablectl.facts import table
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -46,7 +47,7 @@ def plan(
     removals = [*stale_peers.former_credentials(pairs)]
     if first.overlay:
         size = _size(pairs, sizes, narrowed=narrowed)
-        steps += device.steps(pairs, first.overlay, size)
+        steps += device.steps(pairs, first.overlay, size, narrowed=narrowed)
         removals += () if narrowed else stale_peers.steps(pairs, first.overlay)
     return Plan(
         action=Action.CONNECT,
@@ -77,6 +78,7 @@ def _checked(cable: Cable, facts: Facts) -> int:
     if not cable.overlay:
         return 0
     _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
+    _refuse_a_table_that_is_not_ours(cable, facts)
     return overlay_mtu(cable, facts, cable.overlay)
 
 
@@ -183,6 +185,12 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
             " which no policy of the cable protects",
             hint=f"set the route's source address to {ours}, or write overlay: vxlan",
         )
+
+
+def _refuse_a_table_that_is_not_ours(cable: Cable, facts: Facts) -> None:
+    """Refuse a table whose other routes our rule would apply to every packet of this host."""
+    for problem, remedy in table.in_the_way(cable, facts.overlay):
+        raise HostNotReadyError(problem, hint=remedy)
 
 
 def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:

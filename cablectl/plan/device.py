@@ -9,14 +9,18 @@ from cablectl.linux.overlay.registry import add_link, overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
+from cablectl.plan import old_tables
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step
 
 
-def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
+def steps(
+    pairs: Pairs, wanted: OverlayWish, size: int, *, narrowed: bool = False
+) -> Iterator[Step]:
     """Yield the steps in order; `size` is the device's MTU in bytes.
 
-    All peers share the device, its settings and the rule.
+    All peers share the device, its settings and the rule. If `narrowed`, the device may have other
+    peers of the file.
     """
     first, facts = pairs[0]
     yield from _device(first, facts, wanted, size)
@@ -37,10 +41,11 @@ def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
     yield _made(
         Phase.UP,
         iproute.rule(first, "add"),
-        f"add the rule that looks up table {iproute.TABLE}",
+        f"add the rule that looks up table {first.routes.table}",
         iproute.rule(first, "delete"),
         done=facts.overlay.rule,
     )
+    yield from old_tables.moved(pairs, wanted, narrowed=narrowed)
 
 
 def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Iterator[Step]:
@@ -113,22 +118,23 @@ def _reach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
             iproute.neighbour(wanted, "delete", vtep, cable.remote.mac),
             done=(vtep, cable.remote.mac) in present.neighbours,
         )
+    route_of = partial(iproute.route, wanted, table=cable.routes.table)
     old = {route[:2]: route for route in present.routes if route[1] == vtep}
     wanted_routes = iproute.routes(cable, facts.source)
     for route in wanted_routes:
         before = old.pop(route[:2], None)
         yield step(
-            iproute.route(wanted, "replace" if before else "add", route),
+            route_of("replace" if before else "add", route),
             f"a subnet of {cable.remote.cluster}",
-            iproute.route(wanted, *("replace", before) if before else ("delete", route)),
+            route_of("replace", before) if before else route_of("delete", route),
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,
         )
     for route in sorted(old.values()):
         yield step(
-            iproute.route(wanted, "delete", route),
+            route_of("delete", route),
             f"no longer a subnet of {cable.remote.cluster}",
-            iproute.route(wanted, "add", route),
+            route_of("add", route),
             done=False,
             kind=Change.REMOVE,
         )

@@ -12,6 +12,7 @@ from cablectl.facts.host_facts import StalePeer
 from cablectl.libreswan import whack
 from cablectl.libreswan.authentication import Authentication, authentication_of
 from cablectl.linux import iproute
+from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step, in_order
@@ -28,7 +29,7 @@ def steps(pairs: Pairs, wish: OverlayWish, *, device_goes: bool = False) -> tupl
     return in_order(
         step
         for peer in facts.overlay.stale_peers
-        for step in _of_one(peer, wish, authentication, device_goes=device_goes)
+        for step in _of_one(cable, peer, wish, authentication, device_goes=device_goes)
     )
 
 
@@ -47,11 +48,17 @@ def former_credentials(pairs: Pairs) -> Iterator[Step]:
 
 
 def _of_one(
-    peer: StalePeer, wish: OverlayWish, authentication: Authentication, *, device_goes: bool
+    cable: Cable,
+    peer: StalePeer,
+    wish: OverlayWish,
+    authentication: Authentication,
+    *,
+    device_goes: bool,
 ) -> Iterator[Step]:
+    table = cable.routes.table
     step = partial(Step, why=f"{_WHY}: {peer.gateway}", kind=Change.REMOVE, cable=peer.id)
     for route in sorted(peer.routes):
-        yield step(phase=Phase.UNLINK, argv=iproute.route(wish, "delete", route))
+        yield step(phase=Phase.UNLINK, argv=iproute.route(wish, "delete", route, table))
     for vtep, mac in () if device_goes else sorted(peer.neighbours):
         yield step(phase=Phase.UNLINK, argv=iproute.neighbour(wish, "delete", vtep, mac))
     for name in peer.connections if peer.made_here else ():

@@ -10,7 +10,7 @@ from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
-from cablectl.plan import stale_peers
+from cablectl.plan import old_tables, stale_peers
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
 
@@ -26,6 +26,7 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     wanted, steps = cables[0].overlay, list[Step]()
     others = "other peers need it" if narrowed and facts[0].overlay.stale_peers else ""
     if wanted:
+        steps += old_tables.removed(pairs, wanted, narrowed=bool(others))
         steps += _unlink(pairs, wanted, others)
     if cables[0].connections:
         for pair in pairs:
@@ -42,7 +43,7 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
         for route in iproute.routes(cable, facts.source):
             yield _gone(
                 phase=Phase.UNLINK,
-                argv=iproute.route(wanted, "delete", route),
+                argv=iproute.route(wanted, "delete", route, cable.routes.table),
                 why=f"a subnet of {cable.remote.cluster}",
                 not_needed="" if route[:2] in old else "already missing",
                 cable=cable.id,
@@ -51,11 +52,12 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
             yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
     present = facts.overlay
+    shared = "routes of other devices need it" if present.table_shared else ""
     yield _gone(
         phase=Phase.UNLINK,
         argv=iproute.rule(cable, "delete"),
-        why=f"cablectl has no more routes in table {iproute.TABLE}",
-        not_needed=others or ("" if present.rule else "already missing"),
+        why=f"cablectl has no more routes in table {cable.routes.table}",
+        not_needed=others or shared or ("" if present.rule else "already missing"),
     )
     missing = "already missing" if not present.link else ""
     foreign = "not made by cablectl" if present.link and not present.link.ours else ""

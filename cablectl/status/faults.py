@@ -7,7 +7,7 @@ kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding ent
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl.facts import orientation
+from cablectl.facts import orientation, table
 from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -161,4 +161,8 @@ def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
     if facts.leaves_with not in ("", str(cable.local.address)):
         yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
     if not facts.overlay.rule:
-        yield f"the rule that looks up table {iproute.TABLE} is missing"
+        yield f"the rule that looks up table {cable.routes.table} is missing"
+    for problem, _ in table.in_the_way(cable, facts.overlay):
+        yield problem
+    for number in table.outdated(facts.overlay):
+        yield f"an earlier cablectl or file left routes or a rule of table {number}"

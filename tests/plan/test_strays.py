@@ -26,9 +26,9 @@ class TestOneThatIsGone:
         secrets = f"/etc/ipsec.d/cablectl-{THIRD}.secrets"
         gone = [" ".join(step.argv) for step in plan.needed]
         assert gone == [
-            "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100"
+            "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100"
             " proto 241",
-            "ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100"
+            "ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100"
             " proto 241",
             "ip neigh delete 241.18.0.6 lladdr 02:ca:ac:12:00:06 dev vxlan-tunnel nud permanent",
             "ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-0",

@@ -9,6 +9,7 @@ from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan.pluto import Ike, Shunt
 from cablectl.linux import xfrm
 from cablectl.linux.guard import Guard
+from cablectl.linux.iproute import OldRoute, OldRule
 from cablectl.model.cable import Cable
 from tests.support.alive import (
     alive,
@@ -138,7 +139,18 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "the rule": (
         lambda _, facts: replace(facts, overlay=replace(facts.overlay, rule=False)),
-        "the rule that looks up table 100 is missing",
+        "the rule that looks up table 24141 is missing",
+    ),
+    "routes of an earlier cablectl": (
+        lambda _, facts: replace(
+            facts,
+            overlay=replace(
+                facts.overlay,
+                old_routes=frozenset({OldRoute(100, ("10.45.0.0/16", "241.18.0.7", ""))}),
+                old_rules=frozenset({OldRule(100, 100)}),
+            ),
+        ),
+        "an earlier cablectl or file left routes or a rule of table 100",
     ),
     "a setting": (less("settings"), "/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding isn't 1"),
     "too large an MTU": (
@@ -163,6 +175,18 @@ OUTSIDE: dict[str, tuple[Change, str]] = {
             ),
         ),
         "pluto lets packets from 172.18.0.8/32 to 172.18.0.7/32 pass in clear text",
+    ),
+    "a route of another program": (
+        lambda _, facts: replace(
+            facts, overlay=replace(facts.overlay, foreign_routes=("default via 192.168.2.1",))
+        ),
+        "table 24141 has a route that cablectl didn't make: default via 192.168.2.1",
+    ),
+    "a rule of another program": (
+        lambda _, facts: replace(
+            facts, overlay=replace(facts.overlay, foreign_rules=("7: from all lookup 24141",))
+        ),
+        "a rule that cablectl didn't make has table 24141 or priority 241: 7: from all",
     ),
     "no way to the peer": (
         lambda _, facts: replace(facts, nic=None),

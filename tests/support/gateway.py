@@ -36,12 +36,12 @@ FDB = [
 ]
 NEIGHBOURS = [{"dst": "241.18.0.7", "lladdr": "02:ca:ac:12:00:07", "state": ["PERMANENT"]}]
 ROUTES = [
-    {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "100"},
-    {"dst": "10.99.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "7"},
+    {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "24141"},
+    {"dst": "10.99.0.0/16", "gateway": "241.18.0.99", "dev": "gre-tunnel", "table": "7"},
 ]
 RULES = [
     {"priority": 0, "src": "all", "table": "local"},
-    {"priority": 100, "src": "all", "table": "100", "protocol": "241"},
+    {"priority": 241, "src": "all", "table": "24141", "protocol": "241"},
 ]
 POLICY = """\
 src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 \n\tdir out priority 1360065 ptype main \n
@@ -79,7 +79,8 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "ip -N -d -j address": [{"ifname": "lo", "flags": ["LOOPBACK"], "mtu": 65536}, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
-        "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -N -j -4 route show table all proto 241": ROUTES,
+        "ip -N -j -4 route show table 24141": [{**ROUTES[0], "protocol": "241"}],
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": GUARD_LISTING,
