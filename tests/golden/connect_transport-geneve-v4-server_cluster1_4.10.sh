@@ -44,5 +44,5 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/g
 # up: the device and its routes
 ip link set dev geneve-tunnel up
 ip neigh replace 241.18.0.7 lladdr 02:ca:ac:12:00:07 dev geneve-tunnel nud permanent
-ip route add 10.45.0.0/16 via 241.18.0.7 dev geneve-tunnel table 100 metric 100 proto 241
-ip rule add from all lookup 100 pref 100 protocol 241
+ip route add 10.45.0.0/16 via 241.18.0.7 dev geneve-tunnel table 24141 metric 100 proto 241
+ip rule add from all lookup 24141 pref 241 protocol 241

@@ -45,6 +45,6 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/v
 # up: the device and its routes
 ip link set dev vxlan-tunnel up
 ip neigh replace fdca:b1e0::8 lladdr 02:ca:06:4e:08:fc dev vxlan-tunnel nud permanent
-ip route add 2001:db8:44::/48 via fdca:b1e0::8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip route add 2001:db8:144::/48 via fdca:b1e0::8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip -6 rule add from all lookup 100 pref 100 protocol 241
+ip route add 2001:db8:44::/48 via fdca:b1e0::8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip route add 2001:db8:144::/48 via fdca:b1e0::8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip -6 rule add from all lookup 24141 pref 241 protocol 241
