@@ -95,6 +95,10 @@ def _mode(spec: Spec) -> Iterator[Problem]:
         yield Problem(
             ("allow_cleartext",), f"not allowed in mode {spec.mode}; remove it, or write false"
         )
+    if isinstance(spec.mss, int) and spec.mode is Mode.TRANSPORT and overlay is OverlayKind.NONE:
+        yield Problem(
+            ("mss",), "mss has no effect without subnets; remove it, or choose an overlay"
+        )
     for kind in OVERLAYS:
         if getattr(spec, kind) and overlay is not kind:
             why = f"with overlay: {overlay}" if overlay else "without an overlay"

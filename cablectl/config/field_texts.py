@@ -13,6 +13,8 @@ WORDS = {
     "allow_cleartext": "Has to be true in mode none, and false in every other mode.",
     "guard": "Whether an nftables table drops packets of the cable that aren't protected by IPsec,"
     " in both directions.",
+    "mss": "The largest TCP segment that hosts of the subnets may send through the cable. auto: the"
+    " largest that fits the path. off: no limit; then TCP depends on ICMP's fragmentation needed.",
     "endpoints": "The gateways, each with the subnets of its cluster. Three or more endpoints form"
     " a full mesh: each endpoint has a cable to every other. Only overlay: vxlan"
     " allows a mesh; the devices of the other overlays have one peer.",

@@ -44,6 +44,7 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
         guard=spec.guard,
         vtep_network=spec.vtep_network(spec.endpoints[0].address.version),
         routes=spec.routes or Routes(),
+        mss=spec.mss,
     )
 
 

@@ -9,12 +9,14 @@ from cablectl.model.wishes import (
     OVERLAYS,
     VTEP_NETWORKS,
     AnyNetwork,
+    Clamp,
     Endpoint,
     Geneve,
     Gre,
     Ipip,
     Ipsec,
     Mode,
+    Mss,
     OverlayKind,
     OverlayWish,
     Routes,
@@ -37,6 +39,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     overlay: OverlayKind | None = None
     allow_cleartext: bool = False
     guard: bool = True
+    mss: Annotated[Mss, Meta(description="bytes, 536 to 65495, auto or off")] = Clamp.AUTO
     endpoints: Annotated[
         tuple[Endpoint, ...],
         Meta(description="a list of two or more endpoints", min_length=2, max_length=MAX_ENDPOINTS),

@@ -15,7 +15,7 @@ from cablectl.facts.host_facts import Algorithms
 from cablectl.host import daemon, devices, privilege, reading, routing
 from cablectl.libreswan import pluto
 from cablectl.model.cable import Cable, Connection, cable_id
-from cablectl.model.wishes import CABLE, Routes
+from cablectl.model.wishes import CABLE, Clamp, Routes
 from cablectl.status import state
 from cablectl.status.report import CableState, StatusReport, Verdict
 
@@ -97,5 +97,7 @@ def _traced(
     for cables in cables_of_a_file.values():
         all_facts, now = reading.facts_of(tuple(cables)), time.time()
         for cable, facts in zip(cables, all_facts, strict=True):
-            # The algorithms that the file asks for leave no trace to compare with.
-            yield state.of(cable, replace(facts, algorithms=Algorithms()), now)
+            # The algorithms and the MSS that the file asks for leave no trace to compare with.
+            asked = facts.mss.size if facts.mss and facts.mss.size else Clamp.OFF
+            facts = replace(facts, algorithms=Algorithms())
+            yield state.of(replace(cable, mss=asked), facts, now)

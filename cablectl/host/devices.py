@@ -46,7 +46,10 @@ def source_address(cable: Cable, held: frozenset[str]) -> str:
 def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
     """Return the kernel's state of the overlay, for all peers together."""
     device = wanted.device
-    link, routed = links().get(device), routing.overlay_facts(cable, device)
+    present = links()
+    link, routed = present.pop(device, None), routing.overlay_facts(cable, device)
+    peers = frozenset(other.peer for other in present.values() if other.ours and other.peer)
+    routed = replace(routed, other_peers=peers)
     if link is None:
         return routed
     return replace(

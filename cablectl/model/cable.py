@@ -15,12 +15,14 @@ from cablectl.model.wishes import (
     PLUTO_PORTS,
     AnyAddress,
     AnyNetwork,
+    Clamp,
     Encapsulation,
     Endpoint,
     Initiate,
     IpProtocol,
     Ipsec,
     Mode,
+    Mss,
     OverlayWish,
     Routes,
 )
@@ -104,6 +106,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     guard: bool
     vtep_network: AnyNetwork
     routes: Routes = Routes()
+    mss: Mss = Clamp.AUTO
 
     @property
     def guarded(self) -> bool:

@@ -9,10 +9,12 @@ from cablectl.errors import UsageError
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import (
     AnyNetwork,
+    Clamp,
     Encapsulation,
     Endpoint,
     Ipsec,
     Mode,
+    Mss,
     Offload,
     OverlayWish,
     Routes,
@@ -31,6 +33,7 @@ class Network(Struct, frozen=True, kw_only=True):
     guard: bool
     vtep_network: AnyNetwork
     routes: Routes = Routes()
+    mss: Mss = Clamp.AUTO
 
     def named(self, name: str) -> Endpoint:
         """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
@@ -58,6 +61,7 @@ class Network(Struct, frozen=True, kw_only=True):
                 guard=self.guard,
                 vtep_network=self.vtep_network,
                 routes=self.routes,
+                mss=self.mss,
             )
             for remote in self.endpoints
             if remote is not local and (not peers or remote in peers)

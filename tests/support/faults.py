@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from cablectl.facts import host_facts
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan.pluto import Ike, Shunt
-from cablectl.linux import xfrm
+from cablectl.linux import mss, xfrm
 from cablectl.linux.guard import Guard
 from cablectl.linux.iproute import OldRoute, OldRule
 from cablectl.model.cable import Cable
@@ -115,6 +115,22 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda _, facts: replace(facts, guard=Guard(comments=("cablectl",))),
         "the guard was changed",
     ),
+    "no clamp": (
+        lambda _, facts: replace(facts, mss=None),
+        "nothing limits TCP's segments: table inet cablectl_mss_vxlan-tunnel is missing",
+    ),
+    "another clamp": (
+        lambda _, facts: replace(facts, mss=mss.CHANGED),
+        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+    ),
+    "a clamp for larger packets": (
+        lambda _, facts: replace(facts, mss=mss.Table(1369, frozenset({"10.45.0.0/16"}))),
+        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+    ),
+    "a clamp for other subnets": (
+        lambda _, facts: replace(facts, mss=mss.Table(1368, frozenset({"10.9.0.0/16"}))),
+        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+    ),
     "no device": (
         lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),
         "the device vxlan-tunnel is missing",
@@ -154,7 +170,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "a setting": (less("settings"), "/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding isn't 1"),
     "too large an MTU": (
-        lambda _, facts: with_link(facts, mtu=1409),
+        lambda _, facts: replace(with_link(facts, mtu=1409)),
         "the MTU 1409 is too large: path and SAs allow at most 1408",
     ),
     "a path that became narrower": (

@@ -1,5 +1,6 @@
 """A gateway on which the cable is up: what its tools print."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from pytest_subprocess import FakeProcess
 
 from cablectl.host import daemon, devices, kernel
 from cablectl.libreswan import secrets_file
-from tests.support.captures import GUARD_LISTING, blocks
+from tests.support.captures import CLAMP_LISTING, GUARD_LISTING, blocks
 
 KEY = "correct horse battery staple, and more"
 WAYS = "ip -j -force -batch -"
@@ -53,6 +54,14 @@ src ::/0 dst ::/0 proto ipv6-icmp type 135 \n\tdir out priority 1 ptype main \n
 """
 
 
+def _clamp() -> dict[str, Any]:
+    """Return the listing of the table that limits TCP's segments to one subnet."""
+    listing: dict[str, Any] = copy.deepcopy(CLAMP_LISTING)
+    (remote,) = (item["set"] for item in listing["nftables"] if "set" in item)
+    remote["elem"] = [{"prefix": {"addr": "10.45.0.0", "len": 16}}]
+    return listing
+
+
 def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeProcess:
     """Have the tools of a gateway with root, on which the cable is up, answer once each."""
     fp.allow_unregistered(False)
@@ -84,6 +93,7 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": GUARD_LISTING,
+        "nft -j list table inet cablectl_mss_vxlan-tunnel": _clamp(),
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }
     for command, answer in answers.items():
