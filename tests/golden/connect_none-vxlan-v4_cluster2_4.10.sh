@@ -3,6 +3,9 @@
 # warning: mode: none: everything on the overlay is sent in clear text
 set -eu  # stop at the first failure
 
+# mss: TCP agrees on segments that fit the cable
+nft 'table inet cablectl_mss_vxlan-tunnel; delete table inet cablectl_mss_vxlan-tunnel; table inet cablectl_mss_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1410; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1410; }; }'
+
 # overlay: the device, its address and settings, not up yet
 ip link add dev vxlan-tunnel address 02:ca:ac:12:00:07 group 241 mtu 1450 type vxlan id 1000 local 172.18.0.7 dstport 4789 nolearning
 ip address add 241.18.0.7/8 dev vxlan-tunnel

@@ -3,6 +3,9 @@
 # warning: mode: none: everything on the overlay is sent in clear text
 set -eu  # stop at the first failure
 
+# mss: TCP agrees on segments that fit the cable
+nft 'table inet cablectl_mss_vxlan-tunnel; delete table inet cablectl_mss_vxlan-tunnel; table inet cablectl_mss_vxlan-tunnel { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1370; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1370; }; }'
+
 # overlay: the device, its address and settings, not up yet
 ip link add dev vxlan-tunnel address 02:ca:06:4e:08:fc group 241 mtu 1430 type vxlan id 1000 local 2001:db8::8 dstport 4789 nolearning
 ip address add fdca:b1e0::8/32 dev vxlan-tunnel nodad

@@ -3,6 +3,9 @@
 # warning: mode: none: everything on the overlay is sent in clear text
 set -eu  # stop at the first failure
 
+# mss: TCP agrees on segments that fit the cable
+nft 'table inet cablectl_mss_vxlan-tunnel; delete table inet cablectl_mss_vxlan-tunnel; table inet cablectl_mss_vxlan-tunnel { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1370; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1370; }; }'
+
 # overlay: the device, its address and settings, not up yet
 ip link add dev vxlan-tunnel address 02:ca:96:f1:15:6d group 241 mtu 1430 type vxlan id 1000 local 2001:db8::7 dstport 4789 nolearning
 ip address add fdca:b1e0::7/32 dev vxlan-tunnel nodad

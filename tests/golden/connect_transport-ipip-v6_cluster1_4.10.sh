@@ -5,6 +5,9 @@ set -eu  # stop at the first failure
 # guard: nothing of the cable passes without IPsec, in or out
 nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { chain in { type filter hook input priority -10; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto 41 meta secpath missing counter drop comment "cablectl 0414d755 in"; }; chain out { type filter hook output priority -10; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto 41 rt ipsec missing counter drop comment "cablectl 0414d755 out"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+nft 'table inet cablectl_mss_cluster2-2001-db8--7; delete table inet cablectl_mss_cluster2-2001-db8--7; table inet cablectl_mss_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1358; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1358; }; }'
+
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
 

@@ -5,6 +5,9 @@ set -eu  # stop at the first failure
 # guard: nothing of the cable passes without IPsec, in or out
 nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { chain in { type filter hook input priority -10; ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } meta secpath missing counter drop comment "cablectl feeaa227 in"; }; chain out { type filter hook output priority -10; ip saddr { 10.44.0.0/16, 100.44.0.0/16 } ip daddr { 10.45.0.0/16 } rt ipsec missing counter drop comment "cablectl feeaa227 out"; }; chain forward { type filter hook forward priority -10; ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } meta secpath missing counter drop comment "cablectl feeaa227 in"; ip saddr { 10.44.0.0/16, 100.44.0.0/16 } ip daddr { 10.45.0.0/16 } rt ipsec missing counter drop comment "cablectl feeaa227 out"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+nft 'table inet cablectl_mss_cluster2-172-18-0-7; delete table inet cablectl_mss_cluster2-172-18-0-7; table inet cablectl_mss_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398; }; }'
+
 # pluto: the daemon runs
 # not needed (pluto is running): systemctl start ipsec
 

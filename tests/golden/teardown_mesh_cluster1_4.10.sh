@@ -21,4 +21,5 @@ rm -f /etc/ipsec.d/cablectl-cluster3-172-18-0-6.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+nft 'delete table inet cablectl_mss_vxlan-tunnel'
 nft 'delete table inet cablectl_vxlan-tunnel'

@@ -16,4 +16,5 @@ rm -f /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets /etc/ipsec.d/cablectl-c
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+nft 'delete table inet cablectl_mss_cluster1-2001-db8--8'
 nft 'delete table inet cablectl_cluster1-2001-db8--8'
