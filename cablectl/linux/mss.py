@@ -79,9 +79,17 @@ def with_subnets(table: Table, more: Table | None) -> Table:
     return Table(table.size, table.subnets | (more.subnets if more else frozenset()))
 
 
-def covers(installed: Table, needed: Table) -> bool:
-    """Tell whether an installed table lowers the MSS as far as needed, for all subnets."""
-    return 0 < installed.size <= needed.size and needed.subnets <= installed.subnets
+def covers(installed: Table, needed: Table, *, shared: bool) -> bool:
+    """Tell whether an installed table lowers the MSS as far as needed, for the needed subnets.
+
+    A `shared` table has the subnets of other peers, too.
+    """
+    extra = installed.subnets - needed.subnets
+    return (
+        0 < installed.size <= needed.size
+        and needed.subnets <= installed.subnets
+        and (shared or not extra)
+    )
 
 
 def load(table: str, content: Table) -> Argv:

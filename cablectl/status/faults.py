@@ -70,7 +70,7 @@ def _clamp(cable: Cable, facts: Facts) -> Iterator[str]:
         return
     if facts.mss is None:
         yield f"nothing limits TCP's segments: table {mss.name(cable)} is missing"
-    elif not mss.covers(facts.mss, needed):
+    elif not mss.covers(facts.mss, needed, shared=cable.shares_device):
         yield f"the limit of TCP's segments was changed: table {mss.name(cable)}"
 
 

@@ -133,10 +133,13 @@ def test_another_size_or_subnet_is_seen() -> None:
 
 def test_covers() -> None:
     needed = Table(1368, frozenset({"10.45.0.0/16"}))
-    assert mss.covers(Table(1300, needed.subnets | {"10.46.0.0/16"}), needed)
-    assert not mss.covers(Table(1369, needed.subnets), needed)
-    assert not mss.covers(Table(1368, frozenset({"10.46.0.0/16"})), needed)
-    assert not mss.covers(CHANGED, needed)
+    more = Table(1300, needed.subnets | {"10.46.0.0/16"})
+    assert mss.covers(more, needed, shared=True)
+    assert not mss.covers(more, needed, shared=False)
+    assert mss.covers(needed, needed, shared=False)
+    assert not mss.covers(Table(1369, needed.subnets), needed, shared=True)
+    assert not mss.covers(Table(1368, frozenset({"10.46.0.0/16"})), needed, shared=True)
+    assert not mss.covers(CHANGED, needed, shared=True)
 
 
 def test_a_long_list_is_several_words() -> None:
