@@ -42,7 +42,7 @@ CONF, SCRIPT = "/tmp/ipsec.conf", "/tmp/connect.sh"  # noqa: S108 - /tmp of the 
 LIMIT = 600.0  # seconds
 CLEAN = (
     "ip link delete vxlan-tunnel; ip xfrm policy flush; ip xfrm state flush; nft flush ruleset;"
-    " ip rule delete pref 100; rm -f /etc/ipsec.d/cablectl-*"
+    " ip rule delete pref 241; rm -f /etc/ipsec.d/cablectl-*"
 )
 STATE = {
     "connections": "ipsec whack --status",
@@ -51,7 +51,7 @@ STATE = {
     "links": "ip -d link show dev vxlan-tunnel; ip address show dev vxlan-tunnel",
     "fdb": "bridge fdb show dev vxlan-tunnel",
     "neighbours": "ip neigh show dev vxlan-tunnel nud permanent",
-    "routes": "ip route show table 100; ip rule",
+    "routes": "ip route show table 24141; ip rule",
     "nftables": "nft -s list ruleset",
 }
 # Text that differs in every run: counters, SPIs, times.

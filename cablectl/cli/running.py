@@ -71,7 +71,8 @@ def apply(
 
     progress = progress_on(sys.stderr)
     try:
-        outcome = execute.apply(chosen.cables[0].bundle, make_plan, progress, wait)
+        locks = {cable.bundle for cable in chosen.cables}
+        outcome = execute.apply(locks, make_plan, progress, wait)
     finally:
         progress.close()
     match format:

@@ -12,6 +12,7 @@ from cablectl.config.values import field
 from cablectl.linux.esp_offload import NEEDED
 from cablectl.model.cable import vtep
 from cablectl.model.wishes import (
+    KERNEL_TABLES,
     OVERLAYS,
     PLUTO_PORTS,
     AnyAddress,
@@ -98,6 +99,10 @@ def _mode(spec: Spec) -> Iterator[Problem]:
         yield Problem(
             ("allow_cleartext",), f"not allowed in mode {spec.mode}; remove it, or write false"
         )
+    if isinstance(spec.mss, int) and spec.mode is Mode.TRANSPORT and overlay is OverlayKind.NONE:
+        yield Problem(
+            ("mss",), "mss has no effect without subnets; remove it, or choose an overlay"
+        )
     for kind in OVERLAYS:
         if getattr(spec, kind) and overlay is not kind:
             why = f"with overlay: {overlay}" if overlay else "without an overlay"
@@ -105,6 +110,14 @@ def _mode(spec: Spec) -> Iterator[Problem]:
             yield Problem((kind.value,), f"{kind} has no effect {why}; remove it{other}")
     if spec.vtep and not spec.device:
         yield Problem(("vtep",), "vtep has no effect without an overlay; remove it")
+    if spec.routes and not spec.device:
+        yield Problem(("routes",), "routes has no effect without an overlay; remove it")
+    if spec.routes and spec.routes.table in KERNEL_TABLES:
+        yield Problem(
+            ("routes", "table"),
+            f"'{spec.routes.table}' is one of the kernel's own tables; allowed: 1 to 4294967295"
+            " without 253 to 255",
+        )
 
 
 def _ciphers(ipsec: Ipsec) -> Iterator[Problem]:

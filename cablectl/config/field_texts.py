@@ -13,6 +13,8 @@ WORDS = {
     "allow_cleartext": "Has to be true in mode none, and false in every other mode.",
     "guard": "Whether an nftables table drops packets of the cable that aren't protected by IPsec,"
     " in both directions.",
+    "mss": "The largest TCP segment that hosts of the subnets may send through the cable. auto: the"
+    " largest that fits the path. off: no limit; then TCP depends on ICMP's fragmentation needed.",
     "endpoints": "The gateways, each with the subnets of its cluster. Three or more endpoints form"
     " a full mesh: each endpoint has a cable to every other. Only overlay: vxlan"
     " allows a mesh; the devices of the other overlays have one peer.",
@@ -53,6 +55,11 @@ WORDS = {
     "vtep": "The addresses inside the overlay.",
     "vtep.network": "The network of the VTEP addresses. A VTEP address is the gateway's address"
     " with the prefix of this network. If it is missing, 241.0.0.0/8 or fdca:b1e0::/32 applies.",
+    "routes": "Where an overlay's routes to the remote subnets are. No other program may use the"
+    " table or the priority.",
+    "routes.table": "The number of the routing table.",
+    "routes.priority": "The priority of the rule that looks up the table. Rules with a lower number"
+    " come first.",
     "vxlan": "The device of overlay: vxlan (RFC 7348).",
     "vxlan.port": "The UDP port, or vxlan if /etc/services of both ends has that name. Not 500,"
     " 4500 or an IKE port.",

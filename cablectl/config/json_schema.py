@@ -14,7 +14,16 @@ from cablectl.config.field_texts import WORDS
 from cablectl.config.reader import NONE_WORDS
 from cablectl.config.spec import Spec
 from cablectl.config.values import allowed, plain_type, word
-from cablectl.model.wishes import AnyAddress, AnyNetwork, Port, PskEnv, PskFile
+from cablectl.model.wishes import (
+    AnyAddress,
+    AnyNetwork,
+    Clamp,
+    Mss,
+    MssBytes,
+    Port,
+    PskEnv,
+    PskFile,
+)
 
 Schema = dict[str, Any]
 
@@ -90,6 +99,8 @@ def _value(kind: Any, path: str) -> Schema:  # noqa: ANN401
         return {"type": "string", "pattern": "^[0-9A-Fa-f:.]+(/[0-9.]+)?$"}
     if plain == Port | str:
         return {"anyOf": [_value(Port, path), {"const": "vxlan"}]}
+    if plain == Mss:
+        return {"anyOf": [_value(MssBytes, path), _value(Clamp, path)]}
     if plain is bool:
         return _choice(*SPELLINGS)
     if get_origin(plain) is tuple:

@@ -9,7 +9,7 @@ from cablectl.config.reader import Document, Place, Reader, documents
 from cablectl.config.spec import Spec
 from cablectl.errors import UsageError
 from cablectl.model.network import Network
-from cablectl.model.wishes import Forwarding, Ipsec, OverlayWish, Vxlan
+from cablectl.model.wishes import Forwarding, Ipsec, OverlayWish, Routes, Vxlan
 
 MAX_PROBLEMS = 100  # of one file are reported; nobody reads more
 
@@ -43,6 +43,8 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
         overlay=_device(spec),
         guard=spec.guard,
         vtep_network=spec.vtep_network(spec.endpoints[0].address.version),
+        routes=spec.routes or Routes(),
+        mss=spec.mss,
     )
 
 

@@ -9,14 +9,17 @@ from cablectl.model.wishes import (
     OVERLAYS,
     VTEP_NETWORKS,
     AnyNetwork,
+    Clamp,
     Endpoint,
     Geneve,
     Gre,
     Ipip,
     Ipsec,
     Mode,
+    Mss,
     OverlayKind,
     OverlayWish,
+    Routes,
     Subnet,
     Vxlan,
 )
@@ -36,12 +39,14 @@ class Spec(Struct, frozen=True, kw_only=True):
     overlay: OverlayKind | None = None
     allow_cleartext: bool = False
     guard: bool = True
+    mss: Annotated[Mss, Meta(description="bytes, 536 to 65495, auto or off")] = Clamp.AUTO
     endpoints: Annotated[
         tuple[Endpoint, ...],
         Meta(description="a list of two or more endpoints", min_length=2, max_length=MAX_ENDPOINTS),
     ]
     ipsec: Ipsec | None = None
     vtep: Vtep | None = None
+    routes: Routes | None = None
     vxlan: Vxlan | None = None
     gre: Gre | None = None
     geneve: Geneve | None = None

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from msgspec import ValidationError, convert
 
-from cablectl.model.wishes import AnyAddress, AnyNetwork, Device, Name, OverlayKind, Port
+from cablectl.model.wishes import (
+    AnyAddress,
+    AnyNetwork,
+    Clamp,
+    Device,
+    Mss,
+    MssBytes,
+    Name,
+    OverlayKind,
+    Port,
+)
 
 MAX_ITEMS = 100  # in a list, unless its type sets a limit; every pair of subnets is compared
 MAX_SHOWN = 40  # characters of a value that an error repeats
@@ -41,6 +51,9 @@ def leaf(plain: Any, kind: Any, value: object) -> object:  # noqa: ANN401
         return plain(word(value, plain))
     if plain == Port | str:
         return value if value == OverlayKind.VXLAN.value else convert(value, Port)
+    if plain == Mss:
+        named = isinstance(value, str | bool)
+        return Clamp(word(value, Clamp)) if named else convert(value, MssBytes)
     if get_origin(plain) is tuple:  # a list is built item by item
         raise ValueError
     return convert(value, kind)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
-from cablectl.facts import orientation
-from cablectl.facts.host_facts import Credential, Facts
+from cablectl.facts import orientation, table
+from cablectl.facts.host_facts import Credential, Facts, OverlayFacts
 from cablectl.libreswan import pluto_commands, secrets_file, whack
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
@@ -114,8 +114,16 @@ def check_state(
         )
     else:
         fix = connect_plan.AGAIN if state.verdict is Verdict.FOREIGN else connect
+        reported = _reported_by_the_table_check(cable, evidence)
         for reason in state.reasons:
-            yield fail("cable", reason, fix)
+            if reason not in reported:
+                yield fail("cable", reason, fix)
+
+
+def _reported_by_the_table_check(cable: Cable, evidence: CableEvidence) -> set[str]:
+    """Return the reasons that another check explains better: connect doesn't help against them."""
+    present = evidence.facts.overlay if evidence.facts else OverlayFacts()
+    return {problem for problem, _ in table.in_the_way(cable, present)}
 
 
 def is_present(cable: Cable, facts: Facts) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cablectl.doctor import cable_checks, host_checks, network_checks, packet_checks
+from cablectl.doctor import cable_checks, host_checks, network_checks, packet_checks, route_checks
 from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState
 from cablectl.model.cable import Cable
@@ -34,6 +34,7 @@ def _check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> I
     yield from _check_ipsec(host, cable)
     yield from network_checks.check_address(cable, evidence)
     yield from network_checks.check_route(cable, evidence)
+    yield from route_checks.check_table(cable, evidence)
     yield from network_checks.check_ports(host, cable)
     yield from network_checks.check_clear_text(host, cable)
     yield from packet_checks.check_firewall(host, cable, evidence)

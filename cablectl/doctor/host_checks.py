@@ -7,6 +7,7 @@ from cablectl.doctor.evidence import HostEvidence, Presence
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
 from cablectl.libreswan import dialects
+from cablectl.linux import mss
 from cablectl.linux.overlay.registry import kinds, overlay_of
 from cablectl.linux.sockets import PLUTO
 from cablectl.model.cable import Cable, cable_id
@@ -116,7 +117,7 @@ def needed_modules(cable: Cable | None) -> tuple[str, ...]:
     names = [] if cable.mode is Mode.NONE else ["esp6" if version == 6 else "esp4"]
     if cable.overlay:
         names.append(overlay_of(cable.overlay).modules[version].name)
-    return (*names, *(("nf_tables",) if cable.guarded else ()))
+    return (*names, *(("nf_tables",) if cable.guarded or mss.is_wanted(cable) else ()))
 
 
 def check_fips(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:

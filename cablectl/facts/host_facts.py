@@ -1,23 +1,26 @@
 """What a plan needs to know of a host: read once by `host`, or assumed for a dry run."""
 
 from enum import StrEnum
+from ipaddress import ip_address
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cablectl.facts.earlier_gateways import EarlierGateway, cable_to
 from cablectl.libreswan import pluto
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
-from cablectl.linux import guard, iproute, xfrm
+from cablectl.linux import guard, iproute, mss, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
 from cablectl.linux.firewall.filters import Chain
 from cablectl.linux.firewall.traffic import Devices
+from cablectl.linux.mss import Table
 from cablectl.linux.nftables import Installed
 from cablectl.linux.overlay.protocol import GROUP
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import IANA_VXLAN_PORT, OverlayWish
+from cablectl.model.wishes import IANA_VXLAN_PORT, AnyAddress, OverlayWish
 
 
 class Pluto(StrEnum):
@@ -60,6 +63,21 @@ class Link(Struct, frozen=True):
         """Whether cablectl made the device, which its group shows."""
         return self.group == GROUP
 
+    @property
+    def peer(self) -> str:
+        """The gateway to which a device for one peer leads; empty for any other device."""
+        return str(self.info.get("remote") or self.info.get("remote6") or "")
+
+    def former_peer(self, cable: Cable, wanted: OverlayWish) -> AnyAddress | None:
+        """Return the gateway to which the cable's own device leads, if only that has changed."""
+        if not self.ours or wanted.serves_all_peers or self.fits(cable, wanted):
+            return None
+        try:
+            address = ip_address(self.peer)
+        except ValueError:
+            return None
+        return address if self.fits(cable_to(cable, address), wanted) else None
+
     def fits(self, cable: Cable, wanted: OverlayWish) -> bool:
         """Tell whether this is the device that the cable needs."""
         overlay = overlay_of(wanted)
@@ -90,7 +108,14 @@ class OverlayFacts(Struct, frozen=True):
     neighbours: frozenset[tuple[str, str]] = frozenset()  # (VTEP, MAC)
     routes: frozenset[iproute.Route] = frozenset()  # (subnet, VTEP, source)
     settings: frozenset[tuple[str, str]] = frozenset()  # (file below /proc/sys, value)
+    device_routes: frozenset[iproute.Route] = frozenset()  # to all peers of the device
+    other_peers: frozenset[str] = frozenset()  # gateways to which other devices of cablectl lead
     rule: bool = False  # whether cablectl's rule for its routing table is installed
+    table_shared: bool = False  # whether the table also has routes of cablectl's other devices
+    foreign_routes: tuple[str, ...] = ()  # other programs' routes in the table, in words
+    foreign_rules: tuple[str, ...] = ()  # other programs' rules with its table or priority
+    old_routes: frozenset[iproute.OldRoute] = frozenset()  # the device's, of all peers
+    old_rules: frozenset[iproute.OldRule] = frozenset()  # those that no other device needs
     stale_peers: tuple[StalePeer, ...] = ()
 
 
@@ -111,12 +136,17 @@ class Facts(Struct, frozen=True, kw_only=True):
     guard: Installed | None = None
     nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
     devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
+    mss: Table | None = None  # the nftables table that limits TCP's segments
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
     algorithms: Algorithms = Algorithms()
     credential: Credential = Credential.ABSENT
     made_here: bool = False  # whether cablectl made the cable: its mark is on this host
     connections: dict[str, LoadedConnection] = {}  # of the cable, by name
-    former: dict[str, str] = {}  # connections under the peer's former name → that cable's id
+    # Connections to unload before the cable's own ones are loaded → the id of their cable: those
+    # under the peer's former name and, in tunnel mode, those to its earlier gateways.
+    former: dict[str, str] = {}
+    earlier: tuple[EarlierGateway, ...] = ()  # gateways that the peer's cluster had before
+    former_tables: tuple[str, ...] = ()  # the nftables tables of these cables
     shunts: tuple[Shunt, ...] = ()  # pluto's bare shunts
     policies: dict[Policy, int] = {}  # with their reqids: all but those of other known cables
     sas: tuple[SecurityAssociation, ...] = ()  # likewise
@@ -182,6 +212,7 @@ def connected(
             for connection in cable.connections
         },
         guard=guard.made(cable) if cable.guarded else None,
+        mss=mss.wanted([cable], mtu if cable.overlay else mss.tunnel_mtu(cable, before.path_mtu)),
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
         overlay=replace(_made(cable, cable.overlay, before, mtu), stale_peers=stale_peers)
         if cable.overlay
@@ -206,6 +237,7 @@ def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> Overlay
         fdb=frozenset(overlay.fdb_entries(cable)),
         neighbours=frozenset({vtep}) if overlay.has_macs else frozenset(),
         routes=frozenset(iproute.routes(cable, before.source)),
+        device_routes=frozenset(iproute.routes(cable, before.source)),
         settings=frozenset(iproute.settings(cable, wanted)),
         rule=True,
     )

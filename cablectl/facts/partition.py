@@ -10,13 +10,14 @@ from ipaddress import ip_address
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cablectl.facts.earlier_gateways import EarlierGateway, Index
 from cablectl.facts.host_facts import Facts, OverlayFacts, StalePeer
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute, xfrm
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable, cable_id, vtep
-from cablectl.model.wishes import dashed, mac_of
+from cablectl.model.wishes import MACS, Mode, dashed, mac_of
 
 Pair = tuple[str, str]
 Names = dict[str, list[str]]  # names of connections, by whatever they have in common
@@ -40,6 +41,8 @@ def of_each(
     by_cable, by_gateway = _by_cable(whole.connections), _by_gateway(whole.connections)
     by_peer = _by_peer(whole.overlay)
     stale_peers = tuple(_stale_peers(cables, whole, by_peer, by_gateway, made_here))
+    earlier_of = Index(made_here, cables, whole.connections).of
+    earlier = [tuple(earlier_of(cable, whole.overlay.other_peers)) for cable in cables]
     shares = _policies_of_each(cables, whole.policies)
     owned = frozenset[Policy]().union(*shares)
     foreign = {policy: reqid for policy, reqid in whole.policies.items() if policy not in owned}
@@ -49,13 +52,15 @@ def of_each(
             whole,
             connections=_connections(cable, whole.connections, by_cable),
             made_here=cable.id in made_here,
-            former=_former(cable, whole.connections, by_gateway, made_here),
+            former=_former(cable, whole.connections, by_gateway, made_here)
+            | _to_unload(cable, gateways),
+            earlier=gateways,
             policies=foreign | policies,
             sas=tuple(sa for reqid in set(policies.values()) for sa in sas.get(reqid, ()))
             + foreign_sas,
             overlay=replace(_overlay(cable, whole.overlay, by_peer), stale_peers=stale_peers),
         )
-        for cable, policies in zip(cables, shares, strict=True)
+        for cable, policies, gateways in zip(cables, shares, earlier, strict=True)
     )
 
 
@@ -106,6 +111,13 @@ def _former(
     return former
 
 
+def _to_unload(cable: Cable, earlier: tuple[EarlierGateway, ...]) -> dict[str, str]:
+    """Return connections whose traffic selectors pluto would find in use already."""
+    if cable.mode is not Mode.TUNNEL:
+        return {}
+    return {name: gateway.id for gateway in earlier for name in gateway.connections}
+
+
 def _policies_of_each(
     cables: tuple[Cable, ...], installed: dict[Policy, int]
 ) -> list[dict[Policy, int]]:
@@ -152,6 +164,7 @@ def _overlay(cable: Cable, whole: OverlayFacts, by_peer: _ByPeer) -> OverlayFact
         fdb=frozenset(by_peer.fdb[str(cable.remote_host)]),
         neighbours=frozenset(by_peer.neighbours[peer_vtep]),
         routes=frozenset(by_peer.routes[peer_vtep]),
+        device_routes=whole.routes,
     )
 
 
@@ -165,7 +178,10 @@ def _stale_peers(
     """Yield the device's other peers, known by the MAC that connect derives from an address."""
     first, link = cables[0], whole.overlay.link
     wish = first.overlay
-    if not (wish and wish.serves_all_peers and link and link.ours):
+    if not (wish and link and link.ours):
+        return
+    if not wish.serves_all_peers:
+        yield from _stale_vteps(first, by_peer)
         return
     for gateway in sorted(by_peer.fdb.keys() - {str(cable.remote_host) for cable in cables}):
         address = ip_address(gateway)
@@ -188,6 +204,19 @@ def _stale_peers(
             connections=tuple(names),
             made_here=bool(ids & made_here),
         )
+
+
+def _stale_vteps(cable: Cable, by_peer: _ByPeer) -> Iterator[StalePeer]:
+    """Yield the earlier peers of a device for one peer; their connections are found otherwise."""
+    for stale in sorted({*by_peer.neighbours, *by_peer.routes} - {str(cable.remote_vtep.ip)}):
+        neighbours = {pair for pair in by_peer.neighbours[stale] if pair[1].startswith(MACS)}
+        if neighbours or by_peer.routes[stale]:
+            yield StalePeer(
+                id=cable.id,
+                gateway=stale,
+                neighbours=frozenset(neighbours),
+                routes=frozenset(by_peer.routes[stale]),
+            )
 
 
 def _carries(connection: LoadedConnection, overlay_port: int | None) -> bool:

@@ -23,6 +23,7 @@ from cablectl.model.wishes import (
     Ipsec,
     Mode,
     OverlayWish,
+    Routes,
     dashed,
 )
 
@@ -30,8 +31,16 @@ Links = Mapping[str, Link]  # by name
 HERE = "here"  # the name of the local cluster leaves no trace
 
 
-def cable(name: str, connections: tuple[Connection, ...], links: Links) -> Cable | None:
-    """Return the cable with these connections; None if cablectl makes no such cable."""
+def cable(
+    name: str,
+    connections: tuple[Connection, ...],
+    links: Links,
+    routes: Mapping[str, Routes] = {},
+) -> Cable | None:
+    """Return the cable with these connections; None if cablectl makes no such cable.
+
+    `routes` has the table and the priority by device.
+    """
     first, *_ = connections
     remote = _remote(name, first)
     if first.local.host is None or remote is None:
@@ -54,7 +63,10 @@ def cable(name: str, connections: tuple[Connection, ...], links: Links) -> Cable
     )
     if first.mode is Mode.TUNNEL:
         return _with_subnets(bare, connections)
-    return _with_overlay(bare, connections, links)
+    found = _with_overlay(bare, connections, links)
+    if found and found.overlay and found.overlay.device in routes:
+        return replace(found, routes=routes[found.overlay.device])
+    return found
 
 
 def _remote(name: str, first: Connection) -> Endpoint | None:

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.facts import traces
 from cablectl.facts.host_facts import Algorithms
-from cablectl.host import daemon, devices, privilege, reading
+from cablectl.host import daemon, devices, privilege, reading, routing
 from cablectl.libreswan import pluto
 from cablectl.model.cable import Cable, Connection, cable_id
-from cablectl.model.wishes import CABLE
+from cablectl.model.wishes import CABLE, Clamp, Routes
 from cablectl.status import state
 from cablectl.status.report import CableState, StatusReport, Verdict
 
@@ -43,8 +43,12 @@ def report_of_all() -> StatusReport:
             hint="sudo systemctl start ipsec, or give the cable's file",
         )
     links = devices.links() if found else {}
+    versions = {first.local.network.version for first, *_ in found.values()}
+    routes: dict[str, Routes] = {}
+    for version in sorted(versions):
+        routes |= routing.routes_by_device(version)
     why = "no connection of the cable is loaded" if status else "pluto isn't running"
-    states = list(_traced(found, links))
+    states = list(_traced(found, links, routes))
     states += [state.unknown(f"{CABLE}{name}", Verdict.DOWN, why) for name in forgotten]
     return _report(states)
 
@@ -73,20 +77,27 @@ def _report(states: list[CableState]) -> StatusReport:
     return StatusReport(time=time.time(), cables=cables)
 
 
-def _traced(found: dict[str, tuple[Connection, ...]], links: traces.Links) -> Iterator[CableState]:
+def _traced(
+    found: dict[str, tuple[Connection, ...]], links: traces.Links, routes: dict[str, Routes]
+) -> Iterator[CableState]:
     """Yield the states of these cables; facts of cables that one file may have are read once."""
     cables_of_a_file: dict[tuple[object, ...], list[Cable]] = {}
     for name, connections in found.items():
-        cable = traces.cable(name, connections, links)
+        cable = traces.cable(name, connections, links, routes)
         if cable is None:
             why = "its connections aren't such as cablectl makes, or some of them are missing"
             yield state.unknown(name, Verdict.FOREIGN, why)
         else:
-            local, settings = cable.local, (cable.mode, cable.overlay, cable.vtep_network)
+            local, settings = (
+                cable.local,
+                (cable.mode, cable.overlay, cable.vtep_network, cable.routes),
+            )
             key = (local.address, local.networks, *settings)
             cables_of_a_file.setdefault(key, []).append(cable)
     for cables in cables_of_a_file.values():
         all_facts, now = reading.facts_of(tuple(cables)), time.time()
         for cable, facts in zip(cables, all_facts, strict=True):
-            # The algorithms that the file asks for leave no trace to compare with.
-            yield state.of(cable, replace(facts, algorithms=Algorithms()), now)
+            # The algorithms and the MSS that the file asks for leave no trace to compare with.
+            asked = facts.mss.size if facts.mss and facts.mss.size else Clamp.OFF
+            facts = replace(facts, algorithms=Algorithms())
+            yield state.of(replace(cable, mss=asked), facts, now)

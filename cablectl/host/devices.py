@@ -1,11 +1,13 @@
-"""Facts of the overlay: devices, addresses, routes, neighbours, forwarding entries, settings."""
+"""Facts of the overlay: devices, addresses, neighbours, forwarding entries, settings."""
 
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from cablectl.facts.host_facts import Link, OverlayFacts
-from cablectl.host import probe
+from cablectl.host import probe, routing
 from cablectl.linux import iproute
 from cablectl.linux.overlay.protocol import UDP_KINDS
 from cablectl.linux.overlay.registry import overlay_of
@@ -44,19 +46,18 @@ def source_address(cable: Cable, held: frozenset[str]) -> str:
 
 def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
     """Return the kernel's state of the overlay, for all peers together."""
-    device, family = wanted.device, f"-{cable.local_vtep.version}"
-    found, rule = links(), _has_rule(family)
-    link = found.pop(device, None)
+    device = wanted.device
+    present = links()
+    link, routed = present.pop(device, None), routing.overlay_facts(cable, device)
     kind, _ = overlay_of(wanted).link_info(cable)
-    others = {name: link for name, link in found.items() if link.kind in (kind, *UDP_KINDS)}
+    peers = frozenset(other.peer for other in present.values() if other.ours and other.peer)
+    rivals = {name: each for name, each in present.items() if each.kind in (kind, *UDP_KINDS)}
+    routed = replace(routed, other_peers=peers, others=rivals)
     if link is None:
-        return OverlayFacts(others=others, rule=rule)
-    # `ip route` fails for a table that doesn't exist, but not for "all".
-    ours = ("table", "all", "proto", iproute.PROTOCOL, "dev", device)
-    whole = f"/{cable.local_vtep.max_prefixlen}"
-    return OverlayFacts(
+        return routed
+    return replace(
+        routed,
         link=link,
-        others=others,
         fdb=frozenset(
             (entry["mac"], entry["dst"])
             for entry in probe.json("bridge", "-j", "fdb", "show", "dev", device)
@@ -67,17 +68,7 @@ def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
             for entry in probe.json("ip", "-j", "neigh", "show", "dev", device, "nud", "permanent")
             if "lladdr" in entry
         ),
-        routes=frozenset(
-            (
-                route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}",
-                route["gateway"],
-                route.get("prefsrc", ""),
-            )
-            for route in probe.json("ip", "-N", "-j", family, "route", "show", *ours)
-            if "gateway" in route and route.get("table") == iproute.TABLE
-        ),
         settings=frozenset((path, _setting(path)) for path, _ in iproute.settings(cable, wanted)),
-        rule=rule,
     )
 
 
@@ -107,10 +98,3 @@ def _setting(path: str) -> str:
         return Path(path).read_text(encoding="ascii").strip()
     except OSError:  # such as a host without IPv6
         return ""
-
-
-def _has_rule(family: str) -> bool:
-    ours = {"table": iproute.TABLE, "protocol": iproute.PROTOCOL, "priority": int(iproute.PRIORITY)}
-    return any(
-        ours.items() <= rule.items() for rule in probe.json("ip", "-N", "-j", family, "rule")
-    )

@@ -1,11 +1,14 @@
 """Facts of the kernel: IPsec policies, SAs, and the guards' nftables tables."""
 
+from collections.abc import Iterable
+
 from cablectl.host import probe
-from cablectl.linux import guard, nftables, xfrm
+from cablectl.linux import guard, mss, nftables, xfrm
 from cablectl.linux.nftables import Installed
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
 
+TABLES = ("cablectl_", mss.PREFIX)  # how the names of a cable's tables begin, before its id
 Xfrm = tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]
 
 
@@ -20,6 +23,19 @@ def guard_of(cable: Cable) -> Installed | None:
     return nftables.parse(probe.decoded(listing)) if listing else None
 
 
+def is_guarded(cable: Cable) -> bool:
+    """Tell whether the cable's complete nftables table is loaded."""
+    return guard.is_intact(cable, guard_of(cable))
+
+
+def tables_of(ids: Iterable[str]) -> tuple[str, ...]:
+    """Return the family and name of each nftables table that cables with these ids have."""
+    names = (f"{nftables.FAMILY} {prefix}{cable}" for cable in ids for prefix in TABLES)
+    return tuple(
+        name for name in names if probe.if_any("nft", "-j", "list", "table", *name.split())
+    )
+
+
 def guards_of(cables: tuple[Cable, ...]) -> dict[str, Installed]:
     """Return the nftables tables of the cables by name, without those that aren't loaded."""
     names = {guard.name(cable) for cable in cables}
@@ -28,6 +44,18 @@ def guards_of(cables: tuple[Cable, ...]) -> dict[str, Installed]:
         return {guard.name(cables[0]): table} if table else {}
     listing = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
     tables = nftables.parse_tables(probe.decoded(listing)) if listing else {}
+    return {name: tables[name] for name in names & tables.keys()}
+
+
+def clamps_of(cables: tuple[Cable, ...]) -> dict[str, mss.Table]:
+    """Return the nftables tables that limit TCP's segments by name, without missing ones."""
+    names = {mss.name(cable) for cable in cables}
+    if len(names) == 1:
+        (name,) = names
+        listing = probe.if_any("nft", "-j", "list", "table", *name.split())
+        return {name: mss.parse(probe.decoded(listing))} if listing else {}
+    listing = probe.if_any("nft", "-j", "list", "ruleset", mss.FAMILY)
+    tables = mss.parse_tables(probe.decoded(listing)) if listing else {}
     return {name: tables[name] for name in names & tables.keys()}
 
 

@@ -1,13 +1,22 @@
-"""pluto's log, whole or from a moment on: a file, or the systemd journal; read-only."""
+"""pluto's log, whole or from a moment on: a file, or the systemd journal; read-only.
 
+The path of the log may be in the arguments of a process, which any user can choose. So only root's
+pluto is believed, and only a regular file of root's is opened.
+"""
+
+import os
 import re
+import stat
 import time
 from pathlib import Path
 
 from cablectl.host import probe
+from cablectl.linux.sockets import PLUTO
 
 PID = Path("/run/pluto/pluto.pid")
 CONFIG = Path("/etc/ipsec.conf")
+PROC = Path("/proc")
+ROOT = 0  # the user
 MAX_READ = 1 << 20  # last bytes of the file
 MAX_LINES = "5000"  # last lines of the journal
 
@@ -32,7 +41,11 @@ class PlutoLog:
         if self._file is None:
             return probe.if_any("journalctl", "-u", "ipsec", *self._entries())
         try:
-            with self._file.open("rb") as file:
+            if not _is_of_root(self._file.stat()):
+                return ""
+            with open(self._file, "rb", opener=_opener) as file:
+                if not _is_of_root(os.fstat(file.fileno())):  # it was replaced meanwhile
+                    return ""
                 file.seek(max(self._begin, _size(self._file) - MAX_READ))
                 return file.read().decode(errors="replace")
         except OSError:
@@ -46,12 +59,33 @@ class PlutoLog:
 
 def _file() -> Path | None:
     """Return the log file that pluto's arguments or its configuration name."""
-    pid = _text(PID).strip()
-    argv = _text(Path("/proc", pid, "cmdline")).split("\0") if pid.isdecimal() else []
+    argv = _arguments()
+    setting = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", _text(CONFIG))
     if "--logfile" in argv[:-1]:
         return Path(argv[argv.index("--logfile") + 1])
-    setting = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", _text(CONFIG))
     return Path(setting[1]) if setting else None
+
+
+def _arguments() -> list[str]:
+    """Return pluto's arguments; none if the PID file doesn't name a pluto of root's."""
+    pid = _text(PID).strip()
+    process = PROC / pid
+    try:
+        believed = pid.isdecimal() and process.stat().st_uid == ROOT
+    except OSError:
+        return []
+    if not believed or _text(process / "comm").strip() != PLUTO:
+        return []
+    return _text(process / "cmdline").split("\0")
+
+
+def _is_of_root(status: os.stat_result) -> bool:
+    return stat.S_ISREG(status.st_mode) and status.st_uid == ROOT
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer, if the path has become a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _text(path: Path) -> str:

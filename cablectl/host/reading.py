@@ -12,13 +12,15 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
 from cablectl.facts import orientation, partition
+from cablectl.facts.earlier_gateways import cable_to
 from cablectl.facts.host_facts import Algorithms, Facts, OverlayFacts, Pluto
 from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
 from cablectl.host.paths import ways
 from cablectl.libreswan import dialects, secrets_file
 from cablectl.libreswan.dialects import Version
-from cablectl.linux import esp_offload, guard
+from cablectl.linux import esp_offload, guard, mss
 from cablectl.model.cable import Cable
+from cablectl.model.wishes import Mode
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
 
@@ -93,7 +95,9 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
             if way
             else _without_way(cable, part)
         )
-    return tuple(_with_key_and_guard(cables, found)) if first.connections else tuple(found)
+    if first.connections:
+        found = [*_with_key_and_guard(cables, found)]
+    return tuple(_with_clamp(cables, found))
 
 
 def facts(cable: Cable) -> Facts:
@@ -115,7 +119,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
     for cable, facts in zip(cables, found, strict=True):
         secrets = keys.find_in(cable, key)
         yield replace(
-            facts,
+            _with_former_tables(cable, facts),
             guard=guards.get(guard.name(cable)),
             credential=secrets.held,
             not_ready=(*facts.not_ready, *secrets.problems),
@@ -123,10 +127,43 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
         )
 
 
+def _with_clamp(cables: tuple[Cable, ...], found: list[Facts]) -> Iterator[Facts]:
+    """Add the tables that limit TCP's segments, and what is missing for them."""
+    first = cables[0]
+    carries = first.overlay is not None or first.mode is Mode.TUNNEL
+    tables = ipsec_state.clamps_of(cables) if carries else {}
+    nft_is_missing = not shutil.which("nft")
+    for cable, facts in zip(cables, found, strict=True):
+        not_ready = facts.not_ready
+        if nft_is_missing and mss.is_wanted(cable) and not cable.guarded:
+            hint = "on Debian: apt install nftables; or set mss: off in the file"
+            not_ready += (("nft is not installed, and mss needs it", hint),)
+        yield replace(facts, mss=tables.get(mss.name(cable)), not_ready=not_ready)
+
+
+def _with_former_tables(cable: Cable, facts: Facts) -> Facts:
+    """Add the nftables tables of former cables; drop earlier gateways without a trace of the cable.
+
+    Without a connection, only a guard for the same traffic shows that the cable isn't another
+    file's.
+    """
+    if not (facts.former or facts.earlier):
+        return facts
+    kept = tuple(
+        gateway
+        for gateway in facts.earlier
+        if gateway.connections or ipsec_state.is_guarded(cable_to(cable, gateway.address))
+    )
+    ids = {*facts.former.values(), *(gateway.id for gateway in kept)}
+    tables = () if cable.shares_device else ipsec_state.tables_of(sorted(ids))
+    return replace(facts, earlier=kept, former_tables=tables)
+
+
 def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
     not_ready = [*_not_ready(cable)]
     if cable.guarded and not shutil.which("nft"):
-        hint = "on Debian: apt install nftables; or set guard: false in the file"
+        both = " and mss: off" if mss.is_wanted(cable) else ""
+        hint = f"on Debian: apt install nftables; or set guard: false{both} in the file"
         not_ready.append(("nft is not installed, and the guard needs it", hint))
     status = daemon.pluto_status()
     policies, sas = ipsec_state.xfrm_state()

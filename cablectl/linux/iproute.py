@@ -1,17 +1,18 @@
 """The ip and bridge commands that every overlay needs: address, neighbour, routes, rule, settings.
 
-Addresses and table are those of Submariner's VXLAN driver: the VTEP's address is the gateway's host
-bits within the VTEP network; the routes to the remote subnets are in table 100, which a rule of
-priority 100 looks up. cablectl recognises its own objects by the device's group, and by the routing
-protocol number of routes and rule (rtnetlink(7): users may choose any number above 4).
+The addresses are those of Submariner's VXLAN driver: the VTEP's address is the gateway's host bits
+within the VTEP network. The routes to the remote subnets are in a table of cablectl's own, which a
+rule looks up (docs/adr/0005-routes.md). cablectl recognises its own objects by the device's group,
+and by the routing protocol number of routes and rule (rtnetlink(7): users may choose any number
+above 4).
 """
+
+from typing import NamedTuple
 
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
 
-TABLE = "100"
-PRIORITY = "100"
 METRIC = "100"
 PROTOCOL = "241"
 SYSCTL = "/proc/sys/net"
@@ -24,6 +25,20 @@ ANY_MAC = "00:00:00:00:00:00"
 _WRITE = 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]'
 
 Route = tuple[str, str, str]  # subnet, next hop (a VTEP), source address or ""
+
+
+class OldRoute(NamedTuple):
+    """A route of the cable's device that is in another table than the file's."""
+
+    table: int
+    route: Route
+
+
+class OldRule(NamedTuple):
+    """A rule of cablectl's that isn't as the file describes it."""
+
+    table: int
+    priority: int
 
 
 def set_mtu(overlay: OverlayWish, mtu: int) -> Argv:
@@ -83,18 +98,19 @@ def routes(cable: Cable, source: str) -> tuple[Route, ...]:
     return tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
 
 
-def route(overlay: OverlayWish, verb: str, wanted: Route) -> Argv:
-    """Add, replace or delete one route in the overlay's table."""
+def route(overlay: OverlayWish, verb: str, wanted: Route, table: int) -> Argv:
+    """Add, replace or delete one route in a table."""
     subnet, vtep, source = wanted
     return (
         *("ip", "route", verb, subnet, "via", vtep, "dev", overlay.device),
-        *("table", TABLE, "metric", METRIC, "proto", PROTOCOL),
+        *("table", str(table), "metric", METRIC, "proto", PROTOCOL),
         *(("src", source) if source and verb != "delete" else ()),
     )
 
 
-def rule(cable: Cable, verb: str) -> Argv:
-    """Add or delete the rule that looks up the overlay's table."""
+def rule(cable: Cable, verb: str, old: OldRule | None = None) -> Argv:
+    """Add or delete the rule that looks up the cable's table, or an old rule."""
+    table, priority = old or (cable.routes.table, cable.routes.priority)
     family = ("-6",) if cable.local_vtep.version == 6 else ()
-    attributes = ("from", "all", "lookup", TABLE, "pref", PRIORITY, "protocol", PROTOCOL)
-    return ("ip", *family, "rule", verb, *attributes)
+    attributes = ("lookup", str(table), "pref", str(priority), "protocol", PROTOCOL)
+    return ("ip", *family, "rule", verb, "from", "all", *attributes)

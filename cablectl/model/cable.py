@@ -15,13 +15,16 @@ from cablectl.model.wishes import (
     PLUTO_PORTS,
     AnyAddress,
     AnyNetwork,
+    Clamp,
     Encapsulation,
     Endpoint,
     Initiate,
     IpProtocol,
     Ipsec,
     Mode,
+    Mss,
     OverlayWish,
+    Routes,
 )
 
 AnyInterface = IPv4Interface | IPv6Interface
@@ -102,6 +105,8 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    routes: Routes = Routes()
+    mss: Mss = Clamp.AUTO
     others: tuple[Endpoint, ...] = ()  # all peers of a device that serves all peers
     traced: bool = False  # known by its traces on the host alone, without a file
 

@@ -9,12 +9,15 @@ from cablectl.errors import UsageError
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import (
     AnyNetwork,
+    Clamp,
     Encapsulation,
     Endpoint,
     Ipsec,
     Mode,
+    Mss,
     Offload,
     OverlayWish,
+    Routes,
 )
 
 MAX_LISTED = 8  # endpoints that an error names
@@ -29,6 +32,8 @@ class Network(Struct, frozen=True, kw_only=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    routes: Routes = Routes()
+    mss: Mss = Clamp.AUTO
 
     def named(self, name: str) -> Endpoint:
         """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
@@ -58,6 +63,8 @@ class Network(Struct, frozen=True, kw_only=True):
                 guard=self.guard,
                 vtep_network=self.vtep_network,
                 others=others if shared else (),
+                routes=self.routes,
+                mss=self.mss,
             )
             for remote in others
             if not peers or remote in peers

@@ -14,7 +14,9 @@ IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
 CABLE = "submariner-cable-"  # the beginning of every connection's name
+MACS = "02:ca:"  # the beginning of every VTEP's MAC
 DEFAULT_PSK = "/etc/cablectl/psk"
+KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
 MAX_ENDPOINTS = 4096  # of one file
 
 AnyAddress = IPv4Address | IPv6Address
@@ -103,6 +105,19 @@ class Forwarding(StrEnum):
     AUTO = "auto"
     STATIC = "static"
     FLOOD = "flood"
+
+
+class Clamp(StrEnum):
+    """How TCP's segments are limited: to what the path carries, or not at all."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
+# The least is the MSS that every host accepts (RFC 9293, section 3.7.1), the most that of an IP
+# packet of 65535 bytes.
+MssBytes = Annotated[int, Meta(ge=536, le=65495)]
+Mss = MssBytes | Clamp
 
 
 class DpdAction(StrEnum):
@@ -265,6 +280,25 @@ OverlayWish = Vxlan | Gre | Geneve | Ipip
 OVERLAYS: dict[OverlayKind, type[OverlayWish]] = {wish.kind: wish for wish in get_args(OverlayWish)}
 
 
+class Routes(Struct, frozen=True, kw_only=True):
+    """Where the routes to the remote subnets are: the table, and the rule that looks it up.
+
+    The defaults are numbers that no other program is known to use (docs/adr/0005-routes.md).
+    """
+
+    table: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**32 - 1,
+            description="a routing table, 1 to 4294967295 without 253 to 255",
+        ),
+    ] = 24141
+    priority: Annotated[
+        int, Meta(ge=1, le=32765, description="a priority of a rule, 1 to 32765")
+    ] = 241
+
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """A gateway, and the subnets of its cluster that are reached through it.
 
@@ -317,7 +351,7 @@ def mac_of(gateway: AnyAddress) -> str:
         import zlib
 
         octets = zlib.crc32(octets).to_bytes(4)
-    return (b"\x02\xca" + octets).hex(":")
+    return f"{MACS}{octets.hex(':')}"
 
 
 def dashed(address: AnyAddress) -> str:

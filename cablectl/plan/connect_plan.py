@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
-from cablectl.facts import rivals
+from cablectl.facts import rivals, table
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
-from cablectl.linux import esp_offload, guard, mtu, xfrm
+from cablectl.linux import esp_offload, guard, mss, mtu, xfrm
 from cablectl.linux.firewall import remedies, rewriting
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
-from cablectl.plan import device, ipsec, stale_peers
+from cablectl.plan import clamp, device, ipsec, stale_peers
 from cablectl.plan.steps import WAIT_LIMIT, Action, Plan, Step, in_order
 
 
@@ -43,18 +43,22 @@ def plan(
         raise next(iter(refused.values()))
     first, _ = pairs[0]
     steps: list[Step] = []
+    if first.overlay:
+        sizes = [_size(pairs, sizes, narrowed=narrowed and first.shares_device)] * len(pairs)
+    if any(sizes):
+        steps += clamp.steps(pairs, sizes, narrowed=narrowed)
     if first.mode is not Mode.NONE:
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
-    removals = [*stale_peers.former_credentials(pairs)]
+    removals = [*stale_peers.former_cables(pairs)]
     if first.overlay:
-        size = _size(pairs, sizes, narrowed=narrowed)
-        steps += device.steps(pairs, first.overlay, size)
-        removals += () if narrowed else stale_peers.steps(pairs, first.overlay)
+        steps += device.steps(pairs, first.overlay, sizes[0], narrowed=narrowed)
+        shared = narrowed and first.shares_device
+        removals += () if shared else stale_peers.steps(pairs, first.overlay)
     return Plan(
         action=Action.CONNECT,
         cables=tuple(cable for cable, _ in pairs),
         facts=tuple(of_cable for _, of_cable in pairs),
-        steps=(*steps, *in_order(removals)),
+        steps=(*in_order(steps), *in_order(removals)),
         refused=refused,
         warnings=tuple(dict.fromkeys(line for pair in pairs for line in _warnings(*pair))),
     )
@@ -68,7 +72,10 @@ def _size(pairs: ipsec.Pairs, sizes: list[int], *, narrowed: bool) -> int:
 
 
 def _checked(cable: Cable, facts: Facts) -> int:
-    """Return the MTU of the cable's device in bytes, 0 without a device; raise what prevents it."""
+    """Return the largest packet that the cable carries, in bytes; raise what prevents the cable.
+
+    With an overlay it is the device's MTU; it is 0 for a cable that carries no subnets.
+    """
     _refuse_unknown_algorithms(facts)
     if facts.not_ready:
         message, hint = facts.not_ready[0]
@@ -77,9 +84,10 @@ def _checked(cable: Cable, facts: Facts) -> int:
         _refuse_a_pluto_that_is_not_ready(cable, facts)
         _refuse_software(cable, facts)
     if not cable.overlay:
-        return 0
+        return mss.tunnel_mtu(cable, facts.path_mtu) if cable.mode is Mode.TUNNEL else 0
     _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
     _refuse_a_rival(cable, facts, cable.overlay)
+    _refuse_a_table_that_is_not_ours(cable, facts)
     return overlay_mtu(cable, facts, cable.overlay)
 
 
@@ -176,7 +184,7 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
             f"the device {wanted.device} exists, but cablectl didn't make it",
             hint=f"choose another name in {wanted.kind}.device, or remove the device",
         )
-    if link and not link.fits(cable, wanted):
+    if link and not (link.fits(cable, wanted) or link.former_peer(cable, wanted)):
         raise HostNotReadyError(
             f"the device {wanted.device} was made for another cable, port, VNI or key", hint=AGAIN
         )
@@ -198,6 +206,12 @@ def _refuse_a_rival(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
                 " beside it",
                 hint=rivals.remedy(cable, rival),
             )
+
+
+def _refuse_a_table_that_is_not_ours(cable: Cable, facts: Facts) -> None:
+    """Refuse a table whose other routes our rule would apply to every packet of this host."""
+    for problem, remedy in table.in_the_way(cable, facts.overlay):
+        raise HostNotReadyError(problem, hint=remedy)
 
 
 def _foreign_xfrm(cable: Cable, facts: Facts) -> bool:

@@ -3,20 +3,25 @@
 from collections.abc import Iterator
 from functools import partial
 
+from cablectl.facts.earlier_gateways import cable_to
 from cablectl.facts.host_facts import Facts
 from cablectl.linux import iproute
-from cablectl.linux.overlay.registry import add_link, overlay_of
+from cablectl.linux.overlay.registry import add_link, change_peer, overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
+from cablectl.plan import old_tables
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step
 
 
-def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
+def steps(
+    pairs: Pairs, wanted: OverlayWish, size: int, *, narrowed: bool = False
+) -> Iterator[Step]:
     """Yield the steps in order; `size` is the device's MTU in bytes.
 
-    All peers share the device, its settings and the rule.
+    All peers share the device, its settings and the rule. If `narrowed`, the device may have other
+    peers of the file.
     """
     first, facts = pairs[0]
     yield from _device(first, facts, wanted, size)
@@ -32,15 +37,18 @@ def steps(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
         iproute.set_link(wanted, "down"),
         done=link is not None and link.up,
     )
+    installed = {route[0]: route for route in facts.overlay.device_routes}
+    subnets = wanted_subnets(pairs)
     for cable, of_cable in pairs:
-        yield from _reach(cable, of_cable, wanted)
+        yield from _reach(cable, of_cable, wanted, installed, subnets)
     yield _made(
         Phase.UP,
         iproute.rule(first, "add"),
-        f"add the rule that looks up table {iproute.TABLE}",
+        f"add the rule that looks up table {first.routes.table}",
         iproute.rule(first, "delete"),
         done=facts.overlay.rule,
     )
+    yield from old_tables.moved(pairs, wanted, narrowed=narrowed)
 
 
 def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Iterator[Step]:
@@ -53,7 +61,15 @@ def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Itera
         iproute.delete_link(wanted),
         done=link is not None,
     )
-    if link and link.mtu != size:
+    if link and (before := link.former_peer(cable, wanted)):
+        yield step(
+            change_peer(cable, wanted, size),
+            f"the peer's gateway was {before}",
+            change_peer(cable_to(cable, before), wanted, link.mtu),
+            done=False,
+            kind=Change.ALTER,
+        )
+    elif link and link.mtu != size:
         undo = iproute.set_mtu(wanted, link.mtu)
         why = f"the device's MTU in bytes; it was {link.mtu}"
         yield step(iproute.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)
@@ -101,8 +117,23 @@ def _settings(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]
         )
 
 
-def _reach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
-    """Make the peer's VTEP and subnets reachable."""
+def wanted_subnets(pairs: Pairs) -> frozenset[str]:
+    """Return the remote subnets of all cables."""
+    return frozenset(str(subnet) for cable, _ in pairs for subnet in cable.remote.networks)
+
+
+def _reach(
+    cable: Cable,
+    facts: Facts,
+    wanted: OverlayWish,
+    installed: dict[str, iproute.Route],
+    subnets: frozenset[str],
+) -> Iterator[Step]:
+    """Make the peer's VTEP and subnets reachable.
+
+    `installed` has the device's routes by subnet, to all peers: a subnet that moves to another peer
+    keeps a route all the time. `subnets` are those of all cables.
+    """
     present, vtep = facts.overlay, str(cable.remote_vtep.ip)
     step = partial(_made, Phase.UP, cable=cable.id)
     if overlay_of(wanted).has_macs:
@@ -113,22 +144,24 @@ def _reach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
             iproute.neighbour(wanted, "delete", vtep, cable.remote.mac),
             done=(vtep, cable.remote.mac) in present.neighbours,
         )
+    route_of = partial(iproute.route, wanted, table=cable.routes.table)
+    elsewhere = {subnet: route for subnet, route in installed.items() if route[1] != vtep}
     old = {route[:2]: route for route in present.routes if route[1] == vtep}
     wanted_routes = iproute.routes(cable, facts.source)
     for route in wanted_routes:
-        before = old.pop(route[:2], None)
+        before = old.pop(route[:2], None) or elsewhere.get(route[0])
         yield step(
-            iproute.route(wanted, "replace" if before else "add", route),
+            route_of("replace" if before else "add", route),
             f"a subnet of {cable.remote.cluster}",
-            iproute.route(wanted, *("replace", before) if before else ("delete", route)),
+            route_of("replace", before) if before else route_of("delete", route),
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,
         )
-    for route in sorted(old.values()):
+    for route in sorted(route for route in old.values() if route[0] not in subnets):
         yield step(
-            iproute.route(wanted, "delete", route),
+            route_of("delete", route),
             f"no longer a subnet of {cable.remote.cluster}",
-            iproute.route(wanted, "add", route),
+            route_of("add", route),
             done=False,
             kind=Change.REMOVE,
         )

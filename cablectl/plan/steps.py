@@ -32,6 +32,7 @@ class Phase(StrEnum):
     """A stage of a plan; its value is the comment before its commands in a script."""
 
     GUARD = "guard: nothing of the cable passes without IPsec, in or out"
+    MSS = "mss: TCP agrees on segments that fit the cable"
     PLUTO = "pluto: the daemon runs"
     OFFLOAD = "offload: load the kernel's IPsec modules"
     SECRET = "secret: the pre-shared key of each pair of gateways"  # noqa: S105 - a word, no key

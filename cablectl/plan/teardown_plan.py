@@ -10,7 +10,7 @@ from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
-from cablectl.plan import stale_peers
+from cablectl.plan import clamp, old_tables, stale_peers
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
 
@@ -24,15 +24,18 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     """
     pairs = list(zip(cables, facts, strict=True))
     wanted, steps = cables[0].overlay, list[Step]()
+    narrowed = narrowed and cables[0].shares_device
     others = "other peers need it" if narrowed and facts[0].overlay.stale_peers else ""
     if wanted:
+        # Stale peers come first: their routes can't be deleted after the device.
+        steps += () if narrowed else stale_peers.steps(pairs, wanted, device_goes=True)
+        steps += old_tables.removed(pairs, wanted, narrowed=bool(others))
         steps += _unlink(pairs, wanted, others)
+    steps += clamp.removal(pairs, others)
     if cables[0].connections:
         for pair in pairs:
             steps += _delete(*pair)
-        steps += [*_forget(pairs), *stale_peers.former_credentials(pairs), *_unguard(pairs, others)]
-    if wanted and not narrowed:
-        steps += stale_peers.steps(pairs, wanted, device_goes=True)
+        steps += [*_forget(pairs), *stale_peers.former_cables(pairs), *_unguard(pairs, others)]
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
 
 
@@ -42,7 +45,7 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
         for route in iproute.routes(cable, facts.source):
             yield _gone(
                 phase=Phase.UNLINK,
-                argv=iproute.route(wanted, "delete", route),
+                argv=iproute.route(wanted, "delete", route, cable.routes.table),
                 why=f"a subnet of {cable.remote.cluster}",
                 not_needed="" if route[:2] in old else "already missing",
                 cable=cable.id,
@@ -51,11 +54,12 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
             yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
     present = facts.overlay
+    shared = "routes of other devices need it" if present.table_shared else ""
     yield _gone(
         phase=Phase.UNLINK,
         argv=iproute.rule(cable, "delete"),
-        why=f"cablectl has no more routes in table {iproute.TABLE}",
-        not_needed=others or ("" if present.rule else "already missing"),
+        why=f"cablectl has no more routes in table {cable.routes.table}",
+        not_needed=others or shared or ("" if present.rule else "already missing"),
     )
     missing = "already missing" if not present.link else ""
     foreign = "not made by cablectl" if present.link and not present.link.ours else ""
@@ -98,11 +102,13 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
         if name not in cable.names:
             yield step(argv=whack.delete(name), why="from an earlier file of this cable")
     orphans = "left in the kernel by a pluto that died"
-    for sa in () if loaded else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
+    known = loaded or facts.former  # pluto removes what is theirs
+    for sa in () if known else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
         yield step(argv=xfrm.delete_sa(sa), why=orphans)
     for connection in cable.connections:
         for policy in xfrm.policies(connection):
-            if connection.name not in loaded and policy in facts.policies:
+            missing_here = connection.name not in loaded and not facts.former
+            if missing_here and policy in facts.policies:
                 yield step(argv=xfrm.delete_policy(policy), why=orphans)
 
 

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -29,14 +29,14 @@ def run(
     argv: Argv,
     limit: float,
     phase: str,
-    lock: int | None = None,
+    locks: Collection[int] = (),
     *,
     text: str = "",
     most: int = MAX_OUTPUT,
 ) -> str:
     """Run one command for at most `limit` seconds with `text` as its input; return its output.
 
-    The command keeps `lock` open: if this program is killed, the next cablectl waits until the
+    The command keeps `locks` open: if this program is killed, the next cablectl waits until the
     command ends. HostNotReadyError if the command is not installed, TimeLimitError, or
     CablectlError with the last `most` lines of its output. `phase` begins the error's message.
     """
@@ -60,7 +60,7 @@ def run(
         # A signal that comes while the command starts is handled when there is a group to kill.
         with _signals_deferred():
             # sh's own _timeout looks every 100 ms, which makes each command last that long.
-            process = sh.Command(argv[0])(*argv[1:], _in=text, _out=output, **_options(lock))
+            process = sh.Command(argv[0])(*argv[1:], _in=text, _out=output, **_options(locks))
             timer.start()
         process.wait()
     except (KeyboardInterrupt, SystemExit):
@@ -89,14 +89,14 @@ def _signals_deferred() -> AbstractContextManager[None]:
     return deferred(leave) if main else nullcontext()
 
 
-def _options(lock: int | None) -> dict[str, Any]:
+def _options(locks: Collection[int]) -> dict[str, Any]:
     return {
         "_err_to_out": True,
         "_tty_out": False,
         "_bg": True,
         "_bg_exc": False,
         "_new_session": True,  # Ctrl-C goes to this program, which then rolls back
-        "_pass_fds": set() if lock is None else {lock},
+        "_pass_fds": set(locks),
     }
 
 
@@ -128,8 +128,8 @@ class Shell:
     the command itself (docs/libreswan.md).
     """
 
-    def __init__(self, lock: int) -> None:
-        self._options = _options(lock)
+    def __init__(self, locks: Collection[int]) -> None:
+        self._options = _options(locks)
         self._process: sh.RunningCommand | None = None
 
     def run(self, argv: Argv, limit: float, phase: str, shown: Argv = ()) -> str:
@@ -193,7 +193,7 @@ class Shell:
 
 
 def batch(
-    argvs: Sequence[Argv], limit: float, phase: str, lock: int | None = None
+    argvs: Sequence[Argv], limit: float, phase: str, locks: Collection[int] = ()
 ) -> dict[int, CablectlError]:
     """Run commands of `ip`, or of `bridge`, in one process; return the errors by place.
 
@@ -203,7 +203,7 @@ def batch(
     lines = "".join(" ".join(argv[1:]) + "\n" for argv in argvs)
     program = (argvs[0][0], "-force", "-batch", "-")
     try:
-        run(program, limit, phase, lock, text=lines, most=MAX_OUTPUT * len(argvs))
+        run(program, limit, phase, locks, text=lines, most=MAX_OUTPUT * len(argvs))
     except (TimeLimitError, HostNotReadyError) as error:
         return dict.fromkeys(range(len(argvs)), error)
     except CablectlError as error:

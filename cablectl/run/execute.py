@@ -6,7 +6,7 @@ second plan still needs a step. One of several cables can fail while the others 
 
 import shlex
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts import orientation
@@ -24,16 +24,16 @@ MakePlan = Callable[[], Plan]
 Failed = dict[str, CablectlError]  # by the cable's id
 
 
-def apply(lock: str, make_plan: MakePlan, progress: Progress, wait: float) -> Outcome:
+def apply(locks: Collection[str], make_plan: MakePlan, progress: Progress, wait: float) -> Outcome:
     """Read the host, run the needed steps, check that no step is left; return the outcome.
 
     If a step fails, connect rolls back everything; if the step belongs to one of several cables, it
     rolls back that cable alone, and the others go on. If a step of teardown fails, its phase is
     finished for that cable, and no later phase begins: while the device is there, the policies
-    stay. CablectlError has the command and its output. TimeLimitError if another cablectl works on
-    the cables for longer than `wait` seconds.
+    stay. `locks` are the names of the locks to hold. CablectlError has the command and its output.
+    TimeLimitError if another cablectl works on one of the cables for longer than `wait` seconds.
     """
-    with handled(leave), held(lock, wait, progress.note) as journal:
+    with handled(leave), held(locks, wait, progress.note) as journal:
         if earlier := journal.unfinished:
             progress.note(f"an earlier {earlier.cut_off}; continuing from the host's state")
         plan = make_plan()

@@ -1,4 +1,7 @@
-"""The lock and the journal of a cable: one cablectl at a time, and an entry before each step.
+"""The locks and journals of cables: one cablectl at a time, and an entry before each step.
+
+A run holds the locks of all of its cables, so that two runs of which one has more cables exclude
+each other. It takes them in one order, so that no two runs wait for each other.
 
 A plan is made from the state of the host, so a run after a killed one doesn't need the journal to
 continue. The journal tells that there was such a run, and how far it came. It holds no key, since
@@ -7,9 +10,10 @@ no step has a key in its arguments.
 
 import fcntl
 import os
+import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +23,8 @@ from cablectl.errors import HostNotReadyError, TimeLimitError
 from cablectl.model.argv import Argv
 
 DIRECTORY = Path("/run/cablectl")
+FIRST_LOCK = 256  # the lowest number of a lock's open file; other files have lower numbers
+OTHER_FILES = 64  # how many other files may have higher numbers, such as those of a library
 POLL = 0.2  # seconds between two attempts to take the lock
 
 
@@ -39,18 +45,22 @@ class Entry(Struct, frozen=True):
 
 
 class Journal:
-    """The journal of a cable, for the run that holds the cable's lock."""
+    """The journals of cables, for the run that holds their locks."""
 
-    def __init__(self, path: Path, lock: int) -> None:
-        self.lock = lock
-        self._path = path
-        self.unfinished = _last(path)
+    def __init__(self, locks: dict[str, int]) -> None:
+        self.locks = frozenset(locks.values())
+        self._paths = {name: DIRECTORY / f"{name}.journal" for name in locks}
+        self.unfinished = next(filter(None, map(_last, self._paths.values())), None)
 
-    def write(self, entry: Entry) -> None:
-        """Write down a command that is about to run; HostNotReadyError if that fails."""
+    def write(self, entry: Entry, cable: str = "") -> None:
+        """Write down a command that is about to run; HostNotReadyError if that fails.
+
+        A command that all cables share is in the journal of the first one.
+        """
+        path = self._paths.get(cable) or next(iter(self._paths.values()))
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _file_errors(self._path):
-            file = os.open(self._path, flags, 0o600)
+        with _file_errors(path):
+            file = os.open(path, flags, 0o600)
             try:
                 os.write(file, json.encode(entry) + b"\n")
                 os.fsync(file)
@@ -58,8 +68,9 @@ class Journal:
                 os.close(file)
 
     def end(self) -> None:
-        """Remove the journal: the run finished, or was rolled back."""
-        self._path.unlink(missing_ok=True)
+        """Remove the journals: the run finished, or was rolled back."""
+        for path in self._paths.values():
+            path.unlink(missing_ok=True)
 
 
 class RunTrace(NamedTuple):
@@ -101,17 +112,35 @@ def _holder(path: Path) -> tuple[int | None, bool]:
 
 
 @contextmanager
-def held(cable: str, limit: float, waiting: Callable[[str], None]) -> Iterator[Journal]:
-    """Hold the cable's lock, and yield the journal; wait at most `limit` seconds for the lock.
+def held(cables: Iterable[str], limit: float, waiting: Callable[[str], None]) -> Iterator[Journal]:
+    """Hold the cables' locks, and yield the journal; wait at most `limit` seconds for all locks.
 
-    `waiting` is called once with a text that names the holder. TimeLimitError if the holder doesn't
-    end; HostNotReadyError if the lock's file can't be made.
+    `waiting` is called with a text that names a holder. TimeLimitError if the holder doesn't end;
+    HostNotReadyError if a lock's file can't be made.
     """
+    names, deadline = sorted(set(cables)), time.monotonic() + limit
+    _allow_files(len(names))
+    with ExitStack() as stack:
+        locks = {name: stack.enter_context(_held(name, deadline, waiting)) for name in names}
+        yield Journal(locks)
+
+
+def _allow_files(more: int) -> None:
+    """Raise the soft limit of open files, if so many more may be open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FIRST_LOCK + more + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@contextmanager
+def _held(cable: str, deadline: float, waiting: Callable[[str], None]) -> Iterator[int]:
     path = DIRECTORY / f"{cable}.lock"
     with _file_errors(path):
-        lock = _lock(path, limit, waiting)
+        lock = _lock(path, deadline, waiting)
     try:
-        yield Journal(DIRECTORY / f"{cable}.journal", lock)
+        yield lock
     finally:
         path.unlink(missing_ok=True)  # before it is released, else it may be another run's
         os.close(lock)
@@ -119,12 +148,12 @@ def held(cable: str, limit: float, waiting: Callable[[str], None]) -> Iterator[J
             DIRECTORY.rmdir()
 
 
-def _lock(path: Path, limit: float, waiting: Callable[[str], None]) -> int:
-    deadline, has_told = time.monotonic() + limit, False
+def _lock(path: Path, deadline: float, waiting: Callable[[str], None]) -> int:
+    has_told = False
     while True:
         DIRECTORY.mkdir(mode=0o700, exist_ok=True)
         with suppress(FileNotFoundError):  # another run has just removed the directory
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            file = _high(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             os.set_inheritable(file, True)  # for commands that keep the lock
             if _locked(file, path):
                 return file
@@ -139,6 +168,14 @@ def _lock(path: Path, limit: float, waiting: Callable[[str], None]) -> int:
                 waiting(f"waiting for {holder}, which is at work on this cable")
                 has_told = True
             time.sleep(POLL)
+
+
+def _high(file: int) -> int:
+    """Give a file a high number, since select(2) takes no number above 1023; close the low one."""
+    try:
+        return fcntl.fcntl(file, fcntl.F_DUPFD, FIRST_LOCK)
+    finally:
+        os.close(file)
 
 
 def _locked(file: int, path: Path) -> bool:

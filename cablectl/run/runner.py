@@ -63,7 +63,7 @@ class Runner:
         self._log = PlutoLog()
         self._begun, self._total = 0, len(plan.needed)
         self._waiting_since = 0.0
-        self._shell = Shell(journal.lock)
+        self._shell = Shell(journal.locks)
         self.clean = True
 
     def close(self) -> None:
@@ -75,8 +75,10 @@ class Runner:
         for step in steps:
             self._begun += 1
             number, total = self._begun, self._total
+            cable = self._cables.get(step.cable)
             self._journal.write(
-                Entry(self._plan.action, number, total, step.phase.label, step.argv, step.undo)
+                Entry(self._plan.action, number, total, step.phase.label, step.argv, step.undo),
+                cable.bundle if cable else "",
             )
             self._progress.step(number, total, step)
 
@@ -126,7 +128,7 @@ class Runner:
     def _batch(self, steps: Sequence[Step]) -> Failures:
         limit = steps[0].limit + len(steps) / BATCH_RATE
         argvs = [step.argv for step in steps]
-        return batch(argvs, limit, steps[0].phase.label, self._journal.lock)
+        return batch(argvs, limit, steps[0].phase.label, self._journal.locks)
 
     def _look(self, steps: Sequence[Step]) -> Failures:
         """Find the policies in one listing; the step's own command reports a missing policy."""
@@ -177,7 +179,7 @@ class Runner:
         if self._several:
             self._shell.run(argv, limit, step.phase.label, shown)
         else:
-            run(argv, limit, step.phase.label, self._journal.lock)
+            run(argv, limit, step.phase.label, self._journal.locks)
 
     @cached_property
     def _whack(self) -> Argv:

@@ -7,12 +7,12 @@ kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding ent
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl.facts import orientation
+from cablectl.facts import orientation, table
 from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import Ike
-from cablectl.linux import guard, iproute, xfrm
+from cablectl.linux import guard, iproute, mss, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy
 from cablectl.model.cable import Cable, Connection
@@ -24,7 +24,7 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
     link, loaded = facts.overlay.link, facts.loaded(cable)
     if cable.overlay and link and not link.ours:
         yield f"the device {cable.overlay.device} exists, but cablectl didn't make it"
-    elif cable.overlay and link and not link.fits(cable, cable.overlay):
+    elif cable.overlay and link and not _is_device_of(cable, link, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
     for connection in cable.connections if not facts.made_here else ():
         entry = loaded.get(connection.name)
@@ -33,6 +33,10 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
     marks = (facts.made_here, facts.guard, link and link.ours)
     if loaded and not any(marks):
         yield "connections with these names are loaded, but cablectl didn't load them"
+
+
+def _is_device_of(cable: Cable, link: Link, wanted: OverlayWish) -> bool:
+    return link.fits(cable, wanted) or link.former_peer(cable, wanted) is not None
 
 
 def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str]:
@@ -50,8 +54,24 @@ def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str
     if cable.guarded and not guard.is_intact(cable, facts.guard):
         what = "was changed" if facts.guard else "is missing"
         yield f"the guard {what}: table {guard.name(cable)}"
+    yield from _clamp(cable, facts)
     if cable.overlay:
         yield from _overlay(cable, facts, cable.overlay, largest_mtu)
+
+
+def _clamp(cable: Cable, facts: Facts) -> Iterator[str]:
+    """Find segments that are too large; smaller ones than needed do no harm."""
+    link = facts.overlay.link
+    if cable.overlay and link is None:
+        return
+    largest = link.mtu if cable.overlay and link else mss.tunnel_mtu(cable, facts.path_mtu)
+    needed = mss.wanted([cable], largest)
+    if needed is None:
+        return
+    if facts.mss is None:
+        yield f"nothing limits TCP's segments: table {mss.name(cable)} is missing"
+    elif not mss.covers(facts.mss, needed, shared=cable.shares_device):
+        yield f"the limit of TCP's segments was changed: table {mss.name(cable)}"
 
 
 def _label(cable: Cable, name: str) -> str:
@@ -137,6 +157,8 @@ def _device(cable: Cable, present: OverlayFacts, link: Link, wanted: OverlayWish
     device = wanted.device
     if not link.up:
         yield f"the device {device} is down"
+    if former := link.former_peer(cable, wanted):
+        yield f"the device {device} leads to {former}, the peer's gateway of an earlier file"
     if str(cable.local_vtep) not in link.addresses:
         yield f"{device} has no address {cable.local_vtep}"
     for mac, gateway in overlay_of(wanted).fdb_entries(cable):
@@ -161,4 +183,8 @@ def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
     if facts.leaves_with not in ("", str(cable.local.address)):
         yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
     if not facts.overlay.rule:
-        yield f"the rule that looks up table {iproute.TABLE} is missing"
+        yield f"the rule that looks up table {cable.routes.table} is missing"
+    for problem, _ in table.in_the_way(cable, facts.overlay):
+        yield problem
+    for number in table.outdated(facts.overlay):
+        yield f"an earlier cablectl or file left routes or a rule of table {number}"

@@ -173,10 +173,12 @@ def gateway(
             {"mac": cable.remote.mac, "dst": str(cable.remote.address)} for cable in CABLES
         ],
         "ip -j neigh show dev vxlan-tunnel nud permanent": [],
-        "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -N -j -4 route show table all proto 241": ROUTES,
+        "ip -N -j -4 route show table 24141": [],
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK],
         "nft -j list table inet cablectl_vxlan-tunnel": '{"nftables": []}',
+        "nft -j list table inet cablectl_mss_vxlan-tunnel": "",
         "ethtool --json -k eth0": [{}],
         "ethtool --json -k eth1": [{}],
     }

@@ -47,13 +47,17 @@ OPTIONS = frozenset(
 )
 # What other words are made of, but for shell programs and the path of a key.
 PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
-# nft's one word is a program: rules of this form, in the cable's own table alone.
+# nft's words are a program: rules of these forms, in the cable's own tables alone.
 RULES = re.compile(
     r"delete table inet cablectl_[\w.-]+"
     r"|table (inet cablectl_[\w.-]+); delete table \1; table \1 \{"
     r"(?: set [a-z]+ \{ type ipv[46]_addr; flags interval; elements = \{ [\w.:/, ]+ \}; \};)*"
     r"(?: chain [a-z]+ \{(?: type filter hook [a-z]+ priority -?\d+;)?"
     r'(?: [\w @:/.,{}!=&|"-]+ comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
+    r"|table (inet cablectl_mss_[\w.-]+); delete table \2; table \2 \{"
+    r" set remote \{ type ipv[46]_addr; flags interval; elements = \{ [\da-f:./, ]+ \}; \};"
+    r"(?: chain (?:in|out) \{ type filter hook [a-z]+ priority -150; ip6? [sd]addr @remote"
+    r" tcp flags & syn == syn tcp option maxseg size set \d+; \};){2} \}"
 )
 DRAWN = st.text(max_size=9) | st.integers() | st.floats() | st.just(...)  # which takes away
 
@@ -164,7 +168,7 @@ def assert_exact(plan: Plan) -> None:
     path = psk.path if isinstance(psk, PskFile) else ""
     for argv in chain.from_iterable((step.argv, *step.undo) for step in plan.steps):
         program = {"sh": argv[2:3], "nft": argv[1:]}.get(argv[0], ())
-        assert argv[0] != "nft" or all(map(RULES.fullmatch, program))
+        assert argv[0] != "nft" or RULES.fullmatch(" ".join(program))
         for word in argv:
             assert word in OPTIONS or not word.startswith("-")
             assert PLAIN.fullmatch(word) or word in (*program, path, str(PurePath(path).parent))

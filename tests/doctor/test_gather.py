@@ -75,6 +75,7 @@ def up(gateway: FakeProcess, here: Cable, monkeypatch: pytest.MonkeyPatch, tmp_p
         "cablectl.doctor.collect.own_host._daemons", lambda: ()
     )  # whatever runs here
     monkeypatch.setattr(ends, "SYSCTL", str(tmp_path))
+    monkeypatch.setattr(pluto_log, "ROOT", os.getuid())  # who runs the tests
     monkeypatch.setattr(pluto_log, "PID", tmp_path / "pluto.pid")
     monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "ipsec.conf")
     pluto_log.CONFIG.write_text(f"logfile={tmp_path}/pluto.log")

@@ -5,6 +5,10 @@ set -eu  # stop at the first failure
 failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there"; echo "  try: cablectl teardown FILE"; } >&2; }
 trap 'failed $?' EXIT
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_vxlan-tunnel; delete table inet cablectl_mss_vxlan-tunnel; table inet cablectl_mss_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1410; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1410; }; }'
+
 # overlay: the device, its address and settings, not up yet
 at='overlay'
 ip link add dev vxlan-tunnel address 02:ca:ac:12:00:07 group 241 mtu 1450 type vxlan id 1000 local 172.18.0.7 dstport 4789 nolearning
@@ -18,6 +22,6 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/v
 at='up'
 ip link set dev vxlan-tunnel up
 ip neigh replace 241.18.0.8 lladdr 02:ca:ac:12:00:08 dev vxlan-tunnel nud permanent
-ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip route add 100.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip rule add from all lookup 100 pref 100 protocol 241
+ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip route add 100.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip rule add from all lookup 24141 pref 241 protocol 241

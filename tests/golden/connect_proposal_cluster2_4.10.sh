@@ -10,6 +10,10 @@ trap 'failed $?' EXIT
 at='guard'
 nft 'table inet cablectl_vxlan-tunnel; delete table inet cablectl_vxlan-tunnel; table inet cablectl_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 172.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "vxlan-tunnel" counter drop comment "cablectl fdbd820a in"; udp dport 4789 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl fdbd820a in"; udp dport 4789 @th,96,24 1000 ip saddr != @peers counter drop comment "cablectl fdbd820a in"; }; chain through { type filter hook forward priority -500; ip daddr @peers udp dport 4789 @th,96,24 1000 counter drop comment "cablectl fdbd820a out"; }; chain local { type filter hook output priority -500; udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl fdbd820a out"; ip daddr @peers udp dport 4789 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl fdbd820a out"; }; chain own { type filter hook postrouting priority 500; oifname "vxlan-tunnel" meta mark set meta mark | 0x1000 comment "cablectl fdbd820a own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "vxlan-tunnel" counter drop comment "cablectl fdbd820a out"; ip daddr @peers udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl fdbd820a out"; }; chain reassemble { ct state new comment "cablectl fdbd820a all"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_vxlan-tunnel; delete table inet cablectl_mss_vxlan-tunnel; table inet cablectl_mss_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1368; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1368; }; }'
+
 # pluto: the daemon runs
 at='pluto'
 # not needed (pluto is running): systemctl start ipsec
@@ -60,5 +64,5 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/v
 at='up'
 ip link set dev vxlan-tunnel up
 ip neigh replace 241.18.0.8 lladdr 02:ca:ac:12:00:08 dev vxlan-tunnel nud permanent
-ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip rule add from all lookup 100 pref 100 protocol 241
+ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip rule add from all lookup 24141 pref 241 protocol 241

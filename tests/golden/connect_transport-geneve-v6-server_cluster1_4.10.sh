@@ -9,6 +9,10 @@ trap 'failed $?' EXIT
 at='guard'
 nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48, fdca:b1e0::7 }; }; set peers { type ipv6_addr; flags interval; elements = { 2001:db8::7 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote iifname != "geneve-tunnel" counter drop comment "cablectl f3b38fee in"; udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl f3b38fee in"; udp dport 6081 @th,96,24 1000 ip6 saddr != @peers counter drop comment "cablectl f3b38fee in"; }; chain through { type filter hook forward priority -500; ip6 daddr @peers udp dport 6081 @th,96,24 1000 counter drop comment "cablectl f3b38fee out"; }; chain local { type filter hook output priority -500; udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl f3b38fee out"; ip6 daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl f3b38fee out"; }; chain own { type filter hook postrouting priority 500; oifname "geneve-tunnel" meta mark set meta mark | 0x1000 comment "cablectl f3b38fee own"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote oifname != "geneve-tunnel" counter drop comment "cablectl f3b38fee out"; ip6 daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl f3b38fee out"; }; chain reassemble { ct state new comment "cablectl f3b38fee all"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_cluster2-2001-db8--7; delete table inet cablectl_mss_cluster2-2001-db8--7; table inet cablectl_mss_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1328; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1328; }; }'
+
 # pluto: the daemon runs
 at='pluto'
 # not needed (pluto is running): systemctl start ipsec
@@ -56,5 +60,5 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/g
 at='up'
 ip link set dev geneve-tunnel up
 ip neigh replace fdca:b1e0::7 lladdr 02:ca:96:f1:15:6d dev geneve-tunnel nud permanent
-ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev geneve-tunnel table 100 metric 100 proto 241
-ip -6 rule add from all lookup 100 pref 100 protocol 241
+ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev geneve-tunnel table 24141 metric 100 proto 241
+ip -6 rule add from all lookup 24141 pref 241 protocol 241

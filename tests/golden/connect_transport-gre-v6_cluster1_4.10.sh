@@ -9,6 +9,10 @@ trap 'failed $?' EXIT
 at='guard'
 nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48, fdca:b1e0::7 }; }; set peers { type ipv6_addr; flags interval; elements = { 2001:db8::7 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote iifname != "gre-tunnel" counter drop comment "cablectl f99ba050 in"; ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto gre @th,32,32 1000 meta ipsec missing counter drop comment "cablectl f99ba050 in"; }; chain through { type filter hook forward priority -500; ip6 daddr @peers meta l4proto gre @th,32,32 1000 counter drop comment "cablectl f99ba050 out"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote oifname != "gre-tunnel" counter drop comment "cablectl f99ba050 out"; ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto gre @th,32,32 1000 rt ipsec missing counter drop comment "cablectl f99ba050 out"; }; chain reassemble { ct state new comment "cablectl f99ba050 all"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_cluster2-2001-db8--7; delete table inet cablectl_mss_cluster2-2001-db8--7; table inet cablectl_mss_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1350; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1350; }; }'
+
 # pluto: the daemon runs
 at='pluto'
 # not needed (pluto is running): systemctl start ipsec
@@ -50,5 +54,5 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/g
 # up: the device and its routes
 at='up'
 ip link set dev gre-tunnel up
-ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 100 metric 100 proto 241
-ip -6 rule add from all lookup 100 pref 100 protocol 241
+ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 24141 metric 100 proto 241
+ip -6 rule add from all lookup 24141 pref 241 protocol 241

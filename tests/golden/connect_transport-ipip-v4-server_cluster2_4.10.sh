@@ -9,6 +9,10 @@ trap 'failed $?' EXIT
 at='guard'
 nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 172.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "ipip-tunnel" counter drop comment "cablectl bc9a5496 in"; ip saddr 172.18.0.8 ip daddr 172.18.0.7 meta l4proto 4 meta ipsec missing counter drop comment "cablectl bc9a5496 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto 4 counter drop comment "cablectl bc9a5496 out"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "ipip-tunnel" counter drop comment "cablectl bc9a5496 out"; ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto 4 rt ipsec missing counter drop comment "cablectl bc9a5496 out"; }; chain reassemble { ct state new comment "cablectl bc9a5496 all"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_cluster1-172-18-0-8; delete table inet cablectl_mss_cluster1-172-18-0-8; table inet cablectl_mss_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398; }; }'
+
 # pluto: the daemon runs
 at='pluto'
 # not needed (pluto is running): systemctl start ipsec
@@ -51,6 +55,6 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/i
 # up: the device and its routes
 at='up'
 ip link set dev ipip-tunnel up
-ip route add 10.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 100 metric 100 proto 241
-ip route add 100.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 100 metric 100 proto 241
-ip rule add from all lookup 100 pref 100 protocol 241
+ip route add 10.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 24141 metric 100 proto 241
+ip route add 100.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 24141 metric 100 proto 241
+ip rule add from all lookup 24141 pref 241 protocol 241

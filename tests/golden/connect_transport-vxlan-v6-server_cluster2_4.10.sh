@@ -9,6 +9,10 @@ trap 'failed $?' EXIT
 at='guard'
 nft 'table inet cablectl_vxlan-tunnel; delete table inet cablectl_vxlan-tunnel; table inet cablectl_vxlan-tunnel { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48, fdca:b1e0::8 }; }; set peers { type ipv6_addr; flags interval; elements = { 2001:db8::8 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote iifname != "vxlan-tunnel" counter drop comment "cablectl 5dfd8705 in"; udp dport 4789 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 5dfd8705 in"; udp dport 4789 @th,96,24 1000 ip6 saddr != @peers counter drop comment "cablectl 5dfd8705 in"; }; chain through { type filter hook forward priority -500; ip6 daddr @peers udp dport 4789 @th,96,24 1000 counter drop comment "cablectl 5dfd8705 out"; }; chain local { type filter hook output priority -500; udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 5dfd8705 out"; ip6 daddr @peers udp dport 4789 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 5dfd8705 out"; }; chain own { type filter hook postrouting priority 500; oifname "vxlan-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 5dfd8705 own"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote oifname != "vxlan-tunnel" counter drop comment "cablectl 5dfd8705 out"; ip6 daddr @peers udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 5dfd8705 out"; }; chain reassemble { ct state new comment "cablectl 5dfd8705 all"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_vxlan-tunnel; delete table inet cablectl_mss_vxlan-tunnel; table inet cablectl_mss_vxlan-tunnel { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1328; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1328; }; }'
+
 # pluto: the daemon runs
 at='pluto'
 # not needed (pluto is running): systemctl start ipsec
@@ -58,6 +62,6 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/v
 at='up'
 ip link set dev vxlan-tunnel up
 ip neigh replace fdca:b1e0::8 lladdr 02:ca:06:4e:08:fc dev vxlan-tunnel nud permanent
-ip route add 2001:db8:44::/48 via fdca:b1e0::8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip route add 2001:db8:144::/48 via fdca:b1e0::8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip -6 rule add from all lookup 100 pref 100 protocol 241
+ip route add 2001:db8:44::/48 via fdca:b1e0::8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip route add 2001:db8:144::/48 via fdca:b1e0::8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip -6 rule add from all lookup 24141 pref 241 protocol 241

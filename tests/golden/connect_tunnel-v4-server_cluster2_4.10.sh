@@ -9,6 +9,10 @@ trap 'failed $?' EXIT
 at='guard'
 nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl b009fe9e in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl b009fe9e out"; }; chain reassemble { ct state new comment "cablectl b009fe9e all"; }; }'
 
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl_mss_cluster1-172-18-0-8; delete table inet cablectl_mss_cluster1-172-18-0-8; table inet cablectl_mss_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398; }; }'
+
 # pluto: the daemon runs
 at='pluto'
 # not needed (pluto is running): systemctl start ipsec

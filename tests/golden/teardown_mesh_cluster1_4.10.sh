@@ -3,10 +3,10 @@
 # What is missing already is fine: each command runs, whatever the one before said.
 
 # unlink: routes and device, while what they send is still encrypted
-ip route delete 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 100 metric 100 proto 241
-ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100 proto 241
-ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100 proto 241
-ip rule delete from all lookup 100 pref 100 protocol 241
+ip route delete 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip rule delete from all lookup 24141 pref 241 protocol 241
 ip link delete dev vxlan-tunnel
 
 # delete: unload the connections
@@ -21,4 +21,5 @@ rm -f /etc/ipsec.d/cablectl-cluster3-172-18-0-6.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+nft 'delete table inet cablectl_mss_vxlan-tunnel'
 nft 'delete table inet cablectl_vxlan-tunnel'

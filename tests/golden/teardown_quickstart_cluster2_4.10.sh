@@ -3,8 +3,8 @@
 # What is missing already is fine: each command runs, whatever the one before said.
 
 # unlink: routes and device, while what they send is still encrypted
-ip route delete 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241
-ip rule delete from all lookup 100 pref 100 protocol 241
+ip route delete 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 24141 metric 100 proto 241
+ip rule delete from all lookup 24141 pref 241 protocol 241
 ip link delete dev vxlan-tunnel
 
 # delete: unload the connections
@@ -16,4 +16,5 @@ rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+nft 'delete table inet cablectl_mss_vxlan-tunnel'
 nft 'delete table inet cablectl_vxlan-tunnel'

@@ -3,8 +3,8 @@
 # What is missing already is fine: each command runs, whatever the one before said.
 
 # unlink: routes and device, while what they send is still encrypted
-ip route delete 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 100 metric 100 proto 241
-ip -6 rule delete from all lookup 100 pref 100 protocol 241
+ip route delete 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 24141 metric 100 proto 241
+ip -6 rule delete from all lookup 24141 pref 241 protocol 241
 ip link delete dev gre-tunnel
 
 # delete: unload the connections
@@ -15,4 +15,5 @@ rm -f /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets /etc/ipsec.d/cablectl-c
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+nft 'delete table inet cablectl_mss_cluster2-2001-db8--7'
 nft 'delete table inet cablectl_cluster2-2001-db8--7'

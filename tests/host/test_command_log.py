@@ -29,7 +29,7 @@ def by_sh(*argv: str) -> None:
 
 def by_shell(*argv: str) -> None:
     lock = os.open(os.devnull, os.O_RDONLY)
-    shell = Shell(lock)
+    shell = Shell([lock])
     try:
         shell.run(argv, LIMIT, "test")
     finally:

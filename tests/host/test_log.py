@@ -1,6 +1,9 @@
 """pluto's log: what it says from a moment on, about one connection."""
 
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ packet from [2001:db8::7]:4500: over IPv6
 def written(tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A log that ipsec.conf names, with something in it."""
     fp.allow_unregistered(False)
+    monkeypatch.setattr(pluto_log, "ROOT", os.getuid())  # who runs the tests
     monkeypatch.setattr(pluto_log, "PID", tmp_path / "pluto.pid")
     monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "ipsec.conf")
     (tmp_path / "ipsec.conf").write_text(f"config setup\n\tlogfile={tmp_path}/pluto.log\n")
@@ -57,21 +61,95 @@ def test_the_journal_where_there_is_no_file(
     assert PlutoLog().about("x", "172.18.0.7") == '"x" #2: here'
 
 
-def test_the_file_of_its_arguments_goes_before_that_of_the_configuration(
-    written: Path, tmp_path: Path, fp: FakeProcess
-) -> None:
-    argv = ["sh", "-c", "echo ready; read line", "--logfile", str(tmp_path / "other.log")]
+@contextmanager
+def running(fp: FakeProcess, tmp_path: Path, name: str) -> Iterator[None]:
+    """Run a program of that name whose arguments name another log, with the PID in the PID file."""
+    program = tmp_path / name
+    program.symlink_to("/bin/sh")
+    argv = [str(program), "-c", "echo ready; read line", "--logfile", str(tmp_path / "other.log")]
     fp.pass_command(argv)
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as process:
         assert process.stdout
         process.stdout.readline()  # from here on its arguments are those
         (tmp_path / "pluto.pid").write_text(f"{process.pid}\n")
-        since = PlutoLog()
+        yield
         process.communicate(b"\n")
-    written.write_text('"x" #1: not this one\n')
-    (tmp_path / "other.log").write_text('"x" #2: here\n')
-    assert since.about("x", "172.18.0.7") == '"x" #2: here'
+
+
+def heard(since: PlutoLog, written: Path, tmp_path: Path) -> str:
+    """Write a line into both logs, and return the line that is read."""
+    for file, where in ((written, "configuration"), (tmp_path / "other.log", "arguments")):
+        with file.open("a") as log:
+            log.write(f'"x" #2: of the {where}\n')
+    return since.read().partition(": ")[2].strip()
+
+
+def test_the_file_of_its_arguments_goes_before_that_of_the_configuration(
+    written: Path, tmp_path: Path, fp: FakeProcess
+) -> None:
+    with running(fp, tmp_path, "pluto"):
+        since = PlutoLog()
+    assert heard(since, written, tmp_path) == "of the arguments"
+
+
+class TestNotBelieved:
+    """What any user can start or make."""
+
+    def test_a_process_of_another_user(
+        self, written: Path, tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pluto_log, "PROC", tmp_path / "proc")
+        (tmp_path / "proc").symlink_to("/proc")
+        with running(fp, tmp_path, "pluto"):
+            monkeypatch.setattr(pluto_log, "ROOT", os.getuid() + 1)
+            since = PlutoLog()
+        monkeypatch.setattr(pluto_log, "ROOT", os.getuid())
+        assert heard(since, written, tmp_path) == "of the configuration"
+
+    def test_another_program(self, written: Path, tmp_path: Path, fp: FakeProcess) -> None:
+        """The PID of a pluto that was killed may be that of any program now."""
+        with running(fp, tmp_path, "plutonium"):
+            since = PlutoLog()
+        assert heard(since, written, tmp_path) == "of the configuration"
+
+    @pytest.mark.parametrize("pid", ["", "../1", "self", "4194305"])
+    def test_what_is_no_pid(self, written: Path, tmp_path: Path, pid: str) -> None:
+        (tmp_path / "pluto.pid").write_text(pid)
+        assert PlutoLog(whole=True).read() == BEFORE
+
+    def test_a_file_of_another_user(self, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pluto_log, "ROOT", os.getuid() + 1)
+        assert PlutoLog(whole=True).read() == ""
+
+    def test_a_fifo(self, written: Path) -> None:
+        """Opening one would wait for a writer."""
+        written.unlink()
+        os.mkfifo(written)
+        assert PlutoLog(whole=True).read() == ""
+
+    def test_a_fifo_that_comes_in_between(
+        self, written: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        since = PlutoLog(whole=True)
+        judge, replaced = pluto_log._is_of_root, list[bool]()
+
+        def judged(status: os.stat_result) -> bool:
+            if not replaced:
+                replaced.append(True)
+                written.unlink()
+                os.mkfifo(written)
+                return True
+            return judge(status)
+
+        monkeypatch.setattr(pluto_log, "_is_of_root", judged)
+        assert since.read() == ""
+        assert replaced
+
+    def test_a_directory(self, written: Path) -> None:
+        written.unlink()
+        written.mkdir()
+        assert PlutoLog(whole=True).read() == ""
 
 
 def test_nothing_where_it_cannot_be_had(written: Path) -> None:

@@ -209,23 +209,24 @@ class Lab:
 
     def hidden(self, name: str, address: str, box: Gateway) -> Gateway:
         """Add a gateway with an address like 192.168.1.2/24 behind `box`, which masquerades."""
-        interface = ipaddress.ip_interface(address)
-        router = f"{interface.network[1]}"
-        gateway = self._rooms.enter_context(closing(Gateway(name)))
-        box.ip(
-            f"link add inside type veth peer name eth0 netns {gateway.pid}",
-            f"address add {router}/{interface.network.prefixlen} dev inside",
-            "link set inside up",
-        )
-        gateway.ip(
-            "link set lo up",
-            "link set eth0 up",
-            f"address add {interface} dev eth0",
-            f"route add default via {router}",
-        )
-        box.run("sysctl", "--quiet", "net.ipv4.ip_forward=1")
+        gateway = self.behind(name, box, address)
         box.run("nft", "--file", "-", input=MASQUERADE)
         return gateway
+
+    def behind(self, name: str, box: Gateway, *addresses: str) -> Gateway:
+        """Add a host with addresses like 10.44.0.2/16 behind `box`, which forwards."""
+        host = self._rooms.enter_context(closing(Gateway(name)))
+        box.ip(
+            f"link add inside type veth peer name eth0 netns {host.pid}",
+            "link set inside gso_max_segs 1 up",
+        )
+        host.ip("link set lo up", "link set eth0 gso_max_segs 1 up")
+        for interface in map(ipaddress.ip_interface, addresses):
+            router, nodad = f"{interface.network[1]}", "nodad" if interface.version == 6 else ""
+            box.ip(f"address add {router}/{interface.network.prefixlen} dev inside {nodad}")
+            host.ip(f"address add {interface} dev eth0 {nodad}", f"route add default via {router}")
+        box.run("sysctl", "--quiet", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        return host
 
     def capture(self, overlay_port: int = 4789) -> Capture:
         """Return a capture of the switch's frames, a context manager."""

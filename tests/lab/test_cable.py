@@ -309,12 +309,12 @@ def test_another_programs_device_stays(gateways: Lab) -> None:
 
 
 def test_a_failing_step_is_shown_and_undone(gateways: Lab) -> None:
-    """Another program's route makes a step fail: the route stays, and all steps are undone.
+    """A route of another file's cable makes a step fail: it stays, and all steps are undone.
 
     It is the last step but one, when the overlay is up and in use on both ends.
     """
     c1, c2 = gateways.gateways
-    with present(c1, "route add blackhole 10.45.0.0/16 table 100 metric 100"):
+    with present(c1, "route add blackhole 10.45.0.0/16 table 24141 metric 100 proto 241"):
         before = c1.snapshot()
         with gateways.capture() as wire, c2.popen(PROGRAM, "connect", FILE) as peer:
             done = run(c1, "connect", FILE)

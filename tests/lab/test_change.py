@@ -32,12 +32,12 @@ def test_unchanged_sas_stay_up(lab: Lab) -> None:
     assert len(spis) == 4
     try:
         c1.write(FILE, text + "vxlan: {mtu: 1300}\n")
-        assert_applied(c1, "~ overlay")
+        assert_applied(c1, "~ mss", "~ overlay")
         (link,) = json.loads(c1.run("ip", "-j", "link", "show", "vxlan-tunnel").stdout)
         assert link["mtu"] == 1300
         text = c1.read(FILE).replace("10.45.0.0/16", "10.46.0.0/16")
         c1.write(FILE, text)
-        assert_applied(c1, "+ up", "- up")
+        assert_applied(c1, "~ mss", "+ up", "- up")
         assert "vxlan-tunnel" in c1.run("ip", "route", "get", "10.46.0.1").stdout
         assert "vxlan-tunnel" not in c1.run("ip", "route", "get", "10.45.0.1").stdout
         assert sas(c1) == spis

@@ -28,7 +28,7 @@ FAULTS = (
         "ip link set vxlan-tunnel mtu 1412": "the MTU 1412 is too large: path and SAs allow",
         "bridge fdb delete 02:ca:ac:12:00:07 dev vxlan-tunnel": "vxlan-tunnel has no forwarding ",
         "ip neigh delete 241.18.0.7 dev vxlan-tunnel": "vxlan-tunnel has no neighbour 241.18.0.7",
-        "ip route delete 10.45.0.0/16 table 100": "the route to 10.45.0.0/16 through vxlan-",
+        "ip route delete 10.45.0.0/16 table 24141": "the route to 10.45.0.0/16 through vxlan-",
         f"nft delete table {GUARD}": f"the guard is missing: table {GUARD}",
     },
     {"ip link set vxlan-tunnel down": "the device vxlan-tunnel is down"},

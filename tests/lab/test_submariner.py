@@ -53,7 +53,7 @@ def keys_in_processes(gateway: Gateway) -> int:
 
 
 def test_beside_the_overlay_of_submariners_driver(lab: Lab) -> None:
-    """Both overlays have a device, addresses, a rule, and routes in table 100."""
+    """Both overlays have a device, addresses, a rule, and routes. Submariner's are in table 100."""
     c1, c2 = lab.gateways
     for gateway in lab.gateways:
         prepare(gateway)

@@ -106,8 +106,9 @@ class TestRequired:
         assert (offload or "software") in caught.value.message
         assert caught.value.exit_code == 1
         wanted = replace(sa, offload="packet" if asked == "packet" else "crypto")
-        (mtu,) = connect_plan.plan((this,), (replace(facts, sas=(wanted,)),)).needed
+        clamp, mtu = connect_plan.plan((this,), (replace(facts, sas=(wanted,)),)).needed
         assert mtu.argv[-2:] == ("mtu", "1416")  # ESP without UDP
+        assert "maxseg size set 1376" in clamp.argv[1]
 
 
 def report(*sas: str, nic: Nic | None = CANNOT, asked: Offload | None = None) -> OffloadReport:

@@ -25,13 +25,14 @@ class TestAChangedFile:
 
     def test_another_mtu(self, cable: Cable, made: Facts) -> None:
         this = replace(cable, overlay=Vxlan(mtu=1300))
-        assert signs(connect_plan.plan((this,), (made,))) == [
-            "~ ip link set dev vxlan-tunnel mtu 1300"
-        ]
+        clamp, device = signs(connect_plan.plan((this,), (made,)))
+        assert clamp.startswith("~ nft ")
+        assert device == "~ ip link set dev vxlan-tunnel mtu 1300"
 
     def test_another_subnet(self, cable: Cable, made: Facts) -> None:
         remote = replace(cable.remote, subnets=(ip_network("10.46.0.0/16"),))
-        added, removed = signs(connect_plan.plan((replace(cable, remote=remote),), (made,)))
+        clamp, added, removed = signs(connect_plan.plan((replace(cable, remote=remote),), (made,)))
+        assert clamp.startswith("~ nft ")
         assert added.startswith("+ ip route add 10.46.0.0/16 via 241.18.0.7 dev vxlan-tunnel")
         assert removed.startswith("- ip route delete 10.45.0.0/16 via 241.18.0.7")
 
@@ -85,7 +86,7 @@ class TestAChangedFile:
 
 
 def test_a_difference_is_a_line_for_each_step(cable: Cable, made: Facts) -> None:
-    this = replace(cable, overlay=Vxlan(mtu=1300))
+    this = replace(cable, overlay=Vxlan(mtu=1300), mss=1368)
     lines = plans.as_difference(connect_plan.plan((this,), (made,))).splitlines()
     assert lines[0].startswith("# connect cluster1 to cluster2")
     changed = lines.index("~ overlay   the device's MTU in bytes; it was 1408")

@@ -49,8 +49,10 @@ def test_what_is_shared_is_there_once() -> None:
     guarding, *shared = [step for step in steps if not step.cable]
     assert guarding.argv == guard.load(CABLES[0]) == guard.load(CABLES[1])
     pair = connect_plan.plan((load("quickstart"),), (BLANK,))
-    _, *alone = [step.argv for step in pair.steps if not step.cable]
-    assert [step.argv for step in shared] == alone
+    (clamp,) = (step for step in shared if step.phase is Phase.MSS)
+    assert clamp.argv != next(step.argv for step in pair.steps if step.phase is Phase.MSS)
+    _, *alone = [step for step in pair.steps if not step.cable and step.phase is not Phase.MSS]
+    assert [step.argv for step in shared if step is not clamp] == [step.argv for step in alone]
     assert {step.argv[0] for step in (guarding, *shared)} >= {*SHARED, "ip", "sh"}
     for cable in CABLES:
         mine = [step for step in steps if step.cable == cable.id]
@@ -78,7 +80,8 @@ def test_a_pair_that_grows_gets_one_cable_more_and_floods_no_longer() -> None:
     (before,) = (each for each in [load("quickstart")])
     facts = there(CABLES, (before,))
     plan = connect_plan.plan(CABLES, facts)
-    others = [step for step in plan.needed if step.cable != THIRD]
+    clamp, *others = [step for step in plan.needed if step.cable != THIRD]
+    assert clamp.phase is Phase.MSS
     assert [step.argv for step in others] == [
         # What is read again, and loaded where it is missing, is what it was.
         ("ipsec", "whack", "--listen"),
@@ -92,7 +95,9 @@ def test_one_more_touches_no_other() -> None:
     facts = there(CABLES, CABLES[:1])
     plan = connect_plan.plan(CABLES, facts)
     assert of_steps(plan) == {"", THIRD}
-    assert [step.argv for step in plan.needed if not step.cable] == [("ipsec", "whack", "--listen")]
+    clamp, *others = [step for step in plan.needed if not step.cable]
+    assert clamp.phase is Phase.MSS
+    assert [step.argv for step in others] == [("ipsec", "whack", "--listen")]
 
 
 class TestRefused:
@@ -135,11 +140,14 @@ class TestMtu:
         assert link
         small = replace(facts[0].overlay, link=replace(link, mtu=1308))
         facts = (replace(facts[0], overlay=small),)
+        assert facts[0].mss
+        facts = (replace(facts[0], mss=replace(facts[0].mss, size=1268)),)
         assert connect_plan.plan(narrow, facts, narrowed=True).needed == ()
-        (line,) = needed(
+        clamp, line = needed(
             connect_plan.plan(narrow, (replace(facts[0], path_mtu=1300),), narrowed=True)
         )
         assert line == "ip link set dev vxlan-tunnel mtu 1208"
+        assert "maxseg size set 1168" in clamp
 
 
 def test_steps_grow_by_the_same_with_every_peer() -> None:

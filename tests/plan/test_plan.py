@@ -171,9 +171,13 @@ def test_the_mtu_follows_path_cipher_and_encapsulation(cable: Cable) -> None:
     assert "1408" in caught.value.hint
 
 
-def test_a_new_mtu_changes_the_device_and_nothing_else(cable: Cable, made: Facts) -> None:
+def test_a_new_mtu_changes_the_device_and_the_segments_and_nothing_else(
+    cable: Cable, made: Facts
+) -> None:
     this = replace(cable, overlay=Vxlan(mtu=1300))
-    assert needed(connect_plan.plan((this,), (made,))) == ["ip link set dev vxlan-tunnel mtu 1300"]
+    clamp, line = needed(connect_plan.plan((this,), (made,)))
+    assert line == "ip link set dev vxlan-tunnel mtu 1300"
+    assert "maxseg size set 1260" in clamp
 
 
 def test_offload_off_loads_nothing(cable: Cable) -> None:
@@ -186,7 +190,7 @@ def test_offload_off_loads_nothing(cable: Cable) -> None:
 
 
 def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Cable) -> None:
-    _, first, *_ = connect_plan.plan((cable,), (replace(BLANK, pluto=Pluto.STARTABLE),)).needed
+    _, _, first, *_ = connect_plan.plan((cable,), (replace(BLANK, pluto=Pluto.STARTABLE),)).needed
     assert first.argv == ("systemctl", "start", "ipsec")
     assert first.undo == (("systemctl", "stop", "ipsec"),)
 

@@ -86,9 +86,9 @@ class TestModes:
     def test_without_ipsec_pluto_is_left_alone(self) -> None:
         cable = shaped("none vxlan v4")
         plan = connect_plan.plan((cable,), (replace(BLANK, pluto=Pluto.DOWN),))
-        assert {step.phase for step in plan.steps} == {Phase.OVERLAY, Phase.UP}
+        assert {step.phase for step in plan.steps} == {Phase.MSS, Phase.OVERLAY, Phase.UP}
         assert "clear text" in plan.warnings[0]
-        assert "mtu 1450" in shlex.join(plan.steps[0].argv)
+        assert "mtu 1450" in shlex.join(plan.steps[1].argv)
         assert cable.mode is Mode.NONE
 
     def test_a_geneve_that_would_leave_with_another_address_is_refused(self) -> None:

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Credential, Facts, StalePeer, connected
-from cablectl.linux import guard
+from cablectl.linux import guard, mss
 from cablectl.linux.iproute import ANY_MAC
 from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
@@ -22,13 +22,15 @@ class TestOneThatIsGone:
 
     def test_its_traces_go_and_nobody_elses(self) -> None:
         plan = connect_plan.plan(self.one, there(self.one, CABLES))
-        assert of_steps(plan) == {THIRD}
+        assert of_steps(plan) == {"", THIRD}
         secrets = f"/etc/ipsec.d/cablectl-{THIRD}.secrets"
-        gone = [" ".join(step.argv) for step in plan.needed]
+        clamp, *steps = plan.needed  # the subnets of the stale peer go, too
+        assert (clamp.phase, clamp.change) == (Phase.MSS, "~")
+        gone = [" ".join(step.argv) for step in steps]
         assert gone == [
-            "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100"
+            "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100"
             " proto 241",
-            "ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 100 metric 100"
+            "ip route delete 10.47.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100"
             " proto 241",
             "ip neigh delete 241.18.0.6 lladdr 02:ca:ac:12:00:06 dev vxlan-tunnel nud permanent",
             "ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-0",
@@ -37,7 +39,7 @@ class TestOneThatIsGone:
             "ipsec whack --rereadsecrets",
             "bridge fdb delete 02:ca:ac:12:00:06 dev vxlan-tunnel dst 172.18.0.6 self permanent",
         ]
-        assert all(step.change == "-" for step in plan.needed)
+        assert all(step.change == "-" for step in steps)
 
     def test_not_where_somebody_named_one_peer(self) -> None:
         assert connect_plan.plan(self.one, there(self.one, CABLES), narrowed=True).needed == ()
@@ -45,7 +47,7 @@ class TestOneThatIsGone:
     def test_connections_without_a_secret_of_ours_stay(self) -> None:
         facts = there(self.one, CABLES, secrets=frozenset({SECOND}))
         plan = connect_plan.plan(self.one, facts)
-        assert {step.phase for step in plan.needed} == {Phase.UNLINK, Phase.FORGET}
+        assert {step.phase for step in plan.needed} == {Phase.MSS, Phase.UNLINK, Phase.FORGET}
         assert not any(line.startswith(("ipsec", "rm")) for line in needed(plan))
 
     def test_a_pluto_that_forgot_it_leaves_its_secret(self) -> None:
@@ -133,6 +135,7 @@ class TestTeardownOfOnePeer:
             ("ip", "rule", "delete"),
             ("ip", "link", "delete"),
             guard.remove(CABLES[0])[:3],
+            mss.remove(mss.name(CABLES[0])),
         }
         lines = needed(plan)
         assert any(line.startswith("ip neigh delete 241.18.0.6") for line in lines)

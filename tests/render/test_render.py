@@ -12,7 +12,7 @@ from cablectl.facts.host_facts import Facts, connected
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
-from cablectl.plan.steps import Outcome, Plan
+from cablectl.plan.steps import Outcome, Phase, Plan
 from cablectl.render import plans, text
 from cablectl.render.progress import LineProgress, LiveProgress, progress_on
 from tests.support.terminal import shown_on
@@ -28,7 +28,7 @@ def tell(progress: LineProgress, cable: Cable) -> None:
     """Have everything happen once."""
     plan = connect_plan.plan((cable,), (replace(BLANK, warnings=("look out",)),))
     progress.begin(plan)
-    step = plan.needed[6]
+    step = next(step for step in plan.needed if step.phase is Phase.ADD)
     progress.step(5, 20, step)
     progress.waiting([cable.connections[0].name], 1, 3.2)
     progress.undo(step.undo[0])

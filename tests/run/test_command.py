@@ -38,7 +38,7 @@ class TestBatch:
 class TestShell:
     @pytest.fixture
     def shell(self, tmp_path: Path) -> Shell:
-        return Shell(os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR))
+        return Shell([os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)])
 
     def test_each_command_has_its_own_words_output_and_end(self, shell: Shell) -> None:
         assert shell.run(("/bin/echo", "it's $HOME", "a  b"), 5, "x") == "it's $HOME a  b\n"

@@ -10,7 +10,7 @@ import pytest
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import daemon
-from cablectl.linux import guard
+from cablectl.linux import guard, mss
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
@@ -104,7 +104,8 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
     with pytest.raises(CablectlError, match="overlay: the command failed"):
         apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
     assert told.not_undone == ["add: the command failed with exit code 9"] * 2
-    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
+    assert words(told.undone[-3]) == "ipsec whack --rereadsecrets"
+    assert told.undone[-2] == mss.remove(mss.name(cable))
     assert told.undone[-1] == guard.remove(cable)
 
 
@@ -125,11 +126,12 @@ def test_teardown_tells_the_first_failure_of_its_last_phase(
     cable: Cable, commands: Commands
 ) -> None:
     plan = teardown_plan.plan((cable,), (made(cable),))
-    *forgotten, unguard = plan.needed
+    *forgotten, unclamp, unguard = plan.needed
     commands.fail_at(len(forgotten) - 1)
     with pytest.raises(CablectlError, match="forget: the command failed"):
         apply(cable, in_turn(plan, teardown_plan.plan((cable,), (BLANK,))), Told())
     assert commands.log == [words(step.argv) for step in forgotten]
+    assert unclamp.argv == mss.remove(mss.name(cable))
     assert unguard.argv == guard.remove(cable)
 
 

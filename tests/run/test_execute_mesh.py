@@ -191,7 +191,9 @@ def test_both_do_not_answer(cables: tuple[Cable, ...], host: Host) -> None:
 
 def test_what_is_still_to_do_is_that_of_its_cable(cables: tuple[Cable, ...], host: Host) -> None:
     bad, good = cables
-    left = connect_plan.plan(cables, (without_entry(bad), *up((good,))))
+    complete = up(cables)
+    lost = replace(complete[0], overlay=without_entry(bad).overlay)
+    left = connect_plan.plan(cables, (lost, complete[1]))
     told = Told()
     outcome = apply(in_turn(blank(cables), left), told)
     assert outcome.failed.keys() == {bad.id}

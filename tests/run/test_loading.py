@@ -9,6 +9,7 @@ from cablectl.errors import CablectlError
 from cablectl.facts.host_facts import connected
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.dialects import Version
+from cablectl.linux import mss
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Phase
@@ -62,7 +63,11 @@ def test_a_release_that_combines_nothing_gets_a_whack_for_each_step(
     cables: tuple[Cable, ...], host: Host
 ) -> None:
     facts = tuple(replace(BLANK, libreswan=Version(5, 3)) for _ in cables)
-    made = tuple(connected(cable, each, 1408) for cable, each in zip(cables, facts, strict=True))
+    table = mss.wanted(cables, 1408)
+    made = tuple(
+        replace(connected(cable, each, 1408), mss=table)
+        for cable, each in zip(cables, facts, strict=True)
+    )
     outcome = apply(
         in_turn(connect_plan.plan(cables, facts, limit=1), connect_plan.plan(cables, made)), Told()
     )
@@ -98,7 +103,7 @@ def test_a_connection_that_another_program_loads_meanwhile_is_an_error(
     commands.fail_at(adds[0])
     commands.fails_with('020 attempt to redefine connection "x"')
     with pytest.raises(CablectlError, match="add: the command failed"):
-        execute.apply(cable.bundle, in_turn(plan), Told(), wait=1)
+        execute.apply([cable.bundle], in_turn(plan), Told(), wait=1)
 
 
 def test_a_connection_that_a_late_whack_has_loaded_is_loaded(
@@ -121,5 +126,5 @@ esac
     )
     made = connect_plan.plan((cable,), (connected(cable, BLANK, 1408),))
     told = Told()
-    execute.apply(cable.bundle, in_turn(replace(blank, steps=steps), made), told, wait=1)
+    execute.apply([cable.bundle], in_turn(replace(blank, steps=steps), made), told, wait=1)
     assert told.undone == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cablectl.linux import guard
+from cablectl.linux import guard, mss
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
@@ -60,7 +60,8 @@ def test_a_signal_is_undone_like_a_failure(
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         apply(cable, lambda: connect_plan.plan((cable,), (BLANK,), limit=30), told)
     assert words(told.undone[0]) == f"ipsec whack --delete --name {cable.connections[1].name}"
-    assert words(told.undone[-2]) == "ipsec whack --rereadsecrets"
+    assert words(told.undone[-3]) == "ipsec whack --rereadsecrets"
+    assert told.undone[-2] == mss.remove(mss.name(cable))
     assert told.undone[-1] == guard.remove(cable)
     assert signal.getsignal(number) == before
 

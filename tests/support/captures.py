@@ -61,6 +61,7 @@ FIREWALL_TEXT = (CAPTURES / "firewall-nft.txt").read_text()
 IPTABLES_SAVED = (CAPTURES / "iptables-nft-save.txt").read_text()
 LEGACY_SAVED = (CAPTURES / "iptables-legacy-save.txt").read_text()
 GUARD_LISTING = json.loads((CAPTURES / "nft-1.0.6.json").read_text())
+CLAMP_LISTING = json.loads((CAPTURES / "mss-v4-1.0.6.json").read_text())
 # What ss of iproute2 6.1 printed on a gateway, and of a resolver that is bound to a device.
 SOCKETS = """\
 UNCONN 0      0         172.18.0.8:4500 0.0.0.0:* users:(("pluto",pid=17,fd=16),("x",pid=9,fd=1))

@@ -87,7 +87,7 @@ class Told:
 
 
 def apply(cable: Cable, make_plan: MakePlan, told: Told) -> Plan:
-    return execute.apply(cable.bundle, make_plan, told, wait=1).plan
+    return execute.apply([cable.bundle], make_plan, told, wait=1).plan
 
 
 def in_turn(*plans: Plan) -> MakePlan:

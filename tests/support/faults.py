@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from cablectl.facts import host_facts
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan.pluto import Ike, Shunt
-from cablectl.linux import xfrm
+from cablectl.linux import mss, xfrm
+from cablectl.linux.iproute import OldRoute, OldRule
 from cablectl.linux.nftables import Installed
 from cablectl.model.cable import Cable
 from tests.support.alive import (
@@ -114,6 +115,22 @@ FAULTS: dict[str, tuple[Change, str]] = {
         lambda _, facts: replace(facts, guard=Installed("another", "mark")),
         "the guard was changed",
     ),
+    "no clamp": (
+        lambda _, facts: replace(facts, mss=None),
+        "nothing limits TCP's segments: table inet cablectl_mss_vxlan-tunnel is missing",
+    ),
+    "another clamp": (
+        lambda _, facts: replace(facts, mss=mss.CHANGED),
+        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+    ),
+    "a clamp for larger packets": (
+        lambda _, facts: replace(facts, mss=mss.Table(1369, frozenset({"10.45.0.0/16"}))),
+        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+    ),
+    "a clamp for other subnets": (
+        lambda _, facts: replace(facts, mss=mss.Table(1368, frozenset({"10.9.0.0/16"}))),
+        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+    ),
     "no device": (
         lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),
         "the device vxlan-tunnel is missing",
@@ -138,11 +155,22 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "the rule": (
         lambda _, facts: replace(facts, overlay=replace(facts.overlay, rule=False)),
-        "the rule that looks up table 100 is missing",
+        "the rule that looks up table 24141 is missing",
+    ),
+    "routes of an earlier cablectl": (
+        lambda _, facts: replace(
+            facts,
+            overlay=replace(
+                facts.overlay,
+                old_routes=frozenset({OldRoute(100, ("10.45.0.0/16", "241.18.0.7", ""))}),
+                old_rules=frozenset({OldRule(100, 100)}),
+            ),
+        ),
+        "an earlier cablectl or file left routes or a rule of table 100",
     ),
     "a setting": (less("settings"), "/proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding isn't 1"),
     "too large an MTU": (
-        lambda _, facts: with_link(facts, mtu=1409),
+        lambda _, facts: replace(with_link(facts, mtu=1409)),
         "the MTU 1409 is too large: path and SAs allow at most 1408",
     ),
     "a path that became narrower": (
@@ -163,6 +191,18 @@ OUTSIDE: dict[str, tuple[Change, str]] = {
             ),
         ),
         "pluto lets packets from 172.18.0.8/32 to 172.18.0.7/32 pass in clear text",
+    ),
+    "a route of another program": (
+        lambda _, facts: replace(
+            facts, overlay=replace(facts.overlay, foreign_routes=("default via 192.168.2.1",))
+        ),
+        "table 24141 has a route that cablectl didn't make: default via 192.168.2.1",
+    ),
+    "a rule of another program": (
+        lambda _, facts: replace(
+            facts, overlay=replace(facts.overlay, foreign_rules=("7: from all lookup 24141",))
+        ),
+        "a rule that cablectl didn't make has table 24141 or priority 241: 7: from all",
     ),
     "no way to the peer": (
         lambda _, facts: replace(facts, nic=None),

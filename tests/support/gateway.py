@@ -1,5 +1,6 @@
 """A gateway on which the cable is up: what its tools print."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from pytest_subprocess import FakeProcess
 
 from cablectl.host import daemon, devices, kernel
 from cablectl.libreswan import secrets_file
-from tests.support.captures import GUARD_LISTING, blocks
+from tests.support.captures import CLAMP_LISTING, GUARD_LISTING, blocks
 
 KEY = "correct horse battery staple, and more"
 WAYS = "ip -j -force -batch -"
@@ -36,12 +37,12 @@ FDB = [
 ]
 NEIGHBOURS = [{"dst": "241.18.0.7", "lladdr": "02:ca:ac:12:00:07", "state": ["PERMANENT"]}]
 ROUTES = [
-    {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "100"},
-    {"dst": "10.99.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "7"},
+    {"dst": "10.45.0.0/16", "gateway": "241.18.0.7", "dev": "vxlan-tunnel", "table": "24141"},
+    {"dst": "10.99.0.0/16", "gateway": "241.18.0.99", "dev": "gre-tunnel", "table": "7"},
 ]
 RULES = [
     {"priority": 0, "src": "all", "table": "local"},
-    {"priority": 100, "src": "all", "table": "100", "protocol": "241"},
+    {"priority": 241, "src": "all", "table": "24141", "protocol": "241"},
 ]
 POLICY = """\
 src 172.18.0.8/32 dst 172.18.0.7/32 proto udp dport 4789 \n\tdir out priority 1360065 ptype main \n
@@ -51,6 +52,14 @@ src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 \n\tdir in priority 136
 src 0.0.0.0/0 dst 0.0.0.0/0 \n\tsocket in priority 0 ptype main \n
 src ::/0 dst ::/0 proto ipv6-icmp type 135 \n\tdir out priority 1 ptype main \n
 """
+
+
+def _clamp() -> dict[str, Any]:
+    """Return the listing of the table that limits TCP's segments to one subnet."""
+    listing: dict[str, Any] = copy.deepcopy(CLAMP_LISTING)
+    (remote,) = (item["set"] for item in listing["nftables"] if "set" in item)
+    remote["elem"] = [{"prefix": {"addr": "10.45.0.0", "len": 16}}]
+    return listing
 
 
 def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeProcess:
@@ -79,10 +88,12 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "ip -N -d -j address": [{"ifname": "lo", "flags": ["LOOPBACK"], "mtu": 65536}, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
-        "ip -N -j -4 route show table all proto 241 dev vxlan-tunnel": ROUTES,
+        "ip -N -j -4 route show table all proto 241": ROUTES,
+        "ip -N -j -4 route show table 24141": [{**ROUTES[0], "protocol": "241"}],
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": GUARD_LISTING,
+        "nft -j list table inet cablectl_mss_vxlan-tunnel": _clamp(),
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }
     for command, answer in answers.items():

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from cablectl.facts.host_facts import Facts, connected
-from cablectl.linux import xfrm
+from cablectl.linux import mss, xfrm
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Outcome, Plan
@@ -91,11 +93,12 @@ def blank(cables: tuple[Cable, ...], limit: float = 1) -> Plan:
 
 
 def up(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
-    return tuple(connected(cable, BLANK, 1408) for cable in cables)
+    table = mss.wanted(cables, 1408)  # of the device that they share
+    return tuple(replace(connected(cable, BLANK, 1408), mss=table) for cable in cables)
 
 
 def apply(make_plan: MakePlan, told: Told) -> Outcome:
-    return execute.apply("vxlan-tunnel", make_plan, told, wait=1)
+    return execute.apply(["vxlan-tunnel"], make_plan, told, wait=1)
 
 
 def whole(cables: tuple[Cable, ...]) -> MakePlan:

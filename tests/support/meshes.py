@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from cablectl.config import native
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Credential, Facts, connected
-from cablectl.linux import guard
+from cablectl.linux import guard, mss
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.plan import connect_plan
@@ -58,9 +58,18 @@ def there(
             its,
             credential=alone(cable).credential if cable.id in ids else Credential.ABSENT,
             guard=guard.made(cable) if has and cable.guarded else None,
+            mss=_clamp(cable, has),
         )
         for cable, its in zip(cables, found, strict=True)
     )
+
+
+def _clamp(cable: Cable, has: tuple[Cable, ...]) -> mss.Table | None:
+    """Return the table that the cables have: one for all that share a device."""
+    if not cable.shares_device:
+        return alone(cable).mss if cable.id in {each.id for each in has} else None
+    link = alone(cable).overlay.link
+    return mss.wanted(has, link.mtu) if has and link else None
 
 
 def of_steps(plan: Plan) -> set[str]:

@@ -7,6 +7,7 @@ from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import ChildSa
 from cablectl.linux import guard
 from cablectl.linux.esp_offload import Nic
+from cablectl.linux.iproute import OldRoute
 from cablectl.model.cable import Cable
 
 
@@ -55,6 +56,17 @@ def facts(cable: Cable, standing: str) -> Facts:
         case "foreign":
             link = Link(kind="vxlan", group="0", mac="", mtu=1450, up=True)
             return replace(plain, overlay=OverlayFacts(link=link))
+        case "mixed table":
+            route, rule = (
+                "default via 192.168.2.1 dev eth0",
+                "32765: from 192.168.2.254 lookup 24141",
+            )
+            return replace(
+                up, overlay=replace(up.overlay, foreign_routes=(route,), foreign_rules=(rule,))
+            )
+        case "old table":
+            old = frozenset({OldRoute(100, ("10.45.0.0/16", "241.18.0.7", ""))})
+            return replace(up, overlay=replace(up.overlay, old_routes=old))
         case "unchecked":
             why = "`ipsec algparse` can't check ipsec.esp here: exit code 1: no output"
             return replace(up, algorithms=Algorithms(unchecked=why))

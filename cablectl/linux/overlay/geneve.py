@@ -27,6 +27,10 @@ class GeneveOverlay(VniOverlay):
             *("dstport", str(self.wish.port)),
         )
 
+    def link_change(self, cable: Cable) -> Argv:
+        """Return the arguments of `ip link set`; the kernel refuses a port, even the same one."""
+        return ("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_host))
+
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         remote = "remote" if cable.remote_host.version == 4 else "remote6"

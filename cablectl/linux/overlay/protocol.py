@@ -61,6 +61,10 @@ class Overlay(Protocol):
     def link_type(self, cable: Cable) -> Argv:
         """Return the arguments of `ip link add` from the word `type` on."""
 
+    def link_change(self, cable: Cable) -> Argv:
+        """Return the same arguments for `ip link set`, which gives the device another peer."""
+        return self.link_type(cable)
+
     @abstractmethod
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""

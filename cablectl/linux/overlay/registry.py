@@ -27,6 +27,15 @@ def overlay_of(wish: OverlayWish) -> Overlay:
             assert_never(wish)
 
 
+def change_peer(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
+    """Let a device for one peer lead to the cable's peer; its routes and addresses stay.
+
+    `mtu` is in bytes: without it, the kernel chooses another one.
+    """
+    change = overlay_of(wish).link_change(cable)
+    return ("ip", "link", "set", "dev", wish.device, "mtu", str(mtu), *change)
+
+
 def kinds() -> tuple[type[Overlay], ...]:
     """Return the class of every overlay."""
     return tuple(type(overlay_of(wish())) for wish in OVERLAYS.values())
