@@ -64,7 +64,12 @@ def exemption(chains: tuple[Chain, ...], chain: Chain, samples: Iterable[Sample]
 
 
 def _joined(commands: Iterable[str]) -> str:
-    return " && ".join(f"{_SUDO}{command}" for command in dict.fromkeys(commands))
+    """Join commands; one that creates an object of firewalld may fail, as the object may exist."""
+    line = ""
+    for command in dict.fromkeys(commands):
+        separator = "; " if "--new-" in line.rpartition(_SUDO)[2] else " && "
+        line += f"{separator if line else ''}{_SUDO}{command}"
+    return line
 
 
 def _protocol(packet: Packet) -> str:
