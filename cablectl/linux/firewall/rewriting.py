@@ -63,7 +63,7 @@ def rewritings(chains: Iterable[Chain], cable: Cable, devices: Devices) -> tuple
 def _harm(cable: Cable, sample: Sample, chain: Chain, rule: Rule) -> str:
     """Return what happens to packets that a rule rewrites; empty if the cable works."""
     of_source = chain.hook in OF_SOURCE
-    if not sample.whole:
+    if not sample.forwarded:
         if cable.mode is Mode.NONE:
             return ""
         return "the peer sees another address" if of_source else "these packets go elsewhere"
