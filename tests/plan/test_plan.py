@@ -17,6 +17,7 @@ from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute
 from cablectl.linux.firewall.filters import Chain, Rule
+from cablectl.linux.firewall.traffic import Devices
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Offload, Vxlan
@@ -291,7 +292,8 @@ def test_a_nat_rule_that_rewrites_the_cables_packets_is_a_warning() -> None:
         rules=(Rule("masquerade", (), "masquerade"),),
         type="nat",
     )
-    inside, outside = connect_plan.plan((this,), (replace(BLANK, nat=(chain,)),)).warnings[:2]
+    facts = replace(BLANK, nat=(chain,), devices=Devices("eth0", frozenset({"172.18.0.8/16"})))
+    inside, outside = connect_plan.plan((this,), (facts,)).warnings
     assert inside.startswith("rewrites the source of 10.45.0.0/16 to 10.44.0.0/16, ")
     assert "10.44.0.0/16 to 10.45.0.0/16" in outside
     assert ", so these packets leave in clear text: table ip nat, chain post: masque" in outside

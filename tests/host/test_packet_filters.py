@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cablectl.facts.host_facts import Facts
-from cablectl.host import firewall, probe
+from cablectl.host import packet_filters, probe
 from cablectl.libreswan.dialects import LATEST
 from tests.support.documents import shaped
 
@@ -32,7 +32,7 @@ class Host:
         self.asked: list[str] = []
         self.answers: dict[str, str] = {"ip -N -d -j address": json.dumps([ETH0, ETH1])}
         self.legacy = tmp_path / "ip_tables_names"
-        monkeypatch.setattr(firewall, "_LEGACY_TABLES", (str(self.legacy),))
+        monkeypatch.setattr(packet_filters, "_LEGACY_TABLES", (str(self.legacy),))
         monkeypatch.setattr(probe, "run", self._run)
 
     def _run(self, *argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ class Host:
         return subprocess.CompletedProcess(argv, 0, self.answers.get(command, ""), "")
 
     def facts(self) -> Facts:
-        (found,) = firewall.with_nat((CABLE,), (Facts(libreswan=LATEST, device="eth0"),))
+        (found,) = packet_filters.with_nat((CABLE,), (Facts(libreswan=LATEST, device="eth0"),))
         return found
 
 
