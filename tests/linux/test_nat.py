@@ -106,6 +106,14 @@ def test_the_packets_that_are_rewritten(rules: list[Rule], of: str, expected: li
     assert found(*rules, of=of) == expected
 
 
+def test_a_masquerade_on_a_device_whose_addresses_are_not_known() -> None:
+    chain = Chain("table ip nat", "c", "ipv4", "postrouting", rules=(masquerade(),), type="nat")
+    for devices in (Devices("eth0"), Devices()):
+        own, *_ = rewriting.rewritings((chain,), shaped(VXLAN), devices)
+        assert [sample.name for sample in own.samples][:1] == ["UDP 4500 to 172.18.0.7"]
+        assert not own.sure
+
+
 def test_a_rule_that_gives_another_destination() -> None:
     port = Condition("dport", ("4500",))
     assert found(Rule("redirect", (port,), "redirect", ":4501"), hook="prerouting") == [
