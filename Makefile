@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help check system runtime setup test fast covered lab machine roots kernel deb package demo pictures lint bench cables \
-	dataplane memory docs clean purge
+	dataplane memory hostile docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Relative, as the path of the checkout may have spaces, which make's own lists don't allow.
@@ -125,6 +125,9 @@ cables: setup kernel ## measure connect of 100 cables against its script and ips
 memory: setup roots kernel ## measure pluto's memory for connections, and the kernel's for SAs and policies
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m benchmarks.memory
 	tests/lab/boot $(BIN)/python -m benchmarks.memory sas
+
+hostile: setup ## measure what one document of 1 MiB can cost in time and memory
+	$(BIN)/python -m benchmarks.hostile
 
 docs: setup ## make man pages, completions, schema, flags and golden scripts anew
 	$(BIN)/python tools/generate.py

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from cablectl.cli import (
     schema,
     secret,
     status,
+    streams,
     teardown,
     verify,
 )
@@ -75,9 +77,10 @@ def _options(
 
 def main() -> None:
     """Run the command line, and exit with the code of the error, if there is one."""
+    streams.prepare()
     completion.quicken()
     try:
-        app(prog_name="cablectl")
+        _run()
     except CablectlError as error:
         _print_as_json(error)
         print(text.as_error(error, sys.stderr), file=sys.stderr)
@@ -93,8 +96,21 @@ def main() -> None:
         raise
 
 
+def _run() -> None:
+    """Run the command, and write its output to the end; a reader that has left is no error."""
+    try:
+        try:
+            app(prog_name="cablectl")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        streams.abandon_output()
+        sys.exit(1)
+
+
 def _print_as_json(error: CablectlError) -> None:
     """Print an error on stdout too, if the command line asks for JSON."""
     wish = reporting.json_wish(sys.argv[1:])
     if wish:
-        reporting.show(reporting.of_error(wish.kind, error), one_line=wish.one_line)
+        with suppress(streams.OutputError):  # the first error is the one that helps
+            reporting.show(reporting.of_error(wish.kind, error), one_line=wish.one_line)

@@ -37,7 +37,7 @@ def connect(
     did for that cable. What is in place already stays.
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
-    chosen = source.chosen(files, local, peer)
+    chosen = source.chosen(files, local, peer, trusted=not dry_run)
     plan = partial(
         connect_plan.plan, chosen.cables, wait=not no_wait, limit=timeout, narrowed=chosen.narrowed
     )

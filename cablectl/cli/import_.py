@@ -56,7 +56,7 @@ def import_(
     from cablectl.config.submariner import documents
 
     psk_file = str(Path(psk_file).absolute())
-    texts = {name: files.read(name) for name in names}
+    texts = {name: source.read(name) for name in names}
     found = documents.parse(texts, psk_file)
     source.notes(found.notes)
     from cablectl.render import draft  # no dry run needs it

@@ -13,6 +13,7 @@ from cablectl.config.reader import check
 from cablectl.errors import UsageError
 from cablectl.host import files
 from cablectl.model.wishes import Address, Mode, Name, OverlayKind, Subnet
+from cablectl.render.text import printable
 
 if TYPE_CHECKING:
     from cablectl.render.draft import Given
@@ -171,4 +172,4 @@ def _ask(question: str, default: str, refuse: Callable[[str], None]) -> str:
 
 
 def _say(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr)
+    print(*map(printable, lines), sep="\n", file=sys.stderr)

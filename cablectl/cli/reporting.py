@@ -4,12 +4,12 @@ The envelope is imported where it is used: it costs 3 ms that a command without 
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET, Struct
 
+from cablectl.cli import streams
 from cablectl.errors import CablectlError
 
 if TYPE_CHECKING:
@@ -69,5 +69,4 @@ def show(envelope: "Envelope[Struct]", *, one_line: bool = False) -> None:
     except BrokenPipeError:
         if envelope.error is UNSET:
             raise
-        # Python would write what is left at its end, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.abandon_output()

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cablectl.host import keys
+from cablectl.render.text import printable
 
 app = typer.Typer(help="Make a pre-shared key.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -15,4 +16,5 @@ def new(
 ) -> None:
     """Make a key of 32 random bytes, in a file of mode 0600; a missing directory is made too."""
     path = keys.new(file)
-    print(f"the key is in {path}, mode 0600: copy it to the peer over a channel that you trust")
+    where = printable(str(path))
+    print(f"the key is in {where}, mode 0600: copy it to the peer over a channel that you trust")

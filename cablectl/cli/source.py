@@ -3,14 +3,16 @@
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from cablectl.config import native
-from cablectl.errors import UsageError
-from cablectl.host import devices, files, keys
+from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.host import devices, files, keys, trust
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Endpoint
+from cablectl.render.text import printable
 
 
 class Chosen(NamedTuple):
@@ -25,9 +27,14 @@ class Chosen(NamedTuple):
     narrowed: bool
 
 
-def chosen(names: list[str], local: str | None, peers: list[str] | None) -> Chosen:
-    """Return the cables of the files, seen from the end that is named or that this host is."""
-    network = described(names)
+def chosen(
+    names: list[str], local: str | None, peers: list[str] | None, *, trusted: bool = False
+) -> Chosen:
+    """Return the cables of the files, seen from the end that is named or that this host is.
+
+    `trusted`: HostNotReadyError for a file that another user can change; otherwise a warning.
+    """
+    network = described(names, trusted=trusted)
     if forces_encapsulation():
         network = network.encapsulated()
     end = _named(network, "--local", local) if local else _this_host(network)
@@ -70,9 +77,12 @@ def refuse_ends_without_file(
         raise UsageError(f"--{'local' if local else 'peer'} needs a FILE")
 
 
-def described(names: list[str]) -> Network:
-    """Return what the files describe: one of cablectl's, or documents of Submariner."""
-    texts = {name: files.read(name) for name in names}
+def described(names: list[str], *, trusted: bool = False) -> Network:
+    """Return what the files describe: one of cablectl's, or documents of Submariner.
+
+    `trusted` is as in `chosen`.
+    """
+    texts = {name: read(name, trusted=trusted) for name in names}
     if not any(map(_has_objects, texts.values())):
         if len(texts) == 1:
             return native.parse(texts[names[0]], names[0])
@@ -89,6 +99,23 @@ def described(names: list[str]) -> Network:
     return found.network
 
 
+def read(name: str, *, trusted: bool = False) -> str:
+    """Return a file's text; refuse a file that another user can change, or warn of it.
+
+    Whoever can change the file of a connect by root chooses root's routes and peers.
+    """
+    problem = None if name == "-" else next(trust.of_input(Path(name)), None)
+    text = files.read(name)  # if this fails, its error is the one that helps
+    if not problem:
+        return text
+    message, hint = problem
+    if trusted:
+        raise HostNotReadyError(f"{name} isn't trusted: {message}", hint=hint)
+    warning = printable(f"connect refuses {name}: {message}")
+    print(f"cablectl: warning: {warning}", file=sys.stderr)
+    return text
+
+
 def _has_objects(text: str) -> bool:
     """Tell whether a text holds objects of Kubernetes."""
     if "apiVersion" not in text:  # most files: nothing to parse for, and nothing to import
@@ -101,7 +128,7 @@ def _has_objects(text: str) -> bool:
 def notes(lines: Iterable[str]) -> None:
     """Print notes on stderr, such as what was left out of documents."""
     for line in lines:
-        print(f"cablectl: note: {line}", file=sys.stderr)
+        print(f"cablectl: note: {printable(line)}", file=sys.stderr)
 
 
 def forces_encapsulation() -> bool:

@@ -31,7 +31,7 @@ def teardown(
     pluto isn't running.
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
-    chosen = source.chosen(files, local, peer)
+    chosen = source.chosen(files, local, peer, trusted=not dry_run)
     from cablectl.plan import teardown_plan  # no dry run of connect needs it
 
     plan = partial(teardown_plan.plan, chosen.cables, narrowed=chosen.narrowed)

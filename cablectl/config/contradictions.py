@@ -25,6 +25,8 @@ from cablectl.model.wishes import (
     OverlayKind,
 )
 
+# Of one gateway in tunnel mode, where pluto takes 13 KiB and up to 8 ms for each (docs/mesh.md).
+MAX_CONNECTIONS = 10_000
 Subnets = list[tuple[Path, AnyNetwork]]
 
 
@@ -38,6 +40,7 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
             "Libreswan takes a PFS group only together with esp; add, for example,"
             " esp: [aes_gcm-null]",
         )
+    yield from _ciphers(ipsec)
     if spec.endpoints is None:
         return
     present = [(i, end) for i, end in enumerate(spec.endpoints) if end is not None]
@@ -47,6 +50,7 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
     yield from _families(spec, addressed)
     yield from _roles(spec, ipsec, addressed)
     yield from _ports(spec, ipsec, present)
+    yield from _connections(spec, present)
     subnets: Subnets = [
         (("endpoints", i, "subnets", j), subnet)
         for i, end in addressed
@@ -101,6 +105,18 @@ def _mode(spec: Spec) -> Iterator[Problem]:
             yield Problem((kind.value,), f"{kind} has no effect {why}; remove it{other}")
     if spec.vtep and not spec.device:
         yield Problem(("vtep",), "vtep has no effect without an overlay; remove it")
+
+
+def _ciphers(ipsec: Ipsec) -> Iterator[Problem]:
+    """Find ESP algorithms that only authenticate (RFC 2410, RFC 4543)."""
+    for i, algorithm in enumerate(ipsec.esp or ()):
+        cipher = (algorithm or "").partition("-")[0]
+        if "null" in cipher or "gmac" in cipher:
+            yield Problem(
+                ("ipsec", "esp", i),
+                f"'{algorithm}' doesn't encrypt; allowed: an algorithm that encrypts, such as"
+                " aes_gcm-null",
+            )
 
 
 def _number(spec: Spec, given: int) -> Iterator[Problem]:
@@ -224,6 +240,24 @@ def _ports(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> I
                 path,
                 f"'{port}' is the overlay's port too; choose another port for IKE, such as 4500",
             )
+
+
+def _connections(spec: Spec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
+    """Find the gateway with the most connections, if pluto would need minutes to load them."""
+    if spec.mode is not Mode.TUNNEL or not endpoints:
+        return
+    known = [(i, end) for i, end in endpoints if end.address and None not in (end.subnets or ())]
+    subnets = {i: len(end.networks) for i, end in known if end.subnets}
+    total = sum(subnets.values())
+    connections = {i: count * (total - count) for i, count in subnets.items()}
+    most = max(connections, key=lambda i: connections[i], default=None)
+    if most is not None and connections[most] > MAX_CONNECTIONS:
+        yield Problem(
+            ("endpoints", most, "subnets"),
+            f"{connections[most]} connections, one for each pair of a subnet here and a subnet"
+            f" elsewhere; allowed: at most {MAX_CONNECTIONS}; give fewer, larger subnets, or write"
+            " mode: transport with overlay: vxlan",
+        )
 
 
 def _subnets_for_the_mode(

@@ -33,7 +33,7 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
     if spec is not None:
         wrong = {problem.path for problem in reader.problems}  # these fields are None in the spec
         between = (problem for problem in contradictions(spec) if problem.path not in wrong)
-        reader.problems += islice(between, MAX_PROBLEMS)
+        reader.problems += islice(between, MAX_PROBLEMS + 1)  # they may be millions
     refuse(known + reader.report())
     assert spec is not None  # noqa: S101 - a file without problems has a spec
     return Network(
@@ -57,13 +57,12 @@ def _device(spec: Spec) -> OverlayWish | None:
 
 def refuse(problems: list[tuple[Place, str]]) -> None:
     """Raise a UsageError if there are problems: one line for each, in the order of the file."""
-    lines = [
+    if not problems:
+        return
+    in_order = sorted(problems, key=lambda problem: (problem[0].file, problem[0].line))
+    first, *others = (
         f"{place.file}:{place.line}: {place.field + ': ' if place.field else ''}{message}"
-        for place, message in sorted(
-            problems, key=lambda problem: (problem[0].file, problem[0].line)
-        )
-    ]
-    if lines:
-        first, *others = lines[:MAX_PROBLEMS]
-        more = ["and more"] if len(lines) > MAX_PROBLEMS else []
-        raise UsageError(first, details=(*others, *more))
+        for place, message in in_order[:MAX_PROBLEMS]
+    )
+    more = len(problems) - MAX_PROBLEMS
+    raise UsageError(first, details=(*others, *([f"and at least {more} more"] if more > 0 else [])))

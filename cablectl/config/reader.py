@@ -25,8 +25,12 @@ from cablectl.errors import UsageError
 from cablectl.model.wishes import PskEnv, PskFile
 
 MAX_DEPTH = 24  # levels; kubectl prints up to 14 for an object's managed fields
+MAX_NODES = 100_000  # values and keys of one text; 4,096 endpoints with all fields have 75,000
 MAX_SCALAR = 64  # characters of a number or date; PyYAML takes minutes to read some long numbers
 MAX_HARMLESS = 3  # characters of a text that can't be a pre-shared key, so an error may repeat it
+# A shell sets these for each command, or prints their values in its own errors.
+SHELL_VARIABLES = ("_", "BASHOPTS", "BASH_ENV", "ENV", "OPTIND", "SHELLOPTS")
+TEXT = "tag:yaml.org,2002:str"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Path = tuple[str | int, ...]
@@ -81,27 +85,31 @@ class Document(Struct, frozen=True):
 
 
 def documents(
-    text: str, file: str, *, several: bool = False
+    text: str, file: str, *, several: bool = False, lines_above: int = 0
 ) -> tuple[list[Document], list[tuple[Place, str]]]:
     """Return the documents of a text, and the problems of fields that are given twice.
 
-    UsageError if the text isn't YAML.
+    `lines_above` lines of the file are above the text. UsageError if the text isn't YAML.
     """
     try:
         _refuse_bombs(text, several=several)
         nodes: list[yaml.Node | None] = list(yaml.compose_all(text, Loader=_LOADER))
     except yaml.YAMLError as error:
-        raise UsageError(f"{file}:{_mistake(error)}") from None
+        raise UsageError(f"{file}:{_mistake(error, lines_above)}") from None
     duplicates: list[tuple[Place, str]] = []
-    return [_document(node, file, duplicates) for node in nodes or [None]], duplicates
+    return [
+        _document(node, file, lines_above + 1, duplicates) for node in nodes or [None]
+    ], duplicates
 
 
-def _document(node: yaml.Node | None, file: str, duplicates: list[tuple[Place, str]]) -> Document:
+def _document(
+    node: yaml.Node | None, file: str, first_line: int, duplicates: list[tuple[Place, str]]
+) -> Document:
     places: dict[Path, Place] = {}
     source: dict[Path, str] = {}
 
     def plain(node: yaml.Node, path: Path) -> object:
-        places.setdefault(path, Place(file, node.start_mark.line + 1, field(path)))
+        places.setdefault(path, Place(file, node.start_mark.line + first_line, field(path)))
         if isinstance(node, yaml.SequenceNode):
             return [plain(item, (*path, i)) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
@@ -112,7 +120,7 @@ def _document(node: yaml.Node | None, file: str, duplicates: list[tuple[Place, s
         values: dict[str, object] = {}
         for key, item in node.value:
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
-            item_path, line = (*path, name), key.start_mark.line + 1
+            item_path, line = (*path, name), key.start_mark.line + first_line
             if name in values:
                 message = f"given twice, the second time on line {line}"
                 duplicates.append((places[item_path], message))
@@ -122,7 +130,7 @@ def _document(node: yaml.Node | None, file: str, duplicates: list[tuple[Place, s
         return values
 
     value = None if node is None else plain(node, ())
-    places.setdefault((), Place(file, 1, ""))
+    places.setdefault((), Place(file, first_line, ""))
     return Document(value, places, source)
 
 
@@ -199,7 +207,10 @@ class Reader:
                 self._problem(path, "the path has a control character; write file: /PATH")
                 return None
             case {"env": str(name), **rest} if not rest and name.isidentifier() and name.isascii():
-                return PskEnv(name)
+                if name not in SHELL_VARIABLES:
+                    return PskEnv(name)
+                self._problem(path, "the shell itself uses that variable; choose another name")
+                return None
         self._problem(path, f"not a file or a variable; allowed: {allowed(kind)}")
         return None
 
@@ -218,7 +229,7 @@ def scalar(node: yaml.Node) -> object:
     PyYAML refuses, for example, a date in month 13, or an unknown tag. Its errors, of many kinds,
     would repeat the text, and a key that begins with an exclamation mark looks like a tag.
     """
-    if len(node.value) > MAX_SCALAR:
+    if node.tag == TEXT or len(node.value) > MAX_SCALAR:
         return str(node.value)
     try:
         return cast("object", yaml.constructor.SafeConstructor().construct_object(node))
@@ -226,24 +237,26 @@ def scalar(node: yaml.Node) -> object:
         return str(node.value)
 
 
-def _mistake(error: yaml.YAMLError) -> str:
+def _mistake(error: yaml.YAMLError, lines_above: int) -> str:
     """Return the line and the cause, without the text around it."""
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
-        return f"{mark.line + 1 if mark else 1}: {error.problem or error.context}"
-    return f"1: this is not YAML: {str(error).splitlines()[0]}"
+        line = mark.line + lines_above if mark else lines_above
+        return f"{line + 1}: {error.problem or error.context}"
+    return f"{lines_above + 1}: this is not YAML: {str(error).splitlines()[0]}"
 
 
 def _refuse_bombs(text: str, *, several: bool) -> None:
-    """Raise a YAMLError for an alias, deep nesting, or an unexpected second document.
+    """Raise a YAMLError for an alias, deep nesting, many nodes, or an unexpected second document.
 
-    Reading the events follows no alias and doesn't recurse.
+    Reading the events follows no alias, doesn't recurse, and keeps no event.
     """
-    depth = count = 0
+    depth = count = nodes = 0
     for event in yaml.parse(text, Loader=_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         count += isinstance(event, yaml.DocumentStartEvent)
+        nodes += isinstance(event, yaml.NodeEvent)
         mistake = ""
         if isinstance(event, yaml.AliasEvent):
             mistake = "an alias is not allowed; write the value out"
@@ -251,6 +264,8 @@ def _refuse_bombs(text: str, *, several: bool) -> None:
             mistake = "a second document is not allowed; one file describes all ends"
         elif depth > MAX_DEPTH:
             mistake = f"nested too deep; allowed: {MAX_DEPTH} levels"
+        elif nodes > MAX_NODES:
+            mistake = f"too many values; allowed: {MAX_NODES} keys and values in one file"
         if mistake:
             mark = cast("yaml.Mark", event.start_mark)
             raise yaml.MarkedYAMLError(problem=mistake, problem_mark=mark)

@@ -12,6 +12,22 @@ from cablectl.model.wishes import AnyAddress, AnyNetwork, Device, Name, OverlayK
 
 MAX_ITEMS = 100  # in a list, unless its type sets a limit; every pair of subnets is compared
 MAX_SHOWN = 40  # characters of a value that an error repeats
+# Networks of no host of a cluster (RFC 6890, RFC 5771, RFC 4291), each with its meaning.
+SPECIAL: dict[AnyNetwork, str] = {
+    ip_network(network): meaning
+    for network, meaning in {
+        "0.0.0.0/8": "this host",
+        "127.0.0.0/8": "loopback",
+        "169.254.0.0/16": "link-local",
+        "224.0.0.0/4": "multicast",
+        "255.255.255.255/32": "broadcast",
+        "::/128": "no address",
+        "::1/128": "loopback",
+        "::ffff:0:0/96": "IPv4 in IPv6",
+        "fe80::/10": "link-local",
+        "ff00::/8": "multicast",
+    }.items()
+}
 _BOOLEAN_WORDS = ("true", "false", "yes", "no", "on", "off")
 
 
@@ -34,13 +50,33 @@ def _network(text: str) -> AnyNetwork:
     network = ip_network(text)
     if getattr(network.network_address, "scope_id", None):  # a scope may be any text
         raise ValueError(text)
+    if _unroutable(network):
+        raise ValueError(text)
     return network
+
+
+def _unroutable(network: AnyNetwork) -> str:
+    """Return the special network that a network overlaps, and what it is; else an empty text.
+
+    No route leads such an address to a peer: hosts use it themselves. The default route overlaps
+    all of them, and it would capture the packets of the cable itself.
+    """
+    return next(
+        (
+            f"{special}, {meaning}"
+            for special, meaning in SPECIAL.items()
+            if special.version == network.version and special.overlaps(network)
+        ),
+        "",
+    )
 
 
 def refusal(kind: Any, value: object, source: str | None = None) -> str:  # noqa: ANN401
     """Say what is wrong with a value; `source` is its text in the file if YAML changed it."""
     if value is None:
         return f"no value; allowed: {allowed(kind)}"
+    if special := _special(kind, value):
+        return f"{shown(value)} {special}; allowed: {allowed(kind)}"
     if advice := _wrong_yaml_type(kind, value, source) or _host_bits(kind, value):
         return advice
     written = shown(value if source is None else source)
@@ -89,6 +125,21 @@ def _host_bits(kind: Any, value: object) -> str:  # noqa: ANN401
     return f"{shown(value)} has host bits set; did you mean {subnet}?"
 
 
+def _special(kind: Any, value: object) -> str:  # noqa: ANN401
+    """Say which special network holds an address or overlaps a subnet; else nothing."""
+    is_address = plain_type(kind) == AnyAddress
+    if not (is_address or plain_type(kind) == AnyNetwork) or not isinstance(value, str):
+        return ""
+    try:
+        network = ip_network(ip_address(value) if is_address else value, strict=False)
+    except ValueError:
+        return ""
+    if network.prefixlen == 0:
+        return "is the default route, which would lead the cable into itself"
+    found = _unroutable(network)
+    return f"{'is in' if is_address else 'overlaps'} {found}" if found else ""
+
+
 def no_mapping(kind: Any, value: object, path: tuple[str | int, ...]) -> str:  # noqa: ANN401
     """Say that fields are needed; the value isn't shown, since it may be the pre-shared key."""
     if value is None and not path:
@@ -98,8 +149,7 @@ def no_mapping(kind: Any, value: object, path: tuple[str | int, ...]) -> str:  #
 
 def _host_address(text: str) -> AnyAddress:
     address = ip_address(text)
-    special = address.is_multicast or address.is_unspecified or address.is_loopback
-    if special or address.is_link_local or getattr(address, "scope_id", None):
+    if getattr(address, "scope_id", None) or _unroutable(ip_network(address)):
         raise ValueError(text)
     return address
 

@@ -12,7 +12,7 @@ from cablectl.linux import guard, iproute, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
 from cablectl.linux.firewall.filters import Chain
 from cablectl.linux.firewall.traffic import Devices
-from cablectl.linux.guard import Guard
+from cablectl.linux.nftables import Installed
 from cablectl.linux.overlay.protocol import GROUP
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
@@ -108,7 +108,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     to_load: tuple[str, ...] = (
         MODULES  # modules for IPsec and offload that are missing but loadable
     )
-    guard: Guard | None = None
+    guard: Installed | None = None
     nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
     devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services

@@ -50,6 +50,7 @@ def cable(name: str, connections: tuple[Connection, ...], links: Links) -> Cable
         overlay=None,
         guard=True,
         vtep_network=VTEP_NETWORKS[first.local.host.version],
+        traced=True,
     )
     if first.mode is Mode.TUNNEL:
         return _with_subnets(bare, connections)

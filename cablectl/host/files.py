@@ -65,7 +65,12 @@ def write(name: str, text: str) -> None:
     must_be_new(name)
     try:
         with Path(name).open("x", encoding="utf-8") as file:  # fails if it was made in between
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                Path(name).unlink()  # a part of a file isn't what was asked for
+                raise
     except OSError as error:
         raise _not_written(name, error) from None
 

@@ -1,30 +1,28 @@
 """The pre-shared key in a file or a variable: read, checked and made.
 
 Anybody who can write the key's file, or exchange it, chooses the key. So the key's file, the
-secrets file and the directories of both must belong to root or to the user, must not be symlinks,
-and must not be writable by everybody. The command that writes the secrets file checks all this
-again (`secrets_file.write`).
+secrets file and all directories above them must belong to root or to the user, must not be
+symlinks, and must not be writable by others (`trust`). The command that writes the secrets file
+checks all this again (`secrets_file.write`).
 """
 
 import os
 import shlex
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Credential
-from cablectl.host import files
+from cablectl.host import files, trust
+from cablectl.host.trust import Problem
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskEnv, PskFile
 
 # As strong as the strongest key that is negotiated (RFC 7296, section 2.15): a key of AES-256.
 STRONG = 32  # bytes
-
-Problem = tuple[str, str]  # what is wrong, and the hint
 
 
 class Key(Struct, frozen=True):
@@ -82,8 +80,7 @@ def find_in(cable: Cable, key: Key) -> Found:
     expected = secrets_file.content(cable, key.raw)
     if _content(target, len(expected) + 1) == expected:
         held = Credential.SAME
-    distrust = (*_distrust(target.parent), *_distrust(target))
-    return Found(held, (*key.problems, *distrust), key.warnings)
+    return Found(held, (*key.problems, *trust.of_key(target)), key.warnings)
 
 
 def _make(path: str, *, exists: bool) -> str:
@@ -95,7 +92,7 @@ def _make(path: str, *, exists: bool) -> str:
 
 def _read(path: Path) -> tuple[bytes, list[Problem], list[str]]:
     """Return the content of the key's file, or why it can't be read or trusted, and warnings."""
-    problems = [*_distrust(path.parent), *_distrust(path)]
+    problems = [*trust.of_key(path)]
     if problems:
         return b"", problems, []
     try:
@@ -122,24 +119,6 @@ def _content(path: Path, limit: int) -> bytes:
             return file.read(limit)
     except (OSError, UsageError):
         return b""
-
-
-def _distrust(path: Path) -> Iterator[Problem]:
-    """Yield the problem that lets another user change what is read or written at a path."""
-    try:
-        status = path.lstat()
-    except OSError:  # the caller reports the error
-        return
-    quoted, mode = shlex.quote(str(path)), status.st_mode
-    private = "use a directory that only root can write, such as /etc/cablectl"
-    if stat.S_ISLNK(mode):
-        yield f"{path} is a symlink", "replace the symlink by the file or directory itself"
-    elif mode & stat.S_IWOTH:
-        shared = stat.S_ISDIR(mode) and mode & stat.S_ISVTX  # such as /tmp: others need it so
-        yield f"{path} can be written by everybody", private if shared else f"chmod o-w {quoted}"
-    elif status.st_uid not in (0, os.getuid()):
-        hint = private if stat.S_ISDIR(mode) else f"chown root {quoted}"
-        yield f"{path} belongs to user {status.st_uid}, not to root", hint
 
 
 def new(name: str) -> Path:
@@ -184,11 +163,10 @@ def _write(path: Path, key: str) -> bool:
     """Write a new file at once, readable by its owner alone; return False if it exists already."""
     from tempfile import NamedTemporaryFile  # costs 10 ms
 
-    if problem := next(_distrust(path.parent), None):
-        message, hint = problem
-        raise HostNotReadyError(message, hint=hint)
+    _refuse_unsafe(path.parent)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_unsafe(path.parent)  # the directories that are new as well
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
             file.write(f"{key}\n".encode())
             file.flush()
@@ -202,3 +180,9 @@ def _write(path: Path, key: str) -> bool:
             hint="run the same command with sudo, or choose another path",
         ) from None
     return True
+
+
+def _refuse_unsafe(directory: Path) -> None:
+    """Raise HostNotReadyError if another user could exchange a new file in a directory."""
+    for message, hint in trust.of_directory(directory):
+        raise HostNotReadyError(message, hint=hint)

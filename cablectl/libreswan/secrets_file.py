@@ -1,15 +1,14 @@
 """The cable's secrets file: its path, its content, and the shell command that writes it.
 
 The pre-shared key never appears in an argv: the command reads the key from its file or variable.
-The command uses POSIX tools only, since the script of a plan runs without cablectl.
+The command uses Debian's essential tools only, since a plan's script runs without cablectl.
 The key is written in hex (ipsec.secrets(5)), so no byte of the key can end the line or the quoting.
 The command creates a new file of mode 0600 and renames it; it never writes to an existing file.
-The command refuses the same untrusted files and directories as the module `keys`.
+The command refuses the same untrusted files and directories as the module `host.trust`.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import assert_never
 
 from cablectl.libreswan.pluto_commands import REREAD_SECRETS
@@ -25,28 +24,41 @@ LINE_ENDS = b"\r\n"  # an editor adds them; they aren't part of the key
 MAX_KEY = 900  # bytes; pluto reads lines of up to 2047 and logs the rest (docs/libreswan.md)
 
 
-def _key_reader(arguments: str, places: str, read: str) -> str:
+# `odd FILE` prints what `host.trust` distrusts at a path of a key. No part may be a symlink, belong
+# to another user, or be writable by others; a directory further up may be sticky, such as /tmp.
+_OTHERS = '! -user 0 ! -user "$(id -u)"'
+_SHARED = '"(" -perm -002 -o -perm -020 ! -group 0 ")"'
+_ODD = (
+    "odd() { file=$1 dir=${1%/*}; at=$dir; set -- /;"
+    ' while at=${at%/*}; [ "$at" ]; do set -- "$@" "$at"; done;'
+    f' find "$@" -prune "(" ! -type d -o {_OTHERS} -o ! -perm -1000 {_SHARED} ")";'
+    ' set -- "${dir:-/}"; if [ -e "$file" ] || [ -L "$file" ]; then set -- "$@" "$file"; fi;'
+    f' find "$@" -prune "(" ! -type f ! -type d -o {_OTHERS} -o {_SHARED} ")"; }}; '
+)
+
+
+def _key_reader(paths: str, read: str) -> str:
     """Return the part of the program that checks whom it may trust and reads the key into $key.
 
-    `arguments` sets $to and $from from the program's arguments.
-    `places` are the paths to check besides the directory of the secrets file.
-    `read` is the command that prints the key.
+    `paths` is the command that checks the paths besides that of the secrets file.
+    `read` is the command that prints the key. $to is the secrets file, $from the key's source.
     """
     return (
-        f"{arguments} "
-        f'odd=$(find "${{to%/*}}" {places}-prune "(" ! -type f ! -type d -o -perm -002'
-        ' -o ! -user 0 ! -user "$(id -u)" ")"); if [ -L "$to" ] || [ -d "$to" ]; then odd=$to; fi;'
-        ' [ ! "$odd" ] || { echo "a link, not of root, or writable by all: $odd" >&2; exit 3; }; '
-        f'key=$({read} "$from" | tr -d "\\r\\n" | od -An -v -tx1 | tr -d " \\n"); [ "$key" ] &&'
+        f'{_ODD}to=$1 from=$2; shift 2; found=$(odd "$to"{paths}); [ ! -d "$to" ] || found=$to;'
+        ' [ ! "$found" ] ||'
+        ' { echo "a link, not of root, or writable by others: $found" >&2; exit 3; }; '
+        f'key=$({read} | od -An -v -tx1 | tr -d " \\n"); [ "$key" ] &&'
         f" [ ${{#key}} -le {2 * MAX_KEY} ] ||"
         f' {{ echo "no key of 1 to {MAX_KEY} bytes" >&2; exit 3; }}; '
     )
 
 
-# $1 is the secrets file, $2 the key's file or variable, $3 the directory of the key's file.
+# $1 is the secrets file, $2 the key's file or variable.
 # The remaining arguments are pairs of identities, one pair a word; each becomes a line.
-_FROM_FILE = _key_reader("to=$1 from=$2 dir=$3; shift 3;", '"$dir" "$from" ', "cat --")
-_FROM_VARIABLE = _key_reader("to=$1 from=$2; shift 2;", "", "printenv")
+_FROM_FILE = _key_reader('; odd "$from"', 'cat -- "$from" | tr -d "\\r\\n"')
+# A variable of the program may have the name of the key's variable, so the key is read from the
+# environment that the shell was started with.
+_FROM_VARIABLE = _key_reader("", 'sed -zn "s/^$from=//p" "/proc/$$/environ" | tr -d "\\r\\n\\0"')
 _WRITE = (
     'set -eC; umask 077; trap "rm -f \\"\\$to.new\\"" EXIT; rm -f "$to.new";'
     ' for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"'
@@ -136,7 +148,7 @@ def _key_program(cable: Cable) -> tuple[str, Argv]:
     psk = cable.ipsec.psk
     match psk:
         case PskFile():
-            return _FROM_FILE, (psk.path, str(PurePosixPath(psk.path).parent))
+            return _FROM_FILE, (psk.path,)
         case PskEnv():
             return _FROM_VARIABLE, (psk.variable,)
         case _:

@@ -1,182 +1,261 @@
 """The guard: an nftables table that drops a cable's clear packets, both incoming and outgoing.
 
-Trap policies keep clear text from leaving, as long as they are installed. The guard still works
-after somebody flushed them, and it drops clear packets that others send to the overlay, which a
-VXLAN device would accept. A rule matches only the cable's traffic: the overlay's UDP port and VNI,
-the peer's GRE with the overlay's key, or the pairs of subnets. In nft(8), `meta secpath` is true
-for a packet that arrived by an SA, `rt ipsec` for a packet that will leave by an SA.
+Trap policies keep clear text from leaving, as long as they are installed and match. The guard still
+works after somebody flushed them, and where another program's NAT changes addresses. It also drops
+clear packets that others send to the cable, which a VXLAN device would accept.
+
+What a cable guards:
+
+- mode tunnel: what is to or from a remote subnet has an SA.
+- an overlay: what is to or from a remote subnet or VTEP goes by the overlay's device. The device's
+  own packets have an SA, and only the device sends such packets to the peers.
+- transport mode alone: what the two gateways send to each other has an SA, except IKE and ESP.
+
+The chains see a packet where its addresses count: what comes in before another program's DNAT, what
+goes out after another program's source NAT. In nft(8), `meta ipsec` is true for a packet that
+arrived by an SA, `rt ipsec` for a packet that will leave by an SA.
 """
 
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from msgspec import Struct
-
+from cablectl.linux import nftables
+from cablectl.linux.nftables import (
+    ACCEPT,
+    COUNTER,
+    DROP,
+    Chain,
+    Expression,
+    Installed,
+    Rule,
+    Set,
+    Table,
+    match,
+    meta,
+    payload,
+)
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Mode
+from cablectl.model.network import Network
+from cablectl.model.wishes import Endpoint, Mode, OverlayWish
 
-PRIORITY = -10  # before the filters of other programs (0), which then never see such a packet
-FAMILY = "inet"  # the tables' family: IPv4 and IPv6
-MARK = "cablectl "  # the beginning of each rule's comment
-_HOOKS = {"in": "input", "out": "output", "forward": "forward"}
-_MISSING = {"in": "meta secpath missing", "out": "rt ipsec missing"}
-
-
-class Rule(Struct, frozen=True):
-    """A rule: `drops` is the direction ("in", "out") of the packets it drops, "" if it accepts.
-
-    The mark is a checksum of repr(rules): with a renamed field, loaded guards would look changed.
-    """
-
-    chain: str
-    match: str
-    drops: str = ""
-
-    def text(self, mark: str) -> str:
-        """Return the rule in nft's syntax, with a comment that holds `mark`."""
-        verdict = f"{_MISSING[self.drops]} counter drop" if self.drops else "accept"
-        return f'{self.match} {verdict} comment "{self.comment(mark)}"'
-
-    def comment(self, mark: str) -> str:
-        """Return the comment that identifies the rule in a listing."""
-        return f"{mark} {self.drops or 'accept'}"
-
-
-class Guard(Struct, frozen=True):
-    """A guard's table in the kernel: the rules' comments, and how many packets they dropped.
-
-    A dormant table has no comments here, since the kernel skips its rules.
-    """
-
-    comments: tuple[str, ...]
-    dropped_in: int = 0
-    dropped_out: int = 0
+# Between connection tracking (-200) and destination NAT (-100); right after source NAT (100).
+BEFORE_DNAT, AFTER_SNAT = -110, 110
+# The first and the last place: no other program has changed, or will change, the packet's mark.
+FIRST, LAST = -500, 500
+# The bit of a packet's mark that says: this packet went to the overlay's device. Kubernetes,
+# Calico, Cilium and Tailscale use other bits. A process needs CAP_NET_ADMIN or CAP_NET_RAW for it.
+OWN = 0x1000
+_NEIGHBOUR_DISCOVERY = (  # RFC 4861, by nft's words
+    *("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"),
+    "nd-redirect",
+)
+_IN, _OUT = "in", "out"  # the direction of the packets that a rule drops
+_MISSING = {
+    _IN: match(meta("ipsec"), right=False),
+    _OUT: match({"rt": {"key": "ipsec"}}, right=False),
+}
+# A chain that no packet enters. An expression of connection tracking makes the kernel reassemble
+# fragments before it asks any chain: the first fragment may be too short to show a VNI or a port.
+_REASSEMBLE = Chain("reassemble", (Rule((match({"ct": {"key": "state"}}, "new", "in"),), "all"),))
 
 
 def name(cable: Cable) -> str:
     """Return family and name of the cable's table; cables that share a device share the table."""
-    return f"{FAMILY} cablectl_{cable.bundle}"
+    return f"{nftables.FAMILY} {_name(cable)}"
 
 
 def load(cable: Cable) -> Argv:
     """Load the table in one transaction, which replaces an older table of that name."""
-    table, mark = name(cable), _mark(cable)
-    chains = ""
-    for chain, hook in _HOOKS.items():
-        rules = "".join(f" {rule.text(mark)};" for rule in rules_of(cable) if rule.chain == chain)
-        if rules:
-            chains += f" chain {chain} {{ type filter hook {hook} priority {PRIORITY};{rules} }};"
-    # The first command makes the second succeed also where the kernel has no such table.
-    return ("nft", f"table {table}; delete table {table}; table {table} {{{chains} }}")
+    return table_of(cable).load()
 
 
 def remove(cable: Cable) -> Argv:
     """Delete the table."""
-    return ("nft", f"delete table {name(cable)}")
+    return nftables.remove(_name(cable))
 
 
-def made(cable: Cable) -> Guard:
+def made(cable: Cable) -> Installed:
     """Return the table that `load` makes, with no packet dropped yet."""
-    mark = _mark(cable)
-    comments: list[str] = []
-    for chain in _HOOKS:  # nft lists the rules chain by chain
-        comments += [rule.comment(mark) for rule in rules_of(cable) if rule.chain == chain]
-    return Guard(comments=tuple(comments))
+    mark = nftables.fingerprint(table_of(cable))
+    return Installed(mark, mark)
 
 
-def is_intact(cable: Cable, installed: Guard | None) -> bool:
-    """Tell whether the installed table has exactly the rules that `load` makes."""
-    return installed is not None and installed.comments == made(cable).comments
+def is_intact(cable: Cable, installed: Installed | None) -> bool:
+    """Tell whether the installed table is exactly what `load` makes.
 
-
-def broken(cable: Cable, installed: Guard | None) -> bool:
-    """Tell whether another program deleted or changed the table; False for another file's table."""
+    Traces don't show the remote subnets of an overlay: then the table must be as it was loaded.
+    """
     if installed is None:
-        return True
-    if is_intact(cable, installed):
         return False
-    marks = {comment.rpartition(" ")[0] for comment in installed.comments}
-    if len(marks) != 1:
-        return True
-    (mark,) = marks
-    # A complete table of another file has one mark of cablectl, other than this cable's mark.
-    return mark == _mark(cable) or not mark.startswith(MARK)
+    if cable.traced:
+        return installed.unchanged
+    return installed.fingerprint == nftables.fingerprint(table_of(cable))
 
 
-def parse_tables(listing: dict[str, Any]) -> dict[str, Guard]:
-    """Return the tables of `nft -j list ruleset`, by family and name; KeyError if it isn't that."""
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for item in listing["nftables"]:
-        for kind, value in item.items():
-            table = value.get("name" if kind == "table" else "table")
-            if table and value.get("family") == FAMILY:
-                tables.setdefault(f"{FAMILY} {table}", []).append(item)
-    return {name: parse({"nftables": items}) for name, items in tables.items()}
+def broken(cable: Cable, installed: Installed | None) -> bool:
+    """Tell whether another program deleted or changed the table; False for another file's table."""
+    return installed is None or not (installed.unchanged or is_intact(cable, installed))
 
 
-def parse(listing: dict[str, Any]) -> Guard:
-    """Return the table of `nft -j list table`; KeyError if the listing is something else."""
-    rules = [item["rule"] for item in listing["nftables"] if "rule" in item]
-    tables = [item["table"] for item in listing["nftables"] if "table" in item]
-    dormant = any("dormant" in table.get("flags", ()) for table in tables)
+def dropped(installed: Installed | None) -> tuple[int, int]:
+    """Return how many packets the table has dropped, incoming and outgoing."""
+    counted = installed.counted if installed else {}
+    return counted.get(_IN, 0), counted.get(_OUT, 0)
 
-    def dropped(direction: str) -> int:
-        return sum(
-            expression["counter"]["packets"]
-            for rule in rules
-            for expression in rule["expr"]
-            if "counter" in expression and rule.get("comment", "").endswith(f" {direction}")
+
+def table_of(cable: Cable) -> Table:
+    """Return the cable's table."""
+    overlay, sets = cable.overlay, tuple[Set, ...]()
+    if cable.mode is Mode.TUNNEL:
+        sets, chains = (_remote(cable),), tuple(_of_tunnel(cable))
+    elif overlay:
+        sets, chains = (_remote(cable), _peers(cable)), tuple(_of_overlay(cable, overlay))
+    else:
+        chains = tuple(_of_hosts(cable))
+    return Table(_name(cable), sets, (*chains, _REASSEMBLE))
+
+
+def _name(cable: Cable) -> str:
+    return f"cablectl_{cable.bundle}"
+
+
+def _remote(cable: Cable) -> Set:
+    """Return the set of what must go by the cable: remote subnets and, with an overlay, VTEPs."""
+    networks = [network for peer in cable.sharing for network in peer.networks]
+    vteps = [cable.vtep_of(peer).ip for peer in cable.sharing] if cable.overlay else []
+    return Set("remote", cable.local.address.version, tuple(map(str, (*networks, *vteps))))
+
+
+def _peers(cable: Cable) -> Set:
+    """Return the set of the peers' addresses."""
+    hosts = tuple(str(cable.host_of(peer)) for peer in cable.sharing)
+    return Set("peers", cable.local.address.version, hosts)
+
+
+def _drop(direction: str, *conditions: Expression) -> Rule:
+    return Rule((*conditions, COUNTER, DROP), direction)
+
+
+def _of_tunnel(cable: Cable) -> Iterator[Chain]:
+    incoming = _drop(_IN, _address(cable, "saddr", "@remote"), _MISSING[_IN])
+    outgoing = _drop(_OUT, _address(cable, "daddr", "@remote"), _MISSING[_OUT])
+    yield Chain("in", (incoming,), "prerouting", BEFORE_DNAT)
+    yield Chain("out", (outgoing,), "postrouting", AFTER_SNAT)
+
+
+def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
+    protocol, device = overlay_of(overlay), overlay.device
+    packets, to_peers = protocol.guard_match(cable), _address(cable, "daddr", "@peers")
+    elsewhere = {field: match(meta(field), device, "!=") for field in ("iifname", "oifname")}
+    incoming = [_drop(_IN, _address(cable, "saddr", "@remote"), elsewhere["iifname"])]
+    if protocol.accepts_any_source:
+        incoming.append(_drop(_IN, *packets, _MISSING[_IN]))
+        # An SA with another host protects that host's packets, which must not get in either.
+        incoming.append(_drop(_IN, *packets, _address(cable, "saddr", "@peers", "!=")))
+    else:
+        incoming.append(_drop(_IN, *_hosts(cable, _IN), *packets, _MISSING[_IN]))
+    yield Chain("in", tuple(incoming), "prerouting", BEFORE_DNAT)
+    # Nobody else may send through the SAs: neither hosts behind this gateway nor processes on it.
+    yield Chain("through", (_drop(_OUT, to_peers, *packets),), "forward", FIRST)
+    if overlay.port_number:  # a process needs no privilege to send UDP
+        not_own = match({"&": [meta("mark"), OWN]}, 0)
+        yield Chain(
+            "local",
+            (_drop(_OUT, *packets, _MISSING[_OUT]), _drop(_OUT, to_peers, *packets, not_own)),
+            "output",
+            FIRST,
         )
+        mark: Expression = {"mangle": {"key": meta("mark"), "value": {"|": [meta("mark"), OWN]}}}
+        own = Rule((match(meta("oifname"), device), mark), "own")
+        yield Chain("own", (own,), "postrouting", LAST)
+    hosts = (to_peers,) if protocol.accepts_any_source else _hosts(cable, _OUT)
+    yield Chain(
+        "out",
+        (
+            _drop(_OUT, _address(cable, "daddr", "@remote"), elsewhere["oifname"]),
+            _drop(_OUT, *hosts, *packets, _MISSING[_OUT]),
+        ),
+        "postrouting",
+        AFTER_SNAT,
+    )
 
-    comments = () if dormant else tuple(rule.get("comment", "") for rule in rules)
-    return Guard(comments, dropped("in"), dropped("out"))
 
-
-def _mark(cable: Cable) -> str:
-    """Return the mark of the rules, a checksum: the rules of another file have another mark."""
-    return f"{MARK}{zlib.crc32(repr(rules_of(cable)).encode()):08x}"
-
-
-def rules_of(cable: Cable) -> tuple[Rule, ...]:
-    """Return the rules of the cable's table; each chain's rules are in order."""
-    return tuple(_subnets(cable) if cable.mode is Mode.TUNNEL else _between_gateways(cable))
-
-
-def _between_gateways(cable: Cable) -> Iterator[Rule]:
-    """Yield the rules of transport mode: drop the overlay or, without one, all but IKE and ESP."""
-    for chain in ("in", "out"):
+def _of_hosts(cable: Cable) -> Iterator[Chain]:
+    for chain, hook, priority in (
+        (_IN, "prerouting", BEFORE_DNAT),
+        (_OUT, "postrouting", AFTER_SNAT),
+    ):
         hosts = _hosts(cable, chain)
-        if cable.overlay:
-            yield Rule(chain, overlay_of(cable.overlay).guard_match(cable, hosts), chain)
-            continue
-        ports = ", ".join(map(str, cable.ike_ports))
-        yield Rule(chain, f"{hosts} meta l4proto esp")
-        yield Rule(chain, f"{hosts} udp dport {{ {ports} }}")
-        if cable.local.address.version == 6:
-            yield Rule(chain, f"{hosts} icmpv6 type 133-137")  # neighbour discovery
-        yield Rule(chain, hosts, chain)
+        needed = _needed_by_ipsec(cable.ike_ports, cable.local.address.version)
+        accepted = (Rule((*hosts, *condition, ACCEPT), "accept") for condition in needed)
+        yield Chain(chain, (*accepted, _drop(chain, *hosts, _MISSING[chain])), hook, priority)
 
 
-def _hosts(cable: Cable, chain: str) -> str:
-    """Return the match of packets from one gateway to the other, in the chain's direction."""
+def _needed_by_ipsec(ports: Sequence[int], version: int) -> Iterator[tuple[Expression, ...]]:
+    """Yield the matches of what gateways send to each other so that IPsec works."""
+    yield (match(meta("l4proto"), "esp"),)
+    yield (match(payload("udp", "dport"), {"set": list(ports)}),)
+    if version == 6:
+        yield (match(payload("icmpv6", "type"), {"set": list(_NEIGHBOUR_DISCOVERY)}),)
+
+
+def _hosts(cable: Cable, direction: str) -> tuple[Expression, ...]:
+    """Return the match of packets from one gateway to the other."""
     local, remote = str(cable.local.address), str(cable.remote_host)
-    return _between(cable, local, remote) if chain == "out" else _between(cable, remote, local)
+    source, target = (local, remote) if direction == _OUT else (remote, local)
+    return _address(cable, "saddr", source), _address(cable, "daddr", target)
 
 
-def _subnets(cable: Cable) -> Iterator[Rule]:
-    """Yield the rules of tunnel mode; the forward chain sees the packets of the subnets' hosts."""
-    local = f"{{ {', '.join(map(str, cable.local.networks))} }}"
-    remote = f"{{ {', '.join(map(str, cable.remote.networks))} }}"
-    outgoing, incoming = _between(cable, local, remote), _between(cable, remote, local)
-    yield Rule("in", incoming, "in")
-    yield Rule("out", outgoing, "out")
-    yield Rule("forward", incoming, "in")
-    yield Rule("forward", outgoing, "out")
+def _address(cable: Cable, field: str, value: str, op: str = "==") -> Expression:
+    return _ip(cable.local.address.version, field, value, op)
 
 
-def _between(cable: Cable, source: str, target: str) -> str:
-    family = "ip" if cable.local.address.version == 4 else "ip6"
-    return f"{family} saddr {source} {family} daddr {target}"
+def _ip(version: int, field: str, value: str, op: str = "==") -> Expression:
+    return match(payload("ip" if version == 4 else "ip6", field), value, op)
+
+
+def unlocated(network: Network) -> Table:
+    """Return the guard of a host of which it isn't known yet which endpoint of the file it is.
+
+    A host that boots has no address until its network is up. The table drops whatever is between
+    two clusters, in both directions, except what their gateways send to each other.
+    """
+    version = network.endpoints[0].address.version
+    sets = [_cluster(f"cluster{i}", end, version) for i, end in enumerate(network.endpoints)]
+    cables = [network.cables(end)[0] for end in network.endpoints]
+    subnets = [str(subnet) for end in network.endpoints for subnet in end.networks]
+    vteps = [str(cable.local_vtep.ip) for cable in cables] if network.overlay else []
+    gateways = [str(end.address) for end in network.endpoints]
+    rules: list[Rule] = []
+    for each in sets:
+        for here, there in (("saddr", "daddr"), ("daddr", "saddr")):
+            own = f"@{each.name}"
+            remote = _ip(version, there, "@carried"), _ip(version, there, own, "!=")
+            rules.append(_drop(_OUT if here == "saddr" else _IN, _ip(version, here, own), *remote))
+    if network.mode is Mode.TRANSPORT and not network.overlay:
+        between = _ip(version, "saddr", "@gateways"), _ip(version, "daddr", "@gateways")
+        ports = sorted({port for cable in cables for port in cable.ike_ports})
+        needed = _needed_by_ipsec(ports, version)
+        rules += [Rule((*between, *condition, ACCEPT), "accept") for condition in needed]
+        rules.append(_drop(_OUT, *between))
+    return Table(
+        f"cablectl_unlocated_{zlib.crc32(' '.join(gateways).encode()):08x}",
+        (
+            *sets,
+            Set("carried", version, (*subnets, *vteps)),
+            Set("gateways", version, (*gateways,)),
+        ),
+        (
+            Chain("in", tuple(rules), "prerouting", BEFORE_DNAT),
+            Chain("out", tuple(rules), "postrouting", AFTER_SNAT),
+        ),
+    )
+
+
+def _cluster(name: str, end: Endpoint, version: int) -> Set:
+    """Return the set of a cluster's subnets and gateway."""
+    inside = any(end.address in subnet for subnet in end.networks)
+    gateway = () if inside else (str(end.address),)
+    return Set(name, version, (*map(str, end.networks), *gateway))

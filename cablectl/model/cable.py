@@ -102,6 +102,13 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    others: tuple[Endpoint, ...] = ()  # all peers of a device that serves all peers
+    traced: bool = False  # known by its traces on the host alone, without a file
+
+    @property
+    def sharing(self) -> tuple[Endpoint, ...]:
+        """The peers that the cable's device and guard are for."""
+        return self.others or (self.remote,)
 
     @property
     def guarded(self) -> bool:
@@ -136,8 +143,12 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def remote_host(self) -> AnyAddress:
         """The address at which the other end is reached."""
-        public = self.remote.public_address if self.nat else None
-        return public or self.remote.address
+        return self.host_of(self.remote)
+
+    def host_of(self, peer: Endpoint) -> AnyAddress:
+        """Return the address at which a peer is reached."""
+        public = peer.public_address if self.local.behind_nat or peer.behind_nat else None
+        return public or peer.address
 
     @property
     def local_vtep(self) -> AnyInterface:
@@ -147,7 +158,11 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def remote_vtep(self) -> AnyInterface:
         """The other end's address on the overlay."""
-        return vtep(self.remote.address, self.vtep_network)
+        return self.vtep_of(self.remote)
+
+    def vtep_of(self, peer: Endpoint) -> AnyInterface:
+        """Return a peer's address on the overlay."""
+        return vtep(peer.address, self.vtep_network)
 
     @property
     def role(self) -> Role:

@@ -46,6 +46,8 @@ class Network(Struct, frozen=True, kw_only=True):
 
     def cables(self, local: Endpoint, peers: Sequence[Endpoint] = ()) -> tuple[Cable, ...]:
         """Return the cables from `local` to the peers, or else to all, in the file's order."""
+        others = tuple(end for end in self.endpoints if end is not local)
+        shared = self.overlay is not None and self.overlay.serves_all_peers
         return tuple(
             Cable(
                 local=local,
@@ -55,9 +57,10 @@ class Network(Struct, frozen=True, kw_only=True):
                 overlay=self.overlay,
                 guard=self.guard,
                 vtep_network=self.vtep_network,
+                others=others if shared else (),
             )
-            for remote in self.endpoints
-            if remote is not local and (not peers or remote in peers)
+            for remote in others
+            if not peers or remote in peers
         )
 
     def encapsulated(self) -> "Network":

@@ -2,12 +2,26 @@
 
 import shlex
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TextIO
 
+from cablectl.linux import guard
 from cablectl.model.wishes import Mode
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
-from cablectl.render.text import console
+from cablectl.render.text import console, printable
+
+# Before anything is made. Libreswan's own script would flush all policies if pluto isn't running.
+_PLUTO_RUNS = (
+    "pidof pluto >/dev/null ||"
+    ' { echo "cablectl: pluto isn\'t running; try: sudo systemctl start ipsec" >&2; exit 3; }'
+)
+_FAILED = (
+    'failed() {{ [ "$1" = 0 ] || {{'
+    ' echo "cablectl: the phase $at failed with exit code $1; the error is above";'
+    ' echo "  What the script made before is still there{also}";'
+    ' echo "  try: cablectl teardown FILE";'
+    " }} >&2; }}"
+)
 
 
 def as_script(plan: Plan) -> str:
@@ -35,18 +49,23 @@ def as_difference(plan: Plan) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+MOST_CELLS = 1000  # that rich gets at once: it takes 14 KiB for each
+
+
 def print_table(plan: Plan, stream: TextIO) -> None:
     """Print the plan for a person: the commands, their reasons, and the steps without need.
 
     rich's Table isn't used: it takes a millisecond for each step, and a mesh has thousands.
     """
+    to = console(stream)
+    cells = _cells(plan, to.width)
+    if to.color_system is None:
+        stream.writelines(words for words, _ in cells)
+        return
     from rich.text import Text
 
-    to = console(stream)
-    table = Text()
-    for words, style in _cells(plan, to.width):
-        table.append(words, style)
-    to.print(table, soft_wrap=True, end="")
+    while part := list(islice(cells, MOST_CELLS)):
+        to.print(Text.assemble(*part), soft_wrap=True, end="")
 
 
 def _cells(plan: Plan, width: int) -> Iterator[tuple[str, str]]:
@@ -75,7 +94,7 @@ def _folded(text: str, width: int) -> list[str]:
 def as_warnings(plan: Plan) -> list[str]:
     """Return a line for each warning of the plan."""
     refused = (f"{name} is left out: {error.message}" for name, error in plan.refused.items())
-    return [f"cablectl: warning: {text}" for text in (*plan.warnings, *refused)]
+    return [f"cablectl: warning: {printable(text)}" for text in (*plan.warnings, *refused)]
 
 
 def as_summary(outcome: Outcome) -> str:
@@ -120,12 +139,25 @@ def _script(plan: Plan) -> Iterator[str]:
     yield from (f"# warning: {text}" for text in plan.warnings)
     yield from (f"# refused: {name}: {error.message}" for name, error in plan.refused.items())
     if plan.action is Action.CONNECT:
-        yield "set -eu  # stop at the first failure"
+        yield from _beginning_of_connect(plan)
     else:
         yield "# What is missing already is fine: each command runs, whatever the one before said."
     for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
         yield ""
         yield f"# {phase.value}"
+        if plan.action is Action.CONNECT:
+            yield f"at='{phase.label}'"
         for step in steps:
             command = shlex.join(step.argv)
             yield f"# not needed ({step.not_needed}): {command}" if step.not_needed else command
+
+
+def _beginning_of_connect(plan: Plan) -> Iterator[str]:
+    """Yield what makes the script stop at the first failure, and say where and what is left."""
+    yield "set -eu  # stop at the first failure"
+    if any(step.phase is Phase.PLUTO and step.not_needed for step in plan.steps):
+        yield _PLUTO_RUNS
+    tables = sorted({guard.name(cable) for cable in plan.cables if cable.guarded})
+    also = f", also the guard: nft delete table {' or '.join(tables)}" if tables else ""
+    yield _FAILED.format(also=also)
+    yield "trap 'failed $?' EXIT"

@@ -8,7 +8,7 @@ from cablectl.errors import CablectlError
 from cablectl.model.argv import Argv
 from cablectl.plan.steps import Plan, Step
 from cablectl.render.plans import as_warnings
-from cablectl.render.text import console
+from cablectl.render.text import console, printable
 
 
 class LineProgress:
@@ -54,7 +54,7 @@ class LineProgress:
         """Do nothing: nothing was opened."""
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        print(printable(line), file=self._stream, flush=True)
 
 
 class LiveProgress(LineProgress):
@@ -85,7 +85,7 @@ class LiveProgress(LineProgress):
         self._status.update(Text(text))
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _waiting(left: Sequence[str], total: int, seconds: float) -> str:

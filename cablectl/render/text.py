@@ -1,8 +1,11 @@
 """Errors as text, and the console that draws reports; rich costs 20 ms, so it is imported late."""
 
+import shutil
 from typing import TYPE_CHECKING, TextIO
 
 from cablectl.errors import CablectlError
+
+LEAST, MOST = 20, 1000  # columns that a table needs, and that a screen may have
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -11,17 +14,32 @@ if TYPE_CHECKING:
 def as_error(error: CablectlError, stream: TextIO) -> str:
     """Return the error as text: the message, the details below it, and the hint."""
     red, plain = ("\x1b[31m", "\x1b[0m") if _has_colour(stream) else ("", "")
-    lines = [f"{red}cablectl:{plain} {error.message}"]
-    lines += [f"  {line}" for line in error.details]
-    lines += [f"  try: {error.hint}"] if error.hint else []
+    lines = [f"{red}cablectl:{plain} {printable(error.message)}"]
+    lines += [f"  {printable(line)}" for line in error.details]
+    lines += [f"  try: {printable(error.hint)}"] if error.hint else []
     return "\n".join(lines)
 
 
+def printable(text: str) -> str:
+    """Return a text in one line that no terminal obeys: the names of files may hold anything."""
+    if text.isprintable():
+        return text
+    text = text.expandtabs()
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def console(stream: TextIO) -> "Console":
-    """Return rich's console for a stream: colour only on a terminal, no guessed highlights."""
+    """Return rich's console for a stream: colour only on a terminal, no guessed highlights.
+
+    rich would take COLUMNS=0, which some terminals set, for a width without room.
+    """
     from rich.console import Console
 
-    return Console(file=stream, highlight=False)
+    found = Console(file=stream, highlight=False)
+    if not LEAST <= found.width <= MOST:
+        columns = shutil.get_terminal_size().columns  # 80, if neither says more than 0
+        found.width = min(max(columns, LEAST), MOST)
+    return found
 
 
 def draw(stream: TextIO, *parts: "RenderableType") -> None:

@@ -137,12 +137,12 @@ def _child_sa(sa: pluto.ChildSa, now: float) -> ChildSaState:
 
 
 def _guard(cable: Cable, facts: Facts) -> GuardState:
-    table = facts.guard
+    dropped_in, dropped_out = guard.dropped(facts.guard)
     return GuardState(
         table=guard.name(cable),
-        whole=guard.is_intact(cable, table),
-        dropped_in=table.dropped_in if table else 0,
-        dropped_out=table.dropped_out if table else 0,
+        whole=guard.is_intact(cable, facts.guard),
+        dropped_in=dropped_in,
+        dropped_out=dropped_out,
     )
 
 

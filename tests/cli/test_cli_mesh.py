@@ -18,7 +18,7 @@ from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts.host_facts import Credential
 from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
 from cablectl.libreswan import secrets_file
-from cablectl.linux import guard
+from cablectl.linux import nftables
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskFile
 from cablectl.plan import connect_plan
@@ -214,11 +214,13 @@ def test_of_one_cable_alone_the_other_peer_is_seen(key: PskFile, fp: FakeProcess
 
 
 def test_tables_of_several_cables_are_read_at_once(fp: FakeProcess) -> None:
-    listing = json.loads((CAPTURES / "nft-1.0.6.json").read_text())
+    listing = json.loads(
+        (CAPTURES / "nft-1.0.6.json").read_text().replace("vxlan-tunnel", "cluster2-172-18-0-7")
+    )
     fp.register(["nft", "-j", "list", "ruleset", "inet"], stdout=json.dumps(listing))
     tunnels = tuple(replace(each, overlay=None) for each in CABLES)
     name = "inet cablectl_cluster2-172-18-0-7"
-    assert ipsec_state.guards_of(tunnels) == {name: guard.parse(listing)}
+    assert ipsec_state.guards_of(tunnels) == {name: nftables.parse(listing)}
 
 
 def test_without_ip_there_is_no_way(monkeypatch: pytest.MonkeyPatch) -> None:

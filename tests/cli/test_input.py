@@ -1,6 +1,7 @@
 """What is no file of ours, and values that would be something else: one line, and exit code 2."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,7 @@ def test_more_problems_than_anybody_reads(tmp_path: Path) -> None:
     path.write_text("".join(f"a{i}: 1\n" for i in range(10_000)))
     lines = run("plan", str(path), "--dry-run").stderr.splitlines()
     assert len(lines) == 101
-    assert lines[-1] == "  and more"
+    assert re.fullmatch(r"  and at least \d+ more", lines[-1])
 
 
 @pytest.mark.parametrize(

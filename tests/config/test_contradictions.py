@@ -10,10 +10,11 @@ from cablectl.config import native
 from cablectl.errors import UsageError
 
 # Few bits, so that networks meet.
-NETWORKS = st.tuples(st.integers(0, 15), st.integers(4, 8)).map(
-    lambda drawn: IPv4Network((drawn[0] << 28 & 0xFFFFFFFF << 32 - drawn[1], drawn[1]))
+TEN = 10 << 24
+NETWORKS = st.tuples(st.integers(0, 15), st.integers(12, 16)).map(
+    lambda drawn: IPv4Network((TEN + (drawn[0] << 20 & 0xFFFFFFFF << 32 - drawn[1]), drawn[1]))
 )
-GATEWAYS = st.integers(0, 13).map(lambda number: IPv4Address((number << 28) + 9))
+GATEWAYS = st.integers(0, 13).map(lambda number: IPv4Address(TEN + (number << 20) + 9))
 
 
 def told(endpoints: list[tuple[IPv4Address, list[IPv4Network]]]) -> list[str]:

@@ -29,7 +29,7 @@ from cablectl.libreswan.dialects import DIALECTS
 from cablectl.model.network import Network
 from cablectl.model.wishes import OVERLAYS, PskFile
 from cablectl.plan import connect_plan, teardown_plan
-from cablectl.plan.steps import Action, Plan
+from cablectl.plan.steps import Action, Phase, Plan
 from cablectl.render import draft, plans
 from tests.support.documents import MESHES, SHAPES, document
 from tests.support.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
@@ -51,8 +51,9 @@ PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
 RULES = re.compile(
     r"delete table inet cablectl_[\w.-]+"
     r"|table (inet cablectl_[\w.-]+); delete table \1; table \1 \{"
-    r"(?: chain (?:in|out|forward) \{ type filter hook [a-z]+ priority -10;"
-    r'(?: [\w @:/.,{}-]+ (?:accept|counter drop) comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
+    r"(?: set [a-z]+ \{ type ipv[46]_addr; flags interval; elements = \{ [\w.:/, ]+ \}; \};)*"
+    r"(?: chain [a-z]+ \{(?: type filter hook [a-z]+ priority -?\d+;)?"
+    r'(?: [\w @:/.,{}!=&|"-]+ comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
 )
 DRAWN = st.text(max_size=9) | st.integers() | st.floats() | st.just(...)  # which takes away
 
@@ -154,9 +155,11 @@ def assert_exact(plan: Plan) -> None:
     """See that the script's lines are the argvs, and that none of their options is a value."""
     script = plans.as_script(plan)
     assert script.replace("\n", "").isprintable()
-    lines = [words for words in map(split, script.split("\n")) if words]
-    first = [("set", "-eu")] if plan.action is Action.CONNECT else []
-    assert lines == [*first, *(step.argv for step in plan.needed)]
+    beginning, _, commands = script.partition("\n\n")
+    assert plan.action is Action.TEARDOWN or "\nset -eu " in beginning
+    lines = [words for words in map(split, commands.split("\n")) if words]
+    at = {(f"at={phase.label}",) for phase in Phase}
+    assert [words for words in lines if words not in at] == [step.argv for step in plan.needed]
     psk = plan.cables[0].ipsec.psk
     path = psk.path if isinstance(psk, PskFile) else ""
     for argv in chain.from_iterable((step.argv, *step.undo) for step in plan.steps):

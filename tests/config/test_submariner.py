@@ -252,10 +252,80 @@ def test_the_vxlan_driver_is_clear_text_on_its_own_port() -> None:
     )
     bare = re.sub(r"        udp-port.*\n", "", ENDPOINTS.replace("libreswan", "vxlan"))
     assert parse(bare).network.overlay == Vxlan(port=4500, forwarding=Forwarding.FLOOD)
-    resource = RESOURCE.replace("cableDriver: libreswan", "cableDriver: vxlan")
-    found = parse(resource, ENDPOINTS.replace("libreswan", "vxlan"))
+    found = parse(OPERATORS, CLEAR)
     assert (found.network.mode, found.key) == (Mode.NONE, "")
     assert "ipsec" not in found.value
+
+
+# A resource as Submariner's operator fills it in for the VXLAN driver.
+OPERATORS = re.sub(
+    r"  ceIPSec(Mode|Overlay|PSKSecret):.*\n",
+    "",
+    RESOURCE.partition("---")[0].replace("cableDriver: libreswan", "cableDriver: vxlan"),
+)
+CLEAR = ENDPOINTS.replace("libreswan", "vxlan")
+
+
+class TestNoDocumentSwitchesEncryptionOff:
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_by_the_driver_of_one_endpoint(self, which: int) -> None:
+        items = yaml.safe_load(ENDPOINTS)["items"]
+        items[which]["spec"]["backend"] = "vxlan"
+        for texts in ((), (CONFIGMAP,), (RESOURCE,)):
+            found = problems(*texts, yaml.safe_dump_all(items))
+            (of_backend,) = (line for line in found if "spec.backend" in line)
+            assert "'vxlan' is not allowed; allowed: libreswan, as at" in of_backend
+
+    def test_if_another_endpoint_names_no_driver(self) -> None:
+        (found,) = problems(CLEAR.replace("backend: vxlan", "other: vxlan", 1))
+        assert found == (
+            "0.yaml:14: items[0].spec.backend: missing;"
+            " write vxlan if this end has no IPsec, as at 0.yaml:36"
+        )
+
+    @pytest.mark.parametrize(
+        ("wish", "field"),
+        [
+            ("ceIPSecMode: transport", "spec.ceIPSecMode"),
+            ("ceIPSecOverlay: vxlan", "spec.ceIPSecOverlay"),
+            ("ceIPSecEsp: [aes_gcm-null]", "spec.ceIPSecEsp"),
+            ("ceIPSecPfsGroup: modp2048", "spec.ceIPSecPfsGroup"),
+            ("ceIPSecPSK: correct-horse-battery", "spec.ceIPSecPSK"),
+            ("ceIPSecPSKSecret: submariner-ipsec-psk", "spec.ceIPSecPSKSecret"),
+        ],
+    )
+    def test_if_the_resource_asks_for_ipsec(self, wish: str, field: str) -> None:
+        resource = OPERATORS.replace("  clusterID:", f"  {wish}\n  clusterID:")
+        (found,) = problems(resource, CLEAR)
+        assert found == (
+            "0.yaml:9: spec.cableDriver: 'vxlan' sends everything in clear text, but"
+            f" {field} at 0.yaml:15 asks for IPsec; write libreswan, or remove what asks for IPsec"
+        )
+
+    def test_if_a_configmap_or_a_secret_is_given(self) -> None:
+        block = CONFIGMAP[: CONFIGMAP.index("    ceIPSecMode")] + "    ceIPSecNATTPort: 4500\n"
+        secret = RESOURCE.partition("---\n")[2]
+        for text, wish in ((CONFIGMAP, "ceIPSecMode"), (block, "ceIPSecNATTPort")):
+            (found,) = problems(text, CLEAR)
+            assert f"but {wish} at 0.yaml:9 asks for IPsec" in found
+        (found,) = problems(secret, CLEAR)
+        assert "but data.psk at 0.yaml:8 asks for IPsec" in found
+
+    def test_by_the_mode_of_a_configmap(self) -> None:
+        found = problems(CONFIGMAP.replace('"transport"', '"none"'), ENDPOINTS)
+        assert "0.yaml:9: ceIPSecMode: 'none' is not allowed; allowed: tunnel, transport" in found
+
+    def test_by_a_cipher_that_only_authenticates(self) -> None:
+        (found,) = problems(CONFIGMAP.replace("aes_gcm-null", "null-sha1"), ENDPOINTS)
+        assert "'null-sha1' doesn't encrypt" in found
+
+    def test_by_a_second_configmap_or_secret(self) -> None:
+        other = CONFIGMAP.replace("aes_gcm-null", "aes_cbc-sha1")
+        (found,) = problems(CONFIGMAP, other, ENDPOINTS)
+        assert found == "1.yaml:12: ceIPSecEsp: differs from the value at 0.yaml:12"
+        secret = RESOURCE.partition("---\n")[2].replace("ZXhh", "ZXho")
+        (found,) = problems(RESOURCE, secret, ENDPOINTS)
+        assert found == "1.yaml:8: data.psk: differs from the key at 0.yaml:27; give one key"
 
 
 @pytest.mark.parametrize("path", REFUSED, ids=lambda path: path.stem)
@@ -298,7 +368,7 @@ class TestCommand:
         (other,) = set(theirs.splitlines()) - set(ours.splitlines())
         target, variable, *pairs = shlex.split(other)[4:]
         assert variable == "CE_IPSEC_PSK"
-        assert shlex.split(differ)[4:] == [target, str(psk), str(tmp_path), *pairs]
+        assert shlex.split(differ)[4:] == [target, str(psk), *pairs]
 
     def test_documents_go_straight_to_plan(self) -> None:
         done = run("plan", *FILES, "--dry-run", "--local", "172.18.0.7", "--libreswan", "4.10")

@@ -2,8 +2,11 @@
 # cablectl: connect cluster2 to cluster1. Run as root.
 # warning: mode: none: everything on the overlay is sent in clear text
 set -eu  # stop at the first failure
+failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there"; echo "  try: cablectl teardown FILE"; } >&2; }
+trap 'failed $?' EXIT
 
 # overlay: the device, its address and settings, not up yet
+at='overlay'
 ip link add dev vxlan-tunnel address 02:ca:ac:12:00:07 group 241 mtu 1450 type vxlan id 1000 local 172.18.0.7 dstport 4789 nolearning
 ip address add 241.18.0.7/8 dev vxlan-tunnel
 bridge fdb append 02:ca:ac:12:00:08 dev vxlan-tunnel dst 172.18.0.8 self permanent
@@ -12,6 +15,7 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/v
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding 1
 
 # up: the device and its routes
+at='up'
 ip link set dev vxlan-tunnel up
 ip neigh replace 241.18.0.8 lladdr 02:ca:ac:12:00:08 dev vxlan-tunnel nud permanent
 ip route add 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 100 metric 100 proto 241

@@ -2,8 +2,11 @@
 # cablectl: connect cluster1 to cluster2. Run as root.
 # warning: mode: none: everything on the overlay is sent in clear text
 set -eu  # stop at the first failure
+failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there"; echo "  try: cablectl teardown FILE"; } >&2; }
+trap 'failed $?' EXIT
 
 # overlay: the device, its address and settings, not up yet
+at='overlay'
 ip link add dev vxlan-tunnel address 02:ca:06:4e:08:fc group 241 mtu 1430 type vxlan id 1000 local 2001:db8::8 dstport 4789 nolearning
 ip address add fdca:b1e0::8/32 dev vxlan-tunnel nodad
 bridge fdb append 02:ca:96:f1:15:6d dev vxlan-tunnel dst 2001:db8::7 self permanent
@@ -11,6 +14,7 @@ bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 2001:db8::7 self perman
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/vxlan-tunnel/forwarding 1
 
 # up: the device and its routes
+at='up'
 ip link set dev vxlan-tunnel up
 ip neigh replace fdca:b1e0::7 lladdr 02:ca:96:f1:15:6d dev vxlan-tunnel nud permanent
 ip route add 2001:db8:45::/48 via fdca:b1e0::7 dev vxlan-tunnel table 100 metric 100 proto 241

@@ -1,36 +1,47 @@
 #!/bin/sh
 # cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
 set -eu  # stop at the first failure
+pidof pluto >/dev/null || { echo "cablectl: pluto isn't running; try: sudo systemctl start ipsec" >&2; exit 3; }
+failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there, also the guard: nft delete table inet cablectl_cluster2-172-18-0-7"; echo "  try: cablectl teardown FILE"; } >&2; }
+trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
-nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { chain in { type filter hook input priority -10; ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } meta secpath missing counter drop comment "cablectl feeaa227 in"; }; chain out { type filter hook output priority -10; ip saddr { 10.44.0.0/16, 100.44.0.0/16 } ip daddr { 10.45.0.0/16 } rt ipsec missing counter drop comment "cablectl feeaa227 out"; }; chain forward { type filter hook forward priority -10; ip saddr { 10.45.0.0/16 } ip daddr { 10.44.0.0/16, 100.44.0.0/16 } meta secpath missing counter drop comment "cablectl feeaa227 in"; ip saddr { 10.44.0.0/16, 100.44.0.0/16 } ip daddr { 10.45.0.0/16 } rt ipsec missing counter drop comment "cablectl feeaa227 out"; }; }'
+at='guard'
+nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl c4f894e6 in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl c4f894e6 out"; }; chain reassemble { ct state new comment "cablectl c4f894e6 all"; }; }'
 
 # pluto: the daemon runs
+at='pluto'
 # not needed (pluto is running): systemctl start ipsec
 
 # offload: load the kernel's IPsec modules
+at='offload'
 pidof pluto
 ipsec _stackmanager start
 modprobe --all esp4_offload
 
 # secret: the pre-shared key of each pair of gateways
-sh -c 'to=$1 from=$2 dir=$3; shift 3; odd=$(find "${to%/*}" "$dir" "$from" -prune "(" ! -type f ! -type d -o -perm -002 -o ! -user 0 ! -user "$(id -u)" ")"); if [ -L "$to" ] || [ -d "$to" ]; then odd=$to; fi; [ ! "$odd" ] || { echo "a link, not of root, or writable by all: $odd" >&2; exit 3; }; key=$(cat -- "$from" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && [ ${#key} -le 1800 ] || { echo "no key of 1 to 900 bytes" >&2; exit 3; }; set -eC; umask 077; trap "rm -f \"\$to.new\"" EXIT; rm -f "$to.new"; for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"' sh /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/cablectl/psk /etc/cablectl '@172.18.0.8-0-0 @172.18.0.7-0-0' '@172.18.0.8-1-0 @172.18.0.7-0-1'
+at='secret'
+sh -c 'odd() { file=$1 dir=${1%/*}; at=$dir; set -- /; while at=${at%/*}; [ "$at" ]; do set -- "$@" "$at"; done; find "$@" -prune "(" ! -type d -o ! -user 0 ! -user "$(id -u)" -o ! -perm -1000 "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; set -- "${dir:-/}"; if [ -e "$file" ] || [ -L "$file" ]; then set -- "$@" "$file"; fi; find "$@" -prune "(" ! -type f ! -type d -o ! -user 0 ! -user "$(id -u)" -o "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; }; to=$1 from=$2; shift 2; found=$(odd "$to"; odd "$from"); [ ! -d "$to" ] || found=$to; [ ! "$found" ] || { echo "a link, not of root, or writable by others: $found" >&2; exit 3; }; key=$(cat -- "$from" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && [ ${#key} -le 1800 ] || { echo "no key of 1 to 900 bytes" >&2; exit 3; }; set -eC; umask 077; trap "rm -f \"\$to.new\"" EXIT; rm -f "$to.new"; for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"' sh /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/cablectl/psk '@172.18.0.8-0-0 @172.18.0.7-0-0' '@172.18.0.8-1-0 @172.18.0.7-0-1'
 ipsec whack --listen
 
 # add: load the connections
+at='add'
 ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0-0 --id @172.18.0.8-0-0 --host 172.18.0.8 --client 10.44.0.0/16 --to --id @172.18.0.7-0-0 --host 172.18.0.7 --client 10.45.0.0/16 --ikeport 4500 --dpdaction hold --dpddelay 30
 ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1-0 --id @172.18.0.8-1-0 --host 172.18.0.8 --client 100.44.0.0/16 --to --id @172.18.0.7-0-1 --host 172.18.0.7 --client 10.45.0.0/16 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
+at='route'
 ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0-0
 ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1-0
 ip xfrm policy get src 10.44.0.0/16 dst 10.45.0.0/16 dir out
 ip xfrm policy get src 100.44.0.0/16 dst 10.45.0.0/16 dir out
 
 # initiate: negotiate the SAs
+at='initiate'
 ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-0-0
 ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-1-0
 
 # wait: until a Child SA stands for every connection
+at='wait'
 sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-0-0 60
 sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-1-0 60

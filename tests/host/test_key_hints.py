@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cablectl.host import keys
+from cablectl.host import keys, trust
 from cablectl.model.wishes import PskFile
 
 KEY = "correct horse battery staple, and more"
@@ -27,6 +27,12 @@ def hint(psk: Path) -> str:
     return found
 
 
+def others_group(path: Path) -> None:
+    """Give a file to a group that isn't root's; only root can and has to."""
+    if os.getuid() == 0:
+        os.chown(path, -1, 4711)
+
+
 def test_a_good_key_needs_none(psk: Path) -> None:
     assert keys.read(PskFile(str(psk))).problems == ()
 
@@ -43,14 +49,27 @@ def test_a_key_that_cannot_be_used_is_removed_first(psk: Path, text: str) -> Non
     assert hint(psk) == f"rm {psk}; cablectl secret new {psk}, and copy it to the peer"
 
 
-def test_a_file_that_all_can_write(psk: Path) -> None:
-    psk.chmod(0o602)
-    assert hint(psk) == f"chmod o-w {psk}"
+@pytest.mark.parametrize("mode", [0o602, 0o620, 0o662])
+def test_a_file_that_others_can_write(psk: Path, mode: int) -> None:
+    others_group(psk)
+    psk.chmod(mode)
+    assert hint(psk) == f"chmod go-w {psk}"
 
 
-def test_a_directory_that_all_can_write(psk: Path) -> None:
+@pytest.mark.parametrize("mode", [0o702, 0o720, 0o777])
+def test_a_directory_that_others_can_write(psk: Path, mode: int) -> None:
+    """Another program may need it as it is."""
+    others_group(psk.parent)
+    psk.parent.chmod(mode)
+    assert hint(psk) == "use a directory that only root can write, such as /etc/cablectl"
+
+
+def test_cablectls_own_directory_is_not_told_to_use_itself(
+    psk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "ROOTS", (str(psk.parent),))
     psk.parent.chmod(0o777)
-    assert hint(psk) == f"chmod o-w {psk.parent}"
+    assert hint(psk) == f"chmod go-w {psk.parent}"
 
 
 def test_a_directory_that_all_are_meant_to_write(psk: Path) -> None:

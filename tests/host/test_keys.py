@@ -26,13 +26,13 @@ Plant = Callable[[Path], None]
 
 
 class Host:
-    """A directory in the place of a host's: `etc/psk`, and `ipsec.d` for the secrets file."""
+    """A directory in the place of a host's: `up/etc/psk`, and `ipsec.d` for the secrets file."""
 
     def __init__(self, root: Path, cable: Cable) -> None:
         self.root = root
-        (root / "etc").mkdir(mode=0o700)
-        (root / "ipsec.d").mkdir(mode=0o755)
-        self.psk, self.directory = root / "etc" / "psk", root / "ipsec.d"
+        for name in ("up", "up/etc", "ipsec.d"):
+            (root / name).mkdir(mode=0o755)
+        self.psk, self.directory = root / "up" / "etc" / "psk", root / "ipsec.d"
         self.psk.touch(mode=0o600)
         self.psk.write_text(f"{KEY}\n")
         self.cable = replace(cable, ipsec=replace(cable.ipsec, psk=PskFile(str(self.psk))))
@@ -66,21 +66,41 @@ def open_to_all(path: Path) -> None:
     path.chmod(path.stat().st_mode | 0o002)
 
 
+def open_to_a_group(path: Path) -> None:
+    if os.getuid() == 0:
+        os.chown(path, -1, 4711)
+    path.chmod(path.stat().st_mode | 0o020)
+
+
+def sticky(path: Path) -> None:
+    path.chmod(0o1777)
+
+
 def as_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path, 0o600)
 
 
+EVERYBODY, GROUP = "can be written by everybody", "can be written by its group, "
+
+
 @pytest.mark.parametrize(
     ("where", "plant", "message"),
     [
-        ("etc/psk", elsewhere, "is a symlink"),
-        ("etc/psk", open_to_all, "can be written by everybody"),
-        ("etc/psk", as_fifo, "not a regular file"),
-        ("etc", elsewhere, "is a symlink"),
-        ("etc", open_to_all, "can be written by everybody"),
+        ("up/etc/psk", elsewhere, "is a symlink"),
+        ("up/etc/psk", open_to_all, EVERYBODY),
+        ("up/etc/psk", open_to_a_group, GROUP),
+        ("up/etc/psk", as_fifo, "not a regular file"),
+        ("up/etc", elsewhere, "is a symlink"),
+        ("up/etc", open_to_all, EVERYBODY),
+        ("up/etc", open_to_a_group, GROUP),
+        ("up/etc", sticky, EVERYBODY),
+        ("up", elsewhere, "is a symlink"),
+        ("up", open_to_all, EVERYBODY),
+        ("up", open_to_a_group, GROUP),
         ("ipsec.d", elsewhere, "is a symlink"),
-        ("ipsec.d", open_to_all, "can be written by everybody"),
+        ("ipsec.d", open_to_all, EVERYBODY),
+        ("ipsec.d", open_to_a_group, GROUP),
     ],
 )
 def test_where_somebody_else_may_have_a_say(
@@ -88,7 +108,7 @@ def test_where_somebody_else_may_have_a_say(
 ) -> None:
     plant(this.root / where)
     ((told, _),) = keys.find(this.cable).problems
-    assert told.endswith(f"{this.root / where}: {message}") or told == (
+    assert f"{this.root / where}: {message}" in told or told.startswith(
         f"{this.root / where} {message}"
     )
     done = this.write()
@@ -98,7 +118,15 @@ def test_where_somebody_else_may_have_a_say(
     assert keys.find(this.cable).held is Credential.ABSENT
 
 
-@pytest.mark.parametrize("where", ["etc/psk", "etc", "ipsec.d"])
+@pytest.mark.parametrize(("where", "mode"), [("up", 0o1777), ("up/etc", 0o755), ("up", 0o1775)])
+def test_where_nobody_else_has_a_say(this: Host, where: str, mode: int) -> None:
+    """A sticky directory further up, such as /tmp, keeps what is root's."""
+    (this.root / where).chmod(mode)
+    assert keys.find(this.cable).problems == ()
+    assert this.write().returncode == 0
+
+
+@pytest.mark.parametrize("where", ["up/etc/psk", "up/etc", "up", "ipsec.d"])
 def test_what_is_somebody_elses(this: Host, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root gives it away; who isn't root becomes another user, for whom nothing is their own."""
     there = this.root / where
@@ -114,7 +142,9 @@ def test_what_is_somebody_elses(this: Host, where: str, monkeypatch: pytest.Monk
         monkeypatch.setenv("PATH", f"{fakes}:{os.environ['PATH']}")
     told = [message for message, _ in keys.find(this.cable).problems]
     assert f"{there} belongs to user {there.stat().st_uid}, not to root" in told
-    assert this.write().returncode == 3
+    done = this.write()
+    assert done.returncode == 3
+    assert f"{there}\n" in done.stderr
     assert not this.target.exists()
 
 
@@ -159,7 +189,7 @@ class TestSecretsFile:
         assert this.target.read_bytes() == secrets_file.content(this.cable, KEY.encode())
         assert stat.S_IMODE(this.target.stat().st_mode) == 0o600
         assert (victim.read_text(), victim.stat().st_nlink) == ("mine", 1)
-        assert sorted(each.name for each in this.root.iterdir()) == ["etc", "ipsec.d", "victim"]
+        assert sorted(each.name for each in this.root.iterdir()) == ["ipsec.d", "up", "victim"]
         assert list(this.directory.iterdir()) == [this.target]
 
     def test_a_directory_in_the_place_of_the_new_one(self, this: Host) -> None:
@@ -245,6 +275,7 @@ class TestKey:
             "printenv",
             "printf",
             "rm",
+            "sed",
             "tr",
             "wc",
         ):

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 
-from cablectl.linux import guard
+from cablectl.linux import guard, nftables
 from cablectl.model.cable import Cable
 
 from .gateways import Gateway
+from .rooms import Room
 
 
 def dropped(gateway: Gateway, cable: Cable) -> tuple[int, int]:
     """Return how many packets the guard dropped, in and out; it must be loaded and complete."""
     listing = gateway.run("nft", "-j", "list", "table", *guard.name(cable).split()).stdout
-    loaded = guard.parse(json.loads(listing))
+    loaded = nftables.parse(json.loads(listing))
     assert guard.is_intact(cable, loaded)
-    return loaded.dropped_in, loaded.dropped_out
+    return guard.dropped(loaded)
 
 
-def echo_requests(gateway: Gateway, version: int = 4) -> int:
+def echo_requests(gateway: Room, version: int = 4) -> int:
     """Return how many ICMP or ICMPv6 echo requests were delivered to the gateway."""
     if version == 6:
         pairs = map(str.split, gateway.run("cat", "/proc/net/snmp6").stdout.splitlines())

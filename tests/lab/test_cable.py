@@ -164,10 +164,10 @@ def test_a_new_key_and_a_directory_that_everybody_can_write_to(gateways: Lab) ->
     done = run(c1, "connect", FILE)
     assert done.returncode == 3
     assert done.stderr == (
-        "cablectl: /etc/ipsec.d can be written by everybody\n  try: chmod o-w /etc/ipsec.d\n"
+        "cablectl: /etc/ipsec.d can be written by everybody\n  try: chmod go-w /etc/ipsec.d\n"
     )
     assert c1.snapshot() == before
-    c1.run("chmod", "o-w", "/etc/ipsec.d")
+    c1.run("chmod", "go-w", "/etc/ipsec.d")
     bring_up(c1, c2)
     for gateway in (c1, c2):
         for form in (key, key.encode().hex()):
@@ -368,3 +368,27 @@ def test_the_script_does_the_same(gateways: Lab) -> None:
             assert run(gateway, "teardown", FILE).stdout.startswith("nothing to do")
     assert_encrypted(wire)
     assert [gateway.snapshot()["files"] for gateway in lab.gateways] == before
+
+
+def test_a_script_that_fails_says_where_and_what_is_left(gateways: Lab) -> None:
+    c1 = gateways.gateways[0]
+    script = f"{shlex.quote(PROGRAM)} plan {FILE} --dry-run | sh"
+    c1.run("mv", PSK_FILE, f"{PSK_FILE}.away")
+    before = c1.snapshot()
+    try:
+        done = c1.run("sh", "-c", script, check=False)
+        assert done.returncode == 3
+        assert "no key of 1 to 900 bytes" in done.stderr
+        assert "cablectl: the phase secret failed with exit code 3" in done.stderr
+        remove = done.stderr.partition("also the guard: ")[2].partition("\n")[0]
+        assert "nft delete table inet cablectl_vxlan-tunnel" in remove
+        c1.run(*remove.split())
+        assert c1.snapshot()["nftables"] == before["nftables"]
+        c1.stop_pluto()
+        done = c1.run("sh", "-c", script, check=False)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert done.stderr == "cablectl: pluto isn't running; try: sudo systemctl start ipsec\n"
+        assert c1.snapshot()["nftables"] == before["nftables"]
+    finally:
+        c1.run("mv", f"{PSK_FILE}.away", PSK_FILE)
+        c1.start_pluto()

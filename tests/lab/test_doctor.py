@@ -26,7 +26,7 @@ from .cable import (
 )
 from .doctor import Cause, Record, assert_named, by_shell, doctor, firewall, score
 from .gateways import Gateway, Lab
-from .inject import send, vxlan
+from .inject import of_overlay, send
 from .rooms import until
 from .traffic import changes
 
@@ -74,7 +74,7 @@ def another_vni(lab: Lab) -> Iterator[None]:
 def attacked(lab: Lab) -> Iterator[None]:
     """Send three clear packets to the overlay."""
     c1, c2 = lab.gateways[:2]
-    send(c2, c1, vxlan(load("quickstart"), IPv4Address("172.18.0.66")), 3)
+    send(c2, c1, of_overlay(load("quickstart"), IPv4Address("172.18.0.66")), 3)
     yield
 
 

@@ -14,7 +14,7 @@ from tests.support.examples import load
 from .cable import FILE, VTEP, bring_up, child_sas, connections, ping, prepare, run, sas, tear_down
 from .counters import dropped, echo_requests
 from .gateways import Gateway, Lab
-from .inject import send, vxlan
+from .inject import of_overlay, send
 from .rooms import until
 
 pytestmark = pytest.mark.lab
@@ -48,19 +48,19 @@ def test_no_clear_packet_gets_in(pair: Lab, record_property: Record) -> None:
     before = echo_requests(c1)
     for sender, source in ((outsider, OUTSIDER), (outsider, PEER), (c2, PEER)):
         expected = dropped(c1, cable)[0] + COUNT
-        send(sender, c1, vxlan(cable, source), COUNT)
+        send(sender, c1, of_overlay(cable, source), COUNT)
         until(lambda: dropped(c1, cable)[0] == expected, f"{COUNT} dropped packets")  # noqa: B023
     assert echo_requests(c1) == before
     record_property("packets injected, of three senders", 3 * COUNT)
     record_property("of these on the overlay", echo_requests(c1) - before)
     # Without the guard the packets get in, so the count above proves something.
     c1.run("nft", "delete", "table", *guard.name(cable).split())
-    send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
+    send(outsider, c1, of_overlay(cable, OUTSIDER), COUNT)
     until(lambda: echo_requests(c1) == before + COUNT, f"{COUNT} packets of an outsider")
     repaired = run(c1, "connect", FILE)
     assert repaired.returncode == 0, repaired.stderr
     assert "warning: the guard is missing: table inet cablectl_" in repaired.stderr
-    send(outsider, c1, vxlan(cable, OUTSIDER), COUNT)
+    send(outsider, c1, of_overlay(cable, OUTSIDER), COUNT)
     until(lambda: dropped(c1, cable)[0] == COUNT, f"{COUNT} dropped packets")
     assert echo_requests(c1) == before + COUNT
 

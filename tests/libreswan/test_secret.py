@@ -1,6 +1,7 @@
 """The command that writes the secrets file, run by a real shell."""
 
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from cablectl.config.reader import SHELL_VARIABLES
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import PskEnv, PskFile
@@ -61,6 +63,39 @@ def test_from_the_environment(cable: Cable, tmp_path: Path) -> None:
     assert target.read_bytes() == secrets_file.content(this, b"correct horse")
 
 
+def names_in(program: str) -> set[str]:
+    """Return the names that a shell program sets or reads."""
+    return {name for found in NAMES.findall(program) for name in found if name}
+
+
+NAMES = re.compile(r"\b([A-Za-z_]\w*)=|\$\{?#?([A-Za-z_]\w*)|\bfor (\w+)")
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "bash --posix"])
+@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+def test_no_variable_of_the_program_hides_the_key(
+    cable: Cable, tmp_path: Path, shell: str, several: bool
+) -> None:
+    """Nor does a variable that the shell itself sets."""
+    make = (lambda this: secrets_file.write_all((this,))) if several else secrets_file.write
+    program = make(replace(cable, ipsec=replace(cable.ipsec, psk=PskEnv("KEY"))))[2]
+    names = names_in(program)
+    assert {"to", "from", "key", "left" if several else "who"} <= names
+    assert not names & set(SHELL_VARIABLES)
+    for name in (*sorted(names), "IFS", "PWD", "OLDPWD", "SHLVL", "PPID", "UID", "HOME", "PS4"):
+        this = replace(cable, ipsec=replace(cable.ipsec, psk=PskEnv(name)))
+        target, key = tmp_path / f"{name}.secrets", b"correct \xff horse"
+        words = [str(target) if word == secrets_file.path(cable) else word for word in make(this)]
+        done = subprocess.run(
+            [*shell.split(), *words[1:]],
+            capture_output=True,
+            check=False,
+            env={b"PATH": os.defpath.encode(), b"OTHER": f"{name}=x".encode(), name.encode(): key},
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b""), name
+        assert target.read_bytes() == secrets_file.content(this, key), name
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\r\n"], ids=["missing", "empty", "blank"])
 def test_no_key_no_file(cable: Cable, tmp_path: Path, content: bytes | None) -> None:
     source, target = tmp_path / "psk", tmp_path / "cable.secrets"
@@ -91,7 +126,7 @@ def test_no_line_is_longer_than_pluto_reads(shape: str) -> None:
 
 def test_a_path_is_no_option(cable: Cable) -> None:
     odd = from_file(cable, Path("/-n; echo $(id)"))
-    assert secrets_file.write(odd)[-3:-1] == ("/-n; echo $(id)", "/")
+    assert secrets_file.write(odd)[-2] == "/-n; echo $(id)"
 
 
 def test_a_key_is_masked_in_every_form() -> None:

@@ -8,6 +8,7 @@ from cablectl.config import native
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Credential, Pluto
+from cablectl.linux import guard
 from cablectl.linux.iproute import ANY_MAC
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.wishes import Vxlan
@@ -45,10 +46,12 @@ def test_it_is_made_once_and_taken_away(shape: str, end: str) -> None:
 
 def test_what_is_shared_is_there_once() -> None:
     steps = connect_plan.plan(CABLES, (BLANK, BLANK)).steps
-    shared = [step for step in steps if not step.cable]
-    (pair,) = (connect_plan.plan((load("quickstart"),), (BLANK,)),)
-    assert [step.argv for step in shared] == [step.argv for step in pair.steps if not step.cable]
-    assert {step.argv[0] for step in shared} >= {*SHARED, "ip", "sh"}
+    guarding, *shared = [step for step in steps if not step.cable]
+    assert guarding.argv == guard.load(CABLES[0]) == guard.load(CABLES[1])
+    pair = connect_plan.plan((load("quickstart"),), (BLANK,))
+    _, *alone = [step.argv for step in pair.steps if not step.cable]
+    assert [step.argv for step in shared] == alone
+    assert {step.argv[0] for step in (guarding, *shared)} >= {*SHARED, "ip", "sh"}
     for cable in CABLES:
         mine = [step for step in steps if step.cable == cable.id]
         assert {step.phase for step in mine} == {

@@ -8,7 +8,7 @@ from cablectl.facts import host_facts
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan.pluto import Ike, Shunt
 from cablectl.linux import xfrm
-from cablectl.linux.guard import Guard
+from cablectl.linux.nftables import Installed
 from cablectl.model.cable import Cable
 from tests.support.alive import (
     alive,
@@ -111,7 +111,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "the guard is missing: table inet cablectl_vxlan-tunnel",
     ),
     "half a guard": (
-        lambda _, facts: replace(facts, guard=Guard(comments=("cablectl",))),
+        lambda _, facts: replace(facts, guard=Installed("another", "mark")),
         "the guard was changed",
     ),
     "no device": (

@@ -51,7 +51,7 @@ def facts(cable: Cable, standing: str) -> Facts:
             loaded = replace(up.connections[first], child_sas=(sa,))
             return replace(up, connections={**up.connections, first: loaded})
         case "attacked":
-            return replace(up, guard=replace(guard.made(cable), dropped_in=20))
+            return replace(up, guard=replace(guard.made(cable), counted={"in": 20}))
         case "foreign":
             link = Link(kind="vxlan", group="0", mac="", mtu=1450, up=True)
             return replace(plain, overlay=OverlayFacts(link=link))

@@ -75,19 +75,28 @@ def _encapsulation(value: object) -> str:
     return "yes" if _parse_bool(value) else "auto"
 
 
+def _mode(value: object) -> object:
+    """Return the mode; ValueError for another one, also for none, which no setting can ask for."""
+    if value not in _MODES:
+        raise ValueError(value)
+    return value
+
+
 def _unchanged(value: object) -> object:
     return value
 
 
+_MODES = (Mode.TUNNEL.value, Mode.TRANSPORT.value)
 _Read = Callable[[object], object]
 _ALLOWED: dict[_Read, str] = {
     _parse_bool: "true, false",
     _encapsulation: "true, false",
     _number: "a port, 1 to 65535",
+    _mode: ", ".join(_MODES),
 }
 # The file's field for each of Submariner's settings, and the function that reads the value.
 _SETTINGS: dict[str, tuple[Path, _Read]] = {
-    "ceIPSecMode": (("mode",), _unchanged),
+    "ceIPSecMode": (("mode",), _mode),
     "ceIPSecOverlay": (("overlay",), _unchanged),
     "ceIPSecPfsGroup": (("ipsec", "pfs_group"), _unchanged),
     "ceIPSecEsp": (("ipsec", "esp"), _unchanged),
@@ -100,6 +109,14 @@ _OTHER_SETTINGS = (
     "ceIPSecPreferredServer",
     "ceIPSecDebug",
     "ceIPSecIKEPort",
+)
+_WISHES_FOR_IPSEC = (
+    "ceIPSecMode",
+    "ceIPSecOverlay",
+    "ceIPSecPfsGroup",
+    "ceIPSecEsp",
+    "ceIPSecPSK",
+    "ceIPSecPSKSecret",
 )
 # The fields of the file's endpoint, each with the field of Submariner's Endpoint.
 _ENDPOINT_FIELDS = {
@@ -117,8 +134,11 @@ class _Converter:
         self.value: dict[str, Any] = {"version": 1, "mode": Mode.TUNNEL.value}
         self.places: dict[Path, Place] = {(): Place(next(iter(texts)), 1, "")}
         self.notes: list[str] = []
-        self._objects, self._texts, self._problems = found, texts, problems
+        self._objects, self._problems = found, problems
+        # Split once: a text of 1 MiB may have thousands of ConfigMaps.
+        self._lines = {file: text.splitlines() for file, text in texts.items()}
         self._given: dict[str, Field] = {}
+        self._of_config_map: set[str] = set()  # the names of its settings
 
     def read_settings(self) -> None:
         """Read mode, overlay and IPsec; a ConfigMap's setting overrides the resource's field."""
@@ -134,18 +154,59 @@ class _Converter:
         for config in self._of_kind("ConfigMap"):
             if config_names and config.name not in config_names:
                 continue
-            for name, entry in block(self._text_of(config), config, self._problems).items():
-                self._given.pop(name, None)
+            for name, entry in block(self._lines_of(config), config, self._problems).items():
+                if name not in self._of_config_map:
+                    self._given.pop(name, None)  # it overrides a resource, but no other ConfigMap
+                    self._of_config_map.add(name)
                 self._read_setting(name, entry)
         driver = self._driver()
         if driver and driver.value == OverlayKind.VXLAN.value:
-            # Whoever chose this driver has chosen clear text.
+            self._refuse_unless_all_want_clear_text(driver)
             self._put(("mode",), Mode.NONE.value, driver.place)
             self._put(("overlay",), OverlayKind.VXLAN.value, driver.place)
             self._put(("allow_cleartext",), True, driver.place)
             self.value.pop("ipsec", None)
         elif driver and driver.value != "libreswan":
             self._refuse(driver, "libreswan, vxlan")
+
+    def _refuse_unless_all_want_clear_text(self, driver: Field) -> None:
+        """Refuse the driver if an endpoint names no driver, or if anything asks for IPsec.
+
+        A peer writes its own Endpoint, which must not switch off encryption that the others want.
+        """
+        line = f"{driver.place.file}:{driver.place.line}"
+        name = legible(driver.value)
+        self._problems += [
+            (
+                endpoint.place("spec", "backend"),
+                f"missing; write {name} if this end has no IPsec, as at {line}",
+            )
+            for endpoint in self._of_kind("Endpoint")
+            if not endpoint.spec("backend")
+        ]
+        wish = self._wish_for_ipsec()
+        if wish:
+            self._problems.append(
+                (
+                    driver.place,
+                    f"{shown(driver.value)} sends everything in clear text, but"
+                    f" {wish.place.field} at {wish.place.file}:{wish.place.line} asks for IPsec;"
+                    " write libreswan, or remove what asks for IPsec",
+                )
+            )
+
+    def _wish_for_ipsec(self) -> Field | None:
+        """Return the first value that asks for IPsec; None if there is none.
+
+        Submariner's operator fills in the other settings of a resource for every driver.
+        """
+        given = [
+            entry
+            for name, entry in self._given.items()
+            if name in _WISHES_FOR_IPSEC or name in self._of_config_map
+        ]
+        keys = [secret.field("data", "psk") for secret in self._of_kind("Secret")]
+        return next((entry for entry in (*given, *keys) if entry), None)
 
     def _read_setting(self, name: str, entry: Field) -> None:
         if name not in _SETTINGS and name not in _OTHER_SETTINGS:
@@ -168,14 +229,18 @@ class _Converter:
             self.notes.append(f"{name} is ignored: pluto's own configuration sets its logging")
 
     def _driver(self) -> Field | None:
-        """Return the cable driver that resources and endpoints name; None if they name none."""
+        """Return the cable driver that resources and endpoints name; None if they name none.
+
+        If they differ, the ones with clear text are wrong.
+        """
         entries = [resource.spec("cableDriver") for resource in self._of_kind("Submariner")]
         entries += [endpoint.spec("backend") for endpoint in self._of_kind("Endpoint")]
         drivers = [entry for entry in entries if entry]
         if not drivers:
             return None
-        first = drivers[0]
-        for driver in drivers[1:]:
+        clear_text = OverlayKind.VXLAN.value
+        first = next((driver for driver in drivers if driver.value != clear_text), drivers[0])
+        for driver in drivers:
             if driver.value != first.value:
                 line = f"{first.place.file}:{first.place.line}"
                 self._refuse(driver, f"{legible(first.value)}, as at {line}")
@@ -186,10 +251,19 @@ class _Converter:
         if self._is_clear_text:
             return ""
         key, secret_name = self._given.get("ceIPSecPSK"), self._given.get("ceIPSecPSKSecret")
-        for secret in self._of_kind("Secret"):
-            if secret_name is None or secret.name == secret_name.value:
-                # The driver encodes the secret's content, so the key is its encoded form.
-                key = secret.field("data", "psk") or key
+        secrets = [
+            entry
+            for secret in self._of_kind("Secret")
+            if secret_name is None or secret.name == secret_name.value
+            # The driver encodes the secret's content, so the key is its encoded form.
+            if (entry := secret.field("data", "psk"))
+        ]
+        for secret in secrets[1:]:
+            if secret.value != secrets[0].value:
+                place = secrets[0].place
+                message = f"differs from the key at {place.file}:{place.line}; give one key"
+                self._problems.append((secret.place, message))
+        key = secrets[0] if secrets else key
         if not key:
             path = psk_file or DEFAULT_PSK
             of_secret = f" of the Secret {legible(secret_name.value)}" if secret_name else ""
@@ -254,15 +328,15 @@ class _Converter:
         That is what Submariner does. An endpoint's own field comes first, then the resource of
         the endpoint's cluster.
         """
-        by_cluster: dict[str, list[Field | None]] = {}
+        by_cluster: dict[str, Field] = {}
         for resource in self._of_kind("Submariner"):
-            prefers = resource.spec("ceIPSecPreferredServer")
-            by_cluster.setdefault(resource.text("clusterID"), []).append(prefers)
-        entries: list[Field | None] = []
-        for endpoint in endpoints:
-            candidates = [endpoint.spec("backend_config", "preferred-server")]
-            candidates += by_cluster.get(endpoint.text("cluster_id"), ())
-            entries.append(next(filter(None, candidates), None))
+            if prefers := resource.spec("ceIPSecPreferredServer"):
+                by_cluster.setdefault(resource.text("clusterID"), prefers)
+        entries: list[Field | None] = [
+            endpoint.spec("backend_config", "preferred-server")
+            or by_cluster.get(endpoint.text("cluster_id"))
+            for endpoint in endpoints
+        ]
         values = [self._read(entry, _parse_bool) if entry else None for entry in entries]
         if not any(values):
             return
@@ -295,8 +369,8 @@ class _Converter:
     def _of_kind(self, kind: str) -> list[Object]:
         return [entry for entry in self._objects if entry.kind == kind]
 
-    def _text_of(self, config: Object) -> str:
-        return self._texts[config.place().file]
+    def _lines_of(self, config: Object) -> list[str]:
+        return self._lines[config.place().file]
 
     def _read(self, entry: Field, read: _Read) -> object:
         """Return a field's value; if the value isn't allowed, add a problem and return None."""

@@ -1,12 +1,13 @@
 """Kubernetes objects as kubectl prints them: single, in lists, or several in a stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import yaml
 from msgspec import Struct
 
-from cablectl.config.reader import Document, Path, Place, documents
+from cablectl.config.reader import MAX_NODES, Document, Path, Place, documents
 from cablectl.config.values import shown
 from cablectl.errors import UsageError
 
@@ -60,10 +61,11 @@ def has_objects(text: str) -> bool:
     """Tell whether a document of a text is an object of Kubernetes: it has the key apiVersion.
 
     Text that isn't YAML has none, so that the reader of cablectl's own file reports the mistake.
+    So has a text of too many nodes.
     """
     depth = nodes = 0  # open collections, and the nodes of the outermost one so far
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in islice(yaml.parse(text, Loader=_LOADER), 4 * MAX_NODES):
             if isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             if not isinstance(event, yaml.NodeEvent):
@@ -106,10 +108,10 @@ def _unlisted(document: Document, value: Any, path: Path, problems: Problems) ->
         problems.append((place, f"{problem}; allowed: {', '.join(KINDS)}"))
 
 
-def block(text: str, config_map: Object, problems: Problems) -> dict[str, Field]:
+def block(lines: Sequence[str], config_map: Object, problems: Problems) -> dict[str, Field]:
     """Return the settings in a ConfigMap's block: lines such as `key: "value",`, or YAML.
 
-    `text` is the text of the ConfigMap's file. Problems are appended to `problems`.
+    `lines` are those of the ConfigMap's file. Problems are appended to `problems`.
     """
     allowed = "allowed: lines such as ceIPSecMode: transport"
     entry = config_map.field("data", "ceCustomConfig")
@@ -117,11 +119,10 @@ def block(text: str, config_map: Object, problems: Problems) -> dict[str, Field]
         problems.append((config_map.place("data", "ceCustomConfig"), f"missing; {allowed}"))
         return {}
     place = entry.place
-    # Empty lines before the block give its lines their numbers in the file.
-    lines_above = place.line if _is_literal(text, entry) else place.line - 1
-    block_text = "\n" * lines_above + _without_commas(entry.value)
+    lines_above = place.line if _is_literal(lines, entry) else place.line - 1
+    text = _without_commas(entry.value)
     try:
-        (document, *_), duplicates = documents(block_text, place.file)
+        (document, *_), duplicates = documents(text, place.file, lines_above=lines_above)
     except UsageError as error:
         number, _, message = error.message.removeprefix(f"{place.file}:").partition(": ")
         line = int(number) if number.isdecimal() else place.line
@@ -134,11 +135,11 @@ def block(text: str, config_map: Object, problems: Problems) -> dict[str, Field]
     return {name: Field(value, document.place((name,))) for name, value in document.value.items()}
 
 
-def _is_literal(text: str, entry: Field) -> bool:
+def _is_literal(lines: Sequence[str], entry: Field) -> bool:
     """Return whether the block is a YAML literal: its lines follow the line of its key."""
-    below = text.splitlines()[entry.place.line :]
+    below = entry.place.line  # lines are counted from 1, so this is the index of the next one
     first = next(iter(entry.value.splitlines()), "")
-    return bool(below) and below[0].strip() == first.strip()
+    return below < len(lines) and lines[below].strip() == first.strip()
 
 
 def _without_commas(text: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import ClassVar
 
+from cablectl.linux.nftables import Expression, match, meta, raw
 from cablectl.linux.overlay.protocol import KernelModule, LinkInfo, Overlay, Packet
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
@@ -42,9 +43,9 @@ class GreOverlay(Overlay):
         ends = {"local": str(cable.local.address), "remote": str(cable.remote_host)}
         return _kind(cable), {**ends, "ikey": key, "okey": key}
 
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - `hosts` is enough
-        """Return the match of the gateways and the key, the header's second word (RFC 2890)."""
-        return f"{hosts} meta l4proto gre @th,32,32 {self.wish.key}"
+    def guard_match(self, cable: Cable) -> tuple[Expression, ...]:  # noqa: ARG002
+        """Return the match of GRE and the key, the header's second word (RFC 2890)."""
+        return match(meta("l4proto"), "gre"), match(raw(32, 32), self.wish.key)
 
     def matches(self, cable: Cable, packet: Packet) -> bool:  # noqa: ARG002 - the key is enough
         """Tell whether a packet is GRE with the device's key."""

@@ -7,6 +7,7 @@ the inner IP packet without any overlay header.
 from collections.abc import Mapping
 from typing import ClassVar
 
+from cablectl.linux.nftables import Expression, match, meta
 from cablectl.linux.overlay.protocol import KernelModule, LinkInfo, Overlay, Packet, between
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
@@ -47,9 +48,10 @@ class IpipOverlay(Overlay):
         ends = {"local": str(cable.local.address), "remote": str(cable.remote_host)}
         return kind, {"proto": mode, **ends}
 
-    def guard_match(self, cable: Cable, hosts: str) -> str:
-        """Return the match of IP in IP between the two gateways."""
-        return f"{hosts} meta l4proto {self.wish.protocol(cable.local.address.version).number}"
+    def guard_match(self, cable: Cable) -> tuple[Expression, ...]:
+        """Return the match of IP in IP."""
+        protocol = self.wish.protocol(cable.local.address.version)
+        return (match(meta("l4proto"), protocol.number),)
 
     def matches(self, cable: Cable, packet: Packet) -> bool:
         """Tell whether a packet is IP in IP between the two gateways."""

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, Protocol
 
+from cablectl.linux.nftables import Expression, match, payload, raw
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import AnyAddress, Geneve, IpProtocol, OverlayWish, Vxlan
@@ -49,6 +50,8 @@ class Overlay(Protocol):
     """Whether the device carries Ethernet frames, so that each VTEP has a MAC."""
     leaves_by_route: ClassVar[bool] = False
     """Whether the device has no local address, so that the route chooses the outer source."""
+    accepts_any_source: ClassVar[bool] = False
+    """Whether the device accepts packets from any address, not only from its peer."""
     modules: ClassVar[Mapping[int, KernelModule]]
     """The kernel module by outer IP version, 4 and 6."""
     identity: ClassVar[tuple[str, ...]] = ()
@@ -63,12 +66,8 @@ class Overlay(Protocol):
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
 
     @abstractmethod
-    def guard_match(self, cable: Cable, hosts: str) -> str:
-        """Return the nftables match of the overlay's packets in one direction.
-
-        `hosts` is a match of source and destination; an overlay uses it if the guard must match
-        only packets between the two gateways.
-        """
+    def guard_match(self, cable: Cable) -> tuple[Expression, ...]:
+        """Return the nftables match of the overlay's packets, whatever their addresses."""
 
     @abstractmethod
     def matches(self, cable: Cable, packet: Packet) -> bool:
@@ -110,14 +109,13 @@ class VniOverlay(Overlay, Protocol):
     wish: Vxlan | Geneve
     headers: ClassVar[int] = 8 + 8 + 14  # UDP, VXLAN (RFC 7348) or Geneve (RFC 8926), Ethernet
     has_macs: ClassVar[bool] = True
+    accepts_any_source: ClassVar[bool] = True
     identity: ClassVar[tuple[str, ...]] = ("id", "port")
 
-    def guard_match(self, cable: Cable, hosts: str) -> str:  # noqa: ARG002 - any source counts
-        """Return the match of port and VNI, which is 96 bits after the start of UDP.
-
-        Any source counts, since the device accepts packets from any.
-        """
-        return f"udp dport {self.wish.port_number} @th,96,24 {self.wish.vni}"
+    def guard_match(self, cable: Cable) -> tuple[Expression, ...]:  # noqa: ARG002
+        """Return the match of port and VNI, which is 96 bits after the start of UDP."""
+        port = match(payload("udp", "dport"), self.wish.port_number)
+        return port, match(raw(96, 24), self.wish.vni)
 
     def clash(self, cable: Cable, kind: str, info: LinkInfo, *, up: bool) -> Clash | None:
         """Return why the kernel refuses this overlay's device beside another one on its port.

@@ -55,7 +55,7 @@ def _increase(before: int | None, after: int | None) -> int | None:
 def _guard_drops(cable: Cable) -> int | None:
     """Return how many incoming packets the guard has dropped; None without the cable's guard."""
     table = ipsec_state.guard_of(cable) if cable.guarded else None
-    return table.dropped_in if table and guard.is_intact(cable, table) else None
+    return guard.dropped(table)[0] if table and guard.is_intact(cable, table) else None
 
 
 def _sizes(cable: Cable, facts: Facts, sas: Sas, sender: Echo, answers: Answers) -> Sizes:

@@ -1,0 +1,268 @@
+"""A table of nftables as a value: the command that loads it, and what nft lists of it.
+
+Expressions are those of nft's JSON (libnftables-json(5)): so a table can be compared with what nft
+lists, whatever the release of nft. `text` writes an expression in nft's own syntax (nft(8)), since
+a person reads the command.
+"""
+
+import json
+import zlib
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Any
+
+from msgspec import Struct
+
+from cablectl.model.argv import Argv
+
+FAMILY = "inet"  # the tables' family: IPv4 and IPv6
+MARK = "cablectl "  # the beginning of each rule's comment
+COUNTER: dict[str, Any] = {"counter": None}
+DROP: dict[str, Any] = {"drop": None}
+ACCEPT: dict[str, Any] = {"accept": None}
+LONGEST = 100_000  # characters of a word; Linux takes 131072 bytes (execve(2))
+# /etc/protocols, from which nft takes the names, differs between releases of Debian.
+_PROTOCOLS = {"ipencap": 4, "ipv4": 4, "ipv6": 41, "gre": 47, "esp": 50}
+_DEVICES = ("iifname", "oifname")
+
+Json = Any
+Expression = dict[str, Json]
+
+
+class Rule(Struct, frozen=True):
+    """A rule; `role` is a word for its comment, such as the direction of what it drops."""
+
+    expressions: tuple[Expression, ...]
+    role: str = ""
+
+
+class Chain(Struct, frozen=True):
+    """A chain of type filter; without a `hook` no packet enters it."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    hook: str = ""
+    priority: int = 0
+
+
+class Set(Struct, frozen=True):
+    """A named set of addresses and networks of one IP version."""
+
+    name: str
+    version: int
+    elements: tuple[str, ...]
+
+
+class Table(Struct, frozen=True):
+    """A table of the family inet."""
+
+    name: str
+    sets: tuple[Set, ...]
+    chains: tuple[Chain, ...]
+
+    def load(self) -> Argv:
+        """Load the table in one transaction, which replaces an older table of that name."""
+        table = f"table {FAMILY} {self.name}"
+        mark = f"{MARK}{fingerprint(self)}"
+        parts = [*map(_set, self.sets), *(_chain(chain, mark) for chain in self.chains)]
+        # The first command makes the second succeed also where the kernel has no such table.
+        return ("nft", *_words(f"{table}; delete {table}; {table} {{ {' '.join(parts)} }}"))
+
+
+def remove(name: str) -> Argv:
+    """Delete a table of that name."""
+    return ("nft", f"delete table {FAMILY} {name}")
+
+
+class Installed(Struct, frozen=True):
+    """A table in the kernel.
+
+    `fingerprint` is computed from what nft lists; `mark` is the fingerprint in the comments, with
+    which the table was loaded. `counted` is the number of packets by the rules' role.
+    """
+
+    fingerprint: str
+    mark: str = ""
+    counted: dict[str, int] = {}
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the table is as it was loaded, by whatever file."""
+        return self.fingerprint == self.mark != ""
+
+
+def fingerprint(table: Table) -> str:
+    """Return a checksum of sets, chains and rules; not of the name, comments' marks, counters."""
+    sets = [[each.name, sorted(map(_network, each.elements))] for each in table.sets]
+    chains = [
+        [
+            chain.name,
+            chain.hook,
+            chain.priority,
+            "accept" if chain.hook else "",
+            [[rule.role, [_normal(part) for part in rule.expressions]] for rule in chain.rules],
+        ]
+        for chain in table.chains
+    ]
+    return _checksum(sets, chains)
+
+
+def parse(listing: Json) -> Installed:
+    """Return the table of `nft -j list table`; KeyError if the listing is something else."""
+    items = [entry for item in listing["nftables"] for entry in item.items()]
+    # The kernel skips the rules of a dormant table.
+    if any("dormant" in value.get("flags", ()) for kind, value in items if kind == "table"):
+        return Installed("")
+    comments: dict[str, list[list[Json]]] = {}
+    marks, counted = set[str](), dict[str, int]()
+    for kind, value in items:
+        if kind != "rule":
+            continue
+        mark, _, role = value.get("comment", "").removeprefix(MARK).rpartition(" ")
+        marks.add(mark)
+        comments.setdefault(value["chain"], []).append([role, list(map(_normal, value["expr"]))])
+        packets = sum(part["counter"]["packets"] for part in value["expr"] if part.get("counter"))
+        if packets:
+            counted[role] = counted.get(role, 0) + packets
+    sets = [
+        [value["name"], sorted(map(_network, value.get("elem", ())))]
+        for kind, value in items
+        if kind == "set"
+    ]
+    chains = [
+        [
+            value["name"],
+            value.get("hook", ""),
+            value.get("prio", 0),
+            value.get("policy", ""),
+            comments.get(value["name"], []),
+        ]
+        for kind, value in items
+        if kind == "chain"
+    ]
+    return Installed(_checksum(sets, chains), marks.pop() if len(marks) == 1 else "", counted)
+
+
+def parse_tables(listing: Json) -> dict[str, Installed]:
+    """Return the tables of `nft -j list ruleset` by family and name; KeyError if it isn't that."""
+    tables: dict[str, list[Json]] = {}
+    for item in listing["nftables"]:
+        for kind, value in item.items():
+            table = value.get("name" if kind == "table" else "table")
+            if table and value.get("family") == FAMILY:
+                tables.setdefault(f"{FAMILY} {table}", []).append(item)
+    return {name: parse({"nftables": items}) for name, items in tables.items()}
+
+
+def match(left: Expression, right: Json, op: str = "==") -> Expression:
+    """Return a match of `left` with a value, a set's name such as @remote, or a list of values."""
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def payload(protocol: str, field: str) -> Expression:
+    """Return a field of a header."""
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def raw(offset: int, length: int) -> Expression:
+    """Return `length` bits that begin `offset` bits after the transport header's begin."""
+    return {"payload": {"base": "th", "offset": offset, "len": length}}
+
+
+def meta(key: str) -> Expression:
+    """Return a property of a packet."""
+    return {"meta": {"key": key}}
+
+
+def text(expression: Expression) -> str:
+    """Return an expression or a statement in nft's syntax."""
+    ((kind, value),) = expression.items()
+    match kind:
+        case "match":
+            return f"{text(value['left'])}{_operator(value)} {_right(value)}"
+        case "payload" if "base" in value:
+            return f"@{value['base']},{value['offset']},{value['len']}"
+        case "payload":
+            return f"{value['protocol']} {value['field']}"
+        case "meta" if value["key"] in _DEVICES:
+            return str(value["key"])
+        case "meta" | "rt" | "ct":
+            return f"{kind} {value['key']}"
+        case "&" | "|":
+            return f"{text(value[0])} {kind} {value[1]:#x}"
+        case "mangle":
+            return f"{text(value['key'])} set {text(value['value'])}"
+        case _:
+            return kind
+
+
+def _operator(match: Json) -> str:
+    """Return the operator of a match; nft needs no == after a plain field."""
+    return f" {match['op']}" if match["op"] == "!=" or "&" in match["left"] else ""
+
+
+def _right(match: Json) -> str:
+    match match["right"]:
+        case bool(exists):
+            return "exists" if exists else "missing"
+        case {"set": elements}:
+            return f"{{ {', '.join(map(str, elements))} }}"
+        case str(device) if match["left"].get("meta", {}).get("key") in _DEVICES:
+            return f'"{device}"'
+        case value:
+            return str(value)
+
+
+def _words(command: str) -> Iterator[str]:
+    """Yield a command in words of at most LONGEST characters; nft joins its words by spaces."""
+    while len(command) > LONGEST:
+        cut = command.rindex(" ", 0, LONGEST)
+        yield command[:cut]
+        command = command[cut + 1 :]
+    yield command
+
+
+def _set(each: Set) -> str:
+    kind = "ipv4_addr" if each.version == 4 else "ipv6_addr"
+    elements = f" elements = {{ {', '.join(each.elements)} }};" if each.elements else ""
+    return f"set {each.name} {{ type {kind}; flags interval;{elements} }};"
+
+
+def _chain(chain: Chain, mark: str) -> str:
+    base = f" type filter hook {chain.hook} priority {chain.priority};" if chain.hook else ""
+    rules = "".join(
+        f' {" ".join(map(text, rule.expressions))} comment "{mark} {rule.role}";'
+        for rule in chain.rules
+    )
+    return f"chain {chain.name} {{{base}{rules} }};"
+
+
+def _checksum(sets: list[Json], chains: list[Json]) -> str:
+    canonical = json.dumps([sorted(sets), sorted(chains, key=lambda chain: str(chain[0]))])
+    return f"{zlib.crc32(canonical.encode()):08x}"
+
+
+def _normal(expression: Expression) -> str:
+    """Return an expression as text, alike for what is loaded and for what nft lists."""
+    ((kind, value),) = expression.items()
+    if kind == "counter":
+        return kind
+    if kind != "match":
+        return json.dumps(expression, sort_keys=True)
+    left, right = value["left"], value["right"]
+    if "meta" in left:
+        right = _PROTOCOLS.get(right, right) if left["meta"]["key"] == "l4proto" else right
+    if isinstance(right, dict) and "set" in right:
+        right = {"set": sorted(right["set"], key=str)}
+    return json.dumps([value["op"].replace("in", "=="), left, right], sort_keys=True)
+
+
+def _network(element: Json) -> str:
+    """Return an element of a set as a network."""
+    match element:
+        case {"prefix": {"addr": address, "len": length}}:
+            return str(ip_network(f"{address}/{length}"))
+        case str():
+            return str(ip_network(element))
+        case _:
+            return json.dumps(element, sort_keys=True)
