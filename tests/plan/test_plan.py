@@ -296,7 +296,7 @@ def test_a_nat_rule_that_rewrites_the_cables_packets_is_a_warning() -> None:
     inside, outside = connect_plan.plan((this,), (facts,)).warnings
     assert inside.startswith("rewrites the source of 10.45.0.0/16 to 10.44.0.0/16, ")
     assert "10.44.0.0/16 to 10.45.0.0/16" in outside
-    assert ", so these packets leave in clear text: table ip nat, chain post: masque" in outside
+    assert ", so the guard drops these packets: table ip nat, chain post: masque" in outside
     assert "; try: sudo nft insert rule ip nat post ip saddr 10.44.0.0/16 ip d" in outside
     assert not connect_plan.plan((this,), (BLANK,)).warnings
 

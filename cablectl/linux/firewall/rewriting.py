@@ -1,7 +1,7 @@
 """Which NAT rules rewrite a cable's packets.
 
-In tunnel mode, a packet between the subnets with another source has no IPsec policy any more. It
-leaves in clear text, past the guard, which sees it before NAT (measured, Linux 7.2). Between the
+In tunnel mode, a packet between the subnets with another source has no IPsec policy any more. The
+guard drops it, and without a guard it leaves in clear text (measured, Linux 7.2). Between the
 gateways, an end with another address is another end.
 """
 
@@ -68,7 +68,12 @@ def _harm(cable: Cable, sample: Sample, chain: Chain, rule: Rule) -> str:
             return ""
         return "the peer sees another address" if of_source else "these packets go elsewhere"
     if cable.mode is Mode.TUNNEL:
-        return "these packets leave in clear text" if sample.outgoing else ""
+        lost = (
+            "the guard drops these packets"
+            if cable.guarded
+            else "these packets leave in clear text"
+        )
+        return lost if sample.outgoing else ""
     # An overlay's device gives its own address, to which the peer sends answers by the cable.
     if sample.outgoing and rule.verdict == "snat" and not _is_inside(cable, rule.target):
         return "the answers don't come back by the cable"
