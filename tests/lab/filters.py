@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from .cable import FILE, prepare
-from .conftest import two_gateways
 from .doctor import Finding, doctor
-from .gateways import Gateway, Lab
+from .gateways import Gateway, Lab, two_gateways
 from .rooms import Room, until
 
 MODES = ("transport", "tunnel")
