@@ -16,6 +16,7 @@ PACKAGES := $(RUNTIME) debootstrap man-db systemd fish tmux zsh
 # Whether the machine has what the target needs: tests/lab/check says what "lab", "demo" and "fast" mean.
 NEEDS := fast
 test lab roots kernel package pictures dataplane cables memory: NEEDS := lab
+test lab: PACKAGES += dbus firewalld ufw
 demo machine: NEEDS := demo
 demo machine: PACKAGES := $(RUNTIME)
 # Also the slow ones, side by side; and which lines of the program they run, in one table.
@@ -28,15 +29,25 @@ help: ## show this
 check: ## tell in one line what this machine lacks
 	@LAB_CACHE='$(LAB_CACHE)' tests/lab/check $(NEEDS)
 
+# firewalld is for the lab alone: where systemd runs, it must not begin to filter, now or at the next start.
 system: check ## install the Debian packages that are missing
 	@missing=$$(for each in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}' "$$each" 2>/dev/null | grep -q 'ok installed' || echo "$$each"; \
 	done); \
 	if [ -n "$$missing" ]; then \
 		echo "installing:" $$missing; \
+		masked=; \
+		if [ -d /run/systemd/system ] && grep -qx firewalld <<<"$$missing"; then \
+			masked=firewalld; \
+			$(SUDO) systemctl --quiet mask --runtime $$masked; \
+		fi; \
 		$(SUDO) apt-get update -qq; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -o Dpkg::Use-Pty=0 \
 			--no-install-recommends $$missing >/dev/null; \
+		if [ "$$masked" ]; then \
+			$(SUDO) systemctl --quiet unmask --runtime $$masked; \
+			$(SUDO) systemctl --quiet disable $$masked; \
+		fi; \
 	fi
 
 runtime: system ## make the virtual environment .venv, with cablectl alone

@@ -44,9 +44,9 @@ def connect(
     if dry_run:
         running.show(plan(running.dry_facts(chosen, Action.CONNECT)))
     else:
-        from cablectl.host import firewall
+        from cablectl.host import packet_filters
 
         def make_plan() -> Plan:
-            return plan(firewall.with_nat(chosen.cables, reading.facts_of(chosen.cables)))
+            return plan(packet_filters.with_nat(chosen.cables, reading.facts_of(chosen.cables)))
 
         running.apply(chosen, make_plan, timeout, format)

@@ -71,9 +71,9 @@ def plan(
     else:
         facts = reading.facts_of(chosen.cables)
         if action is Action.CONNECT:
-            from cablectl.host import firewall
+            from cablectl.host import packet_filters
 
-            facts = firewall.with_nat(chosen.cables, facts)
+            facts = packet_filters.with_nat(chosen.cables, facts)
     plan = _planned(chosen, facts, action)
     running.warn(plan)
     _print(plan, format or (Format.SH if dry_run else Format.DIFF))

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from . import releases
-from .gateways import Lab
+from .gateways import Lab, two_gateways
 from .rooms import LabError
 
 
@@ -43,13 +42,4 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def lab_without_pluto() -> Iterator[Lab]:
     """Two gateways on one switch; no daemon runs, so the kernel has no policies and no SAs."""
     with two_gateways("4.10", "4.10") as lab:
-        yield lab
-
-
-@contextmanager
-def two_gateways(*releases: str) -> Iterator[Lab]:
-    """Make c1 and c2, each with its Libreswan."""
-    with Lab() as lab:
-        for name, last, release in zip(("c1", "c2"), (8, 7), releases, strict=True):
-            lab.gateway(name, f"172.18.0.{last}/16", f"2001:db8::{last}/64", release)
         yield lab

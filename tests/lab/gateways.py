@@ -231,3 +231,12 @@ class Lab:
     def capture(self, overlay_port: int = 4789) -> Capture:
         """Return a capture of the switch's frames, a context manager."""
         return Capture(self.switch, self.gateways, overlay_port)
+
+
+@contextmanager
+def two_gateways(*releases: str) -> Iterator[Lab]:
+    """Make c1 and c2, each with its Libreswan."""
+    with Lab() as lab:
+        for name, last, release in zip(("c1", "c2"), (8, 7), releases, strict=True):
+            lab.gateway(name, f"172.18.0.{last}/16", f"2001:db8::{last}/64", release)
+        yield lab

@@ -16,6 +16,8 @@ from cablectl.libreswan import dialects, pluto_commands, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute
+from cablectl.linux.firewall.filters import Chain, Rule
+from cablectl.linux.firewall.traffic import Devices
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Offload, Vxlan
@@ -282,6 +284,25 @@ def test_a_device_beside_which_the_kernel_allows_no_second_one_is_refused(
     assert connect_plan.plan((cable,), (replace(BLANK, overlay=down),)).needed
     beside = replace(made, overlay=replace(made.overlay, others={"cilium_vxlan": EXTERNAL}))
     assert connect_plan.plan((cable,), (beside,)).needed == ()
+
+
+def test_a_nat_rule_that_rewrites_the_cables_packets_is_a_warning() -> None:
+    this = shaped("tunnel v4")
+    chain = Chain(
+        "table ip nat",
+        "post",
+        "ipv4",
+        "postrouting",
+        rules=(Rule("masquerade", (), "masquerade"),),
+        type="nat",
+    )
+    facts = replace(BLANK, nat=(chain,), devices=Devices("eth0", frozenset({"172.18.0.8/16"})))
+    inside, outside = connect_plan.plan((this,), (facts,)).warnings
+    assert inside.startswith("rewrites the source of 10.45.0.0/16 to 10.44.0.0/16, ")
+    assert "10.44.0.0/16 to 10.45.0.0/16" in outside
+    assert ", so the guard drops these packets: table ip nat, chain post: masque" in outside
+    assert "; try: sudo nft insert rule ip nat post ip saddr 10.44.0.0/16 ip d" in outside
+    assert not connect_plan.plan((this,), (BLANK,)).warnings
 
 
 def test_another_vni_on_our_own_device_is_refused(cable: Cable, made: Facts) -> None:

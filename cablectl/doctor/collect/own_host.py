@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cablectl.doctor.evidence import HostEvidence, Presence, Run
 from cablectl.errors import CablectlError
-from cablectl.host import daemon, devices, firewall, kernel, probe
+from cablectl.host import daemon, devices, kernel, packet_filters, probe
 from cablectl.libreswan import pluto, pluto_commands
 from cablectl.linux import sockets
 from cablectl.linux.sockets import PLUTO, Process
@@ -52,7 +52,7 @@ def collect_host(modules: Iterable[str]) -> HostEvidence:
             )
             for run in journal.runs()
         ),
-        firewall=firewall.chains() if root else None,
+        firewall=packet_filters.chains() if root else None,
     )
 
 

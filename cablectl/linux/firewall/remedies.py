@@ -10,7 +10,7 @@ from enum import StrEnum, auto
 from typing import assert_never
 
 from cablectl.linux.firewall.filters import Chain, Packet, may_hold
-from cablectl.linux.firewall.traffic import INWARD, THROUGH, Sample
+from cablectl.linux.firewall.traffic import INWARD, Sample
 from cablectl.model.wishes import AnyNetwork, IpProtocol
 
 POLICY = "cablectl"  # the name of firewalld's policies and ipset for cables
@@ -64,7 +64,12 @@ def exemption(chains: tuple[Chain, ...], chain: Chain, samples: Iterable[Sample]
 
 
 def _joined(commands: Iterable[str]) -> str:
-    return " && ".join(f"{_SUDO}{command}" for command in dict.fromkeys(commands))
+    """Join commands; one that creates an object of firewalld may fail, as the object may exist."""
+    line = ""
+    for command in dict.fromkeys(commands):
+        separator = "; " if "--new-" in line.rpartition(_SUDO)[2] else " && "
+        line += f"{separator if line else ''}{_SUDO}{command}"
+    return line
 
 
 def _protocol(packet: Packet) -> str:
@@ -88,12 +93,12 @@ def _short(network: AnyNetwork) -> str:
 def _by_nft(chain: Chain, sample: Sample) -> str:
     packet, family = sample.packet, "ip6" if sample.packet.get("family") == "ipv6" else "ip"
     words = [*chain.table.split()[1:], chain.name]
-    words += ["meta", "secpath", "exists"] if packet.get("ipsec") and not sample.whole else []
-    words += ["rt", "ipsec", "exists"] if packet.get("ipsec_out") and not sample.whole else []
+    words += ["meta", "secpath", "exists"] if packet.get("ipsec") and not sample.forwarded else []
+    words += ["rt", "ipsec", "exists"] if packet.get("ipsec_out") and not sample.forwarded else []
     words += _match(sample, f"{family} saddr", f"{family} daddr")
-    if not sample.whole and "dport" in packet:
+    if not sample.forwarded and "dport" in packet:
         words += ["udp", "dport", str(packet["dport"])]
-    elif not sample.whole:
+    elif not sample.forwarded:
         words += ["meta", "l4proto", _protocol(packet)]
     return shlex.join(("nft", "insert", "rule", *words, "accept"))
 
@@ -106,7 +111,7 @@ def _by_iptables(chain: Chain, sample: Sample) -> str:
 
 def _iptables_match(sample: Sample) -> list[str]:
     packet, words = sample.packet, _match(sample, "-s", "-d")
-    if not sample.whole:
+    if not sample.forwarded:
         words += ["-p", _protocol(packet)]
         words += ["--dport", str(packet["dport"])] if "dport" in packet else []
         for field, direction in (("ipsec", "in"), ("ipsec_out", "out")):
@@ -119,14 +124,13 @@ def _by_ufw(chain: Chain, sample: Sample) -> str:
     packet = sample.packet
     protocol = str(packet["protocol"])
     words = _match(sample, "from", "to") or ["from", "any", "to", "any"]
-    if sample.hooks == THROUGH:
+    if sample.forwarded:
         return shlex.join(("ufw", "route", "prepend", "allow", *words))
-    if not sample.whole and protocol not in _UFW_PROTOCOLS:
+    if protocol not in _UFW_PROTOCOLS:
         return _by_iptables(chain, sample)
     direction = () if _enters(sample) else ("out",)
     words += ["port", str(packet["dport"])] if "dport" in packet else []
-    words += [] if sample.whole else ["proto", protocol]
-    return shlex.join(("ufw", "prepend", "allow", *direction, *words))
+    return shlex.join(("ufw", "prepend", "allow", *direction, *words, "proto", protocol))
 
 
 def _enters(sample: Sample) -> bool:
@@ -141,9 +145,9 @@ def _by_firewalld(chains: tuple[Chain, ...], samples: Iterable[Sample]) -> Itera
     for sample in samples:
         if _enters(sample):
             zone = _zone(chains, "INPUT_ZONES", sample.packet)
-            yield f"{permanent} --zone={zone} {_opening(sample)}"
+            yield f"{permanent} --zone={zone} {_opening(sample.packet)}"
         else:
-            name = POLICY if sample.hooks == THROUGH else f"{POLICY}-out"
+            name = POLICY if sample.forwarded else f"{POLICY}-out"
             policies.setdefault(name, []).append(sample)
     for name, of_policy in policies.items():
         if not any(chain.name.endswith(f"policy_{name}") for chain in chains):
@@ -156,11 +160,8 @@ def _by_firewalld(chains: tuple[Chain, ...], samples: Iterable[Sample]) -> Itera
     yield "firewall-cmd --reload"
 
 
-def _opening(sample: Sample) -> str:
+def _opening(packet: Packet) -> str:
     """Return the option that opens a zone to packets for this host."""
-    packet = sample.packet
-    if sample.whole:
-        return f"--add-rich-rule={shlex.quote(_rich(sample))}"
     if "dport" in packet:
         return f"--add-port={packet['dport']}/{packet['protocol']}"
     return f"--add-protocol={_protocol(packet)}"
@@ -175,9 +176,9 @@ def _rich(sample: Sample) -> str:
         for part, field in (("source", "saddr"), ("destination", "daddr"))
         if field in packet
     ]
-    if not sample.whole and "dport" in packet:
+    if not sample.forwarded and "dport" in packet:
         words.append(f'port port="{packet["dport"]}" protocol="{packet["protocol"]}"')
-    elif not sample.whole:
+    elif not sample.forwarded:
         words.append(f'protocol value="{_protocol(packet)}"')
     return f"rule {' '.join(words)} accept"
 

@@ -42,7 +42,11 @@ class Sample(Struct, frozen=True):
     hooks: tuple[str, ...]  # the hooks that the packet passes
     packet: Packet
     outgoing: bool = False  # whether it leaves for the remote end
-    whole: bool = False  # whether it stands for all packets between two subnets
+
+    @property
+    def forwarded(self) -> bool:
+        """Whether it stands for all packets from one subnet to another."""
+        return self.hooks == THROUGH
 
 
 class Exchange(Struct, frozen=True):
@@ -173,26 +177,25 @@ def _between_two_subnets(
     cable: Cable, devices: Devices, local: AnyNetwork, remote: AnyNetwork
 ) -> Exchange:
     device = cable.overlay.device if cable.overlay else devices.outside
+    inside = devices.subnets.get(str(local)) or UNKNOWN_DEVICE
     tunnel = cable.mode is Mode.TUNNEL
-    own = local == host_network(cable.local.address)  # a subnet that is this gateway itself
-    kind = "local" if own else "unicast"
-    base: Packet = {"family": f"ipv{local.version}", "protocol": "tcp"}
-    incoming: dict[str, Any] = {
+    base: Packet = {
+        "family": f"ipv{local.version}",
+        "protocol": "tcp",
+        "saddrtype": "unicast",
+        "daddrtype": "unicast",
+    }
+    incoming = {
         **base,
-        **{"saddr": remote, "daddr": local, "saddrtype": "unicast", "daddrtype": kind},
+        **{"saddr": remote, "daddr": local, "iif": device or UNKNOWN_DEVICE, "oif": inside},
         **{"ipsec": tunnel, "ipsec_out": False},
     }
-    outgoing: dict[str, Any] = {
+    outgoing = {
         **base,
-        **{"saddr": local, "daddr": remote, "saddrtype": kind, "daddrtype": "unicast"},
+        **{"saddr": local, "daddr": remote, "iif": inside, "oif": device or UNKNOWN_DEVICE},
         **{"ipsec": False, "ipsec_out": tunnel},
     }
-    incoming["iif"] = outgoing["oif"] = device or UNKNOWN_DEVICE
-    if not own:
-        incoming["oif"] = outgoing["iif"] = devices.subnets.get(str(local)) or UNKNOWN_DEVICE
-    # The ingress hook sees the packet while it is still in the tunnel.
-    inward, outward = (INWARD[1:], OUTWARD) if own else (THROUGH, THROUGH)
     return Exchange(
-        Sample(f"{remote} to {local}", inward, incoming, whole=True),
-        Sample(f"{local} to {remote}", outward, outgoing, outgoing=True, whole=True),
+        Sample(f"{remote} to {local}", THROUGH, incoming),
+        Sample(f"{local} to {remote}", THROUGH, outgoing, outgoing=True),
     )
