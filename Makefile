@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help check system runtime setup test fast covered lab machine roots kernel deb package demo pictures lint bench cables \
-	dataplane memory hostile docs clean purge
+	dataplane memory hostile pins docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Relative, as the path of the checkout may have spaces, which make's own lists don't allow.
@@ -128,6 +128,9 @@ memory: setup roots kernel ## measure pluto's memory for connections, and the ke
 
 hostile: setup ## measure what one document of 1 MiB can cost in time and memory
 	$(BIN)/python -m benchmarks.hostile
+
+pins: setup ## pin the newest releases that the Debian package may be built from
+	$(BIN)/python tools/pins.py
 
 docs: setup ## make man pages, completions, schema, flags and golden scripts anew
 	$(BIN)/python tools/generate.py

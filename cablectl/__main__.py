@@ -10,9 +10,11 @@ def main() -> None:
     """
     gc.disable()
     from cablectl import cli
+    from cablectl.cli import streams
 
     gc.freeze()
     gc.enable()
+    streams.prepare()
     cli.main()
 
 

@@ -77,7 +77,6 @@ def _options(
 
 def main() -> None:
     """Run the command line, and exit with the code of the error, if there is one."""
-    streams.prepare()
     completion.quicken()
     try:
         _run()

@@ -39,7 +39,8 @@ WORDS = {
     " only through NAT.",
     "ipsec.pfs_group": "The group for perfect forward secrecy, such as modp2048. It requires esp."
     " If it is missing, Libreswan's default applies.",
-    "ipsec.esp": "The ESP algorithms. If they are missing, Libreswan's defaults apply.",
+    "ipsec.esp": "The ESP algorithms, which must encrypt. If they are missing, Libreswan's defaults"
+    " apply.",
     "ipsec.esn": "Extended sequence numbers (RFC 4304). auto: the default of each Libreswan. yes:"
     " both with and without ESN are offered, which Libreswan 4 needs to agree with Libreswan 5 or"
     " strongSwan.",

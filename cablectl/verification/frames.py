@@ -1,12 +1,12 @@
-"""Counts the packets of a cable in a capture: its ESP, and its packets in clear text.
+"""Counts the packets of a cable on a device: its ESP, and its packets in clear text.
 
 A packet begins after the link header. Clear text is what the guard would drop: the overlay's
 packets, packets between the subnets, or all packets between the two hosts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -18,18 +18,15 @@ from cablectl.model.wishes import AnyAddress, AnyNetwork, Mode
 
 ENOUGH = 128  # bytes of a packet; they include the headers of IP, UDP and an overlay
 _UDP, _ESP, _ICMPV6 = 17, 50, 58
-_FRAGMENT = 44
-_EXTENSIONS = (0, 43, 60)  # hop-by-hop, routing, destination: RFC 8200, section 4
+FRAGMENT = 44
+EXTENSIONS = (0, 43, 60)  # hop-by-hop, routing, destination: RFC 8200, section 4
 _UDP_HEADER = 8
+MAX_SAS = 1 << 16  # pairs of destination and SPI; a host has far fewer SAs with one peer
+MAX_RECENT = 1 << 14  # incoming ESP packets, which the kernel decrypts within milliseconds
 _NEIGHBOUR_DISCOVERY = range(133, 138)  # RFC 4861, section 4
 
 
-class Captured(NamedTuple):
-    """A captured packet."""
-
-    outgoing: bool  # this host sent it
-    stamp: int  # nanoseconds since 1970
-    data: bytes  # its first bytes, at most ENOUGH
+Sa = tuple[AnyAddress, int]  # destination and SPI, which identify an SA (RFC 4301, section 4.1)
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -42,25 +39,59 @@ class Tally(Struct, frozen=True, kw_only=True):
     clear_in: int = 0
 
 
-def tally(cable: Cable, sas: Iterable[SecurityAssociation], captured: Iterable[Captured]) -> Tally:
-    """Count the ESP packets of these SAs, and the cable's packets in clear text.
+class Count:
+    """Counts packets as they are captured, in bounded memory.
 
-    In tunnel mode a capture sees an incoming packet twice: as ESP, then decrypted, with the same
-    time stamp. The decrypted packet wasn't in clear text on the wire.
+    Which SAs are the cable's is known at the end. So the ESP packets are counted by destination and
+    SPI. In tunnel mode a capture sees an incoming packet twice: as ESP, then decrypted, with the
+    same time stamp. The decrypted packet wasn't in clear text on the wire.
     """
-    ids = {(ip_address(sa.destination), int(sa.spi, 16)) for sa in sas}
-    is_clear = clear_text(cable)
-    packets = [(frame, parse(frame.data)) for frame in captured]
-    esp = [frame for frame, packet in packets if packet and _sa(packet) in ids]
-    clear = [frame for frame, packet in packets if packet and is_clear(packet, frame.outgoing)]
-    decrypted = {frame.stamp for frame in esp if not frame.outgoing}
-    return Tally(
-        all=len(packets),
-        esp_out=sum(frame.outgoing for frame in esp),
-        esp_in=sum(not frame.outgoing for frame in esp),
-        clear_out=sum(frame.outgoing for frame in clear),
-        clear_in=sum(not frame.outgoing and frame.stamp not in decrypted for frame in clear),
-    )
+
+    def __init__(self, cable: Cable) -> None:
+        self.overflow = 0  # ESP packets that had no room, with random SPIs
+        self._is_clear = clear_text(cable)
+        self._ports = frozenset(port.to_bytes(2) for port in cable.ike_ports)
+        self._all = self._clear_out = 0
+        self._esp: Counter[tuple[bool, Sa]] = Counter()
+        self._clear_in: Counter[Sa | None] = Counter()  # by the SA of the same time stamp
+        self._recent: dict[int, Sa] = {}  # by time stamp, the oldest first
+
+    def add(self, outgoing: bool, stamp: int, data: bytes) -> None:
+        """Count a packet: whether this host sent it, nanoseconds since 1970, its first bytes."""
+        self._all += 1
+        packet = parse(data)
+        if packet is None:
+            return
+        sa = _sa(packet, self._ports)
+        if sa:
+            self._add_esp(outgoing, stamp, sa)
+        if not self._is_clear(packet, outgoing):
+            return
+        if outgoing:
+            self._clear_out += 1
+        else:
+            self._clear_in[self._recent.get(stamp)] += 1
+
+    def _add_esp(self, outgoing: bool, stamp: int, sa: Sa) -> None:
+        if len(self._esp) >= MAX_SAS and (outgoing, sa) not in self._esp:
+            self.overflow += 1
+            return
+        self._esp[outgoing, sa] += 1
+        if not outgoing:
+            self._recent[stamp] = sa
+            if len(self._recent) > MAX_RECENT:
+                del self._recent[next(iter(self._recent))]
+
+    def tally(self, sas: Iterable[SecurityAssociation]) -> Tally:
+        """Return the number of ESP packets of these SAs, and of packets in clear text."""
+        ids = {(ip_address(sa.destination), int(sa.spi, 16)) for sa in sas}
+        return Tally(
+            all=self._all,
+            esp_out=sum(self._esp[True, sa] for sa in ids),
+            esp_in=sum(self._esp[False, sa] for sa in ids),
+            clear_out=self._clear_out,
+            clear_in=sum(number for sa, number in self._clear_in.items() if sa not in ids),
+        )
 
 
 def parse(data: bytes) -> Packet | None:
@@ -82,20 +113,26 @@ def _ipv4(data: bytes) -> Packet:
 def _ipv6(data: bytes) -> Packet:
     source, destination = IPv6Address(data[8:24]), IPv6Address(data[24:40])
     protocol, rest = data[6], data[40:]
-    while protocol in (*_EXTENSIONS, _FRAGMENT) and len(rest) >= 8:
-        if protocol == _FRAGMENT and int.from_bytes(rest[2:4]) & 0xFFF8:
+    while protocol in (*EXTENSIONS, FRAGMENT) and len(rest) >= 8:
+        if protocol == FRAGMENT and int.from_bytes(rest[2:4]) & 0xFFF8:
             return Packet(source, destination, rest[0], b"")
-        length = 8 if protocol == _FRAGMENT else 8 * (1 + rest[1])
+        length = 8 if protocol == FRAGMENT else 8 * (1 + rest[1])
         protocol, rest = rest[0], rest[length:]
     return Packet(source, destination, protocol, rest)
 
 
-def _sa(packet: Packet) -> tuple[AnyAddress, int] | None:
-    """Return the SA's destination and SPI, if it is ESP, bare or in UDP (RFC 3948)."""
-    start = {_ESP: 0, _UDP: _UDP_HEADER}.get(packet.protocol)
-    if start is None:
+def _sa(packet: Packet, ports: frozenset[bytes]) -> Sa | None:
+    """Return the SA of ESP, bare or in UDP (RFC 3948) at one of the ports; None of others.
+
+    In UDP, an SPI of 0 marks IKE.
+    """
+    payload = packet.payload
+    if packet.protocol == _UDP and (payload[:2] in ports or payload[2:4] in ports):
+        payload = payload[_UDP_HEADER:]
+    elif packet.protocol != _ESP:
         return None
-    return packet.destination, int.from_bytes(packet.payload[start : start + 4])
+    spi = int.from_bytes(payload[:4])
+    return (packet.destination, spi) if spi else None
 
 
 def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:

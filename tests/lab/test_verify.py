@@ -6,6 +6,7 @@ test_modes.py runs `verify` for each mode and overlay.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,18 +31,42 @@ DROP_PINGS = (
     " type filter hook input priority 0; icmp type echo-request drop; }; }"
 )
 # Sends on lo while the capture sleeps, so that its buffer overflows; prints the capture's counts.
-FLOOD = f"""
-import socket, time
+# The filter lets everything pass.
+OVERFLOW = f"""
+import socket, struct, time
 from cablectl.verification.observe import capture
 capture._BUFFER = 1  # the kernel raises it to its minimum
+captured = []
 class Slow(capture.Capture):
     def _read(self):
         time.sleep(0.5)
         super()._read()
-with Slow("lo") as slow, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+program = struct.pack("=HBBI", 6, 0, 0, 128)
+slow = Slow("lo", program, lambda *frame: captured.append(frame))
+with slow, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
     for _ in range({COUNT}):
         sender.sendto(bytes(1000), ("127.0.0.1", 9))
-print(len(slow.captured) + slow.lost, slow.lost)
+print(len(captured) + slow.lost, slow.lost)
+"""
+FLOOD = 100_000  # packets
+OUTSIDER = "172.18.0.99"
+# Sends packets of UDP to a port that nobody has, until it is killed; argv: from where, to whom.
+FLOODING = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    sender.bind((sys.argv[1], 0))
+    while True:
+        try:
+            sender.sendto(bytes(1200), (sys.argv[2], 9))
+        except OSError:  # no room, or an ICMP error
+            pass
+"""
+# Runs a command; prints on stderr the most memory, in KiB, that a process of it took.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
 """
 
 
@@ -172,7 +197,39 @@ def test_packets_decrypted_before_the_capture_are_no_clear_text_with_a_guard(lab
 
 
 def test_a_capture_knows_what_it_lost(lab: Lab) -> None:
-    done = lab.gateways[0].run(sys.executable, "-c", FLOOD)
+    done = lab.gateways[0].run(sys.executable, "-c", OVERFLOW)
     frames, lost = map(int, done.stdout.split())
     assert frames == 4 * COUNT  # each packet and each ICMP error, outgoing and incoming
     assert 0 < lost < frames
+
+
+def received(gateway: Gateway) -> int:
+    """Return how many packets eth0 has received."""
+    return int(gateway.run("cat", "/sys/class/net/eth0/statistics/rx_packets").stdout)
+
+
+def test_a_flood_by_an_outsider_takes_no_memory_and_loses_no_frame(
+    pair: tuple[Gateway, Gateway], record_property: Record
+) -> None:
+    c1, c2 = pair
+    c2.ip(f"address add {OUTSIDER}/32 dev eth0")
+    command = (PROGRAM, "verify", FILE, "--count", "200", "--format", "json")
+    before, flood = received(c1), 0
+    try:
+        with c2.popen(sys.executable, "-c", FLOODING, OUTSIDER, "172.18.0.8") as flooding:
+            while flood < FLOOD:
+                until(lambda: received(c1) > before + 100, "the flood")
+                done = c1.run(sys.executable, "-c", MEASURED, *command, check=False)
+                (proof,) = json.loads(done.stdout)["result"]["proofs"]
+                claims = {claim["claim"]: claim for claim in proof["claims"]}
+                assert {claim["state"] for claim in claims.values()} == {"ok"}, claims
+                _, frames = map(int, re.findall(r"\d+", claims["lost"]["text"])[:2])
+                assert frames < 2000  # the cable's own
+                mebibytes = int(done.stderr.split()[-1]) / 1024
+                assert mebibytes < 80
+                flood = received(c1) - before
+            flooding.kill()
+    finally:
+        c2.ip(f"address delete {OUTSIDER}/32 dev eth0")
+    record_property("flooded: packets that verify didn't read", flood)
+    record_property("flooded: memory of verify, MiB", round(mebibytes))

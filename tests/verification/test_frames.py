@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.verification import frames
-from cablectl.verification.frames import Captured, Tally
+from cablectl.verification.frames import Tally
 from tests.support.documents import SHAPES, shaped
 
 SPI, OTHER_SPI = 0x11223344, 0x55667788
@@ -47,6 +47,17 @@ def gre(key: int) -> bytes:
 
 def echo(kind: int = 8) -> bytes:
     return bytes([kind]) + bytes(7)
+
+
+def tally(
+    shape: str,
+    *captured: tuple[bool, int, bytes],
+    sas: tuple[SecurityAssociation, ...] = (OUT, IN),
+) -> Tally:
+    count = frames.Count(shaped(shape))
+    for outgoing, stamp, data in captured:
+        count.add(outgoing, stamp, data)
+    return count.tally(sas)
 
 
 CLEAR = [
@@ -127,31 +138,51 @@ def test_headers_of_ipv6_are_stepped_over() -> None:
     ],
 )
 def test_each_is_counted_once(outgoing: bool, data: bytes, counted: Tally) -> None:
-    captured = [Captured(outgoing, 1, data)]
-    assert frames.tally(shaped("transport vxlan v4"), (OUT, IN), captured) == counted
+    assert tally("transport vxlan v4", (outgoing, 1, data)) == counted
 
 
 def test_esp_is_told_over_ipv6() -> None:
     sa = SecurityAssociation(HERE6, THERE6, "esp", "0x11223344", 1)
-    captured = [Captured(True, 1, ip(HERE6, THERE6, 50, ESP))]
-    assert frames.tally(shaped("transport gre v6"), (sa,), captured).esp_out == 1
+    data = ip(HERE6, THERE6, 50, ESP)
+    assert tally("transport gre v6", (True, 1, data), sas=(sa,)).esp_out == 1
 
 
 def test_in_tunnel_mode_what_was_decrypted_was_no_clear_text() -> None:
     """The kernel shows it a second time, with the time of its ESP."""
     esp = ip(THERE, HERE, 17, udp(4500, OTHER_SPI.to_bytes(4) + bytes(90), 4500))
     inner = ip("10.45.0.1", "10.44.0.1", 1, echo(0))
-    captured = [
-        Captured(False, 1000, esp),
-        Captured(False, 1000, inner),
-        Captured(False, 2000, inner),  # the same again, but no ESP came at that time
-        Captured(True, 1000, ip("10.44.0.1", "10.45.0.1", 1, echo())),  # never excused
-    ]
-    seen = frames.tally(shaped("tunnel v4"), (OUT, IN), captured)
+    seen = tally(
+        "tunnel v4",
+        (False, 1000, esp),
+        (False, 1000, inner),
+        (False, 2000, inner),  # the same again, but no ESP came at that time
+        (True, 1000, ip("10.44.0.1", "10.45.0.1", 1, echo())),  # never excused
+    )
     assert seen == Tally(all=4, esp_in=1, clear_in=1, clear_out=1)
 
 
 @given(st.binary(max_size=90), st.sampled_from(SHAPES))
 def test_nothing_is_too_strange(data: bytes, shape: str) -> None:
     for begin in (b"", b"\x45", b"\x60"):
-        frames.tally(shaped(shape), (OUT, IN), [Captured(True, 1, begin + data)])
+        tally(shape, (True, 1, begin + data))
+
+
+def test_esp_of_another_sa_excuses_nothing() -> None:
+    """An outsider may send ESP with an SPI of their own, and clear text at the same time."""
+    esp = ip(THERE, HERE, 17, udp(4500, (OTHER_SPI + 1).to_bytes(4) + bytes(90), 4500))
+    inner = ip("10.45.0.1", "10.44.0.1", 1, echo(0))
+    assert tally("tunnel v4", (False, 1, esp), (False, 1, inner)) == Tally(all=2, clear_in=1)
+
+
+def test_memory_is_bounded_and_what_has_no_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "MAX_SAS", 10)
+    monkeypatch.setattr(frames, "MAX_RECENT", 10)
+    count = frames.Count(shaped("tunnel v4"))
+    count.add(False, 0, ip(THERE, HERE, 50, OTHER_SPI.to_bytes(4)))
+    for number in range(1, 1001):
+        count.add(False, number, ip(THERE, HERE, 50, number.to_bytes(4)))
+        count.add(False, number, ip("192.0.2.1", HERE, 17, udp(9, bytes(50))))
+        count.add(False, 0, ip(THERE, HERE, 50, OTHER_SPI.to_bytes(4)))
+    assert count.overflow == 1000 - 9
+    assert count.tally((OUT, IN)) == Tally(all=3001, esp_in=1001)
+    assert (len(count._esp), len(count._recent)) == (10, 10)

@@ -133,7 +133,10 @@ def test_json() -> None:
 
 @pytest.mark.parametrize(
     "enter",
-    [lambda: Capture("eth0").__enter__(), lambda: Echo(4, "127.0.0.1", "127.0.0.2").__enter__()],
+    [
+        lambda: Capture("eth0", b"", print).__enter__(),
+        lambda: Echo(4, "127.0.0.1", "127.0.0.2").__enter__(),
+    ],
     ids=["capture", "echo"],
 )
 def test_without_the_right_to_it_the_host_is_not_ready(

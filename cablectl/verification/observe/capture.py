@@ -3,15 +3,18 @@
 import socket
 import struct
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import addressof, create_string_buffer
 from typing import Self
 
 from cablectl.errors import CablectlError, HostNotReadyError
-from cablectl.verification.frames import ENOUGH, Captured
+from cablectl.verification.frames import ENOUGH
 
 # Python's socket module lacks these: linux/if_packet.h, asm-generic/socket.h, linux/if_ether.h.
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_OTHERHOST = 263, 6, 3
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35
+_INSTRUCTION = 8  # bytes of a struct sock_filter
 _ETH_P_ALL = 3
 _TIMESPEC = "ll"
 _CONTROL = socket.CMSG_SPACE(struct.calcsize(_TIMESPEC))
@@ -20,14 +23,18 @@ _TICK = 0.1  # seconds
 
 
 class Capture:
-    """A capture as a context manager: it records every frame of the `with` block.
+    """A capture as a context manager: it passes on every frame of the `with` block.
 
-    Afterwards `captured` has the frames without link header; `lost` counts the missing ones.
+    `program` is the filter (`packet_filter`), which the kernel runs for each frame. `add` gets each
+    frame that passes: whether this host sent it, nanoseconds since 1970, and its first ENOUGH bytes
+    without link header. It is called in another thread until the block ends. Afterwards `lost`
+    counts the frames that passed the filter, but were lost.
     """
 
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self.captured: list[Captured] = []
+    def __init__(
+        self, device: str, program: bytes, add: Callable[[bool, int, bytes], object]
+    ) -> None:
+        self._device, self._program, self._add = device, program, add
         self.lost = 0
 
     def __enter__(self) -> Self:
@@ -41,6 +48,7 @@ class Capture:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            self._filter()
             self._socket.settimeout(_TICK)
             self._socket.bind((self._device, _ETH_P_ALL))  # the capture begins here
         except OSError as error:
@@ -80,4 +88,11 @@ class Capture:
             if end and stamp > end:
                 return
             if kind != _PACKET_OTHERHOST:
-                self.captured.append(Captured(kind == socket.PACKET_OUTGOING, stamp, data))
+                self._add(kind == socket.PACKET_OUTGOING, stamp, data)
+
+    def _filter(self) -> None:
+        """Have the kernel drop the frames that don't matter, before it copies them."""
+        instructions = create_string_buffer(self._program, len(self._program))
+        number = len(self._program) // _INSTRUCTION
+        given = struct.pack("@HP", number, addressof(instructions))  # struct sock_fprog
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, given)

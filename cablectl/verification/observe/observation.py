@@ -4,7 +4,7 @@ from cablectl.facts.host_facts import Facts
 from cablectl.host import ipsec_state, reading
 from cablectl.linux import guard, mtu
 from cablectl.model.cable import Cable
-from cablectl.verification import frames, proof
+from cablectl.verification import frames, packet_filter, proof
 from cablectl.verification.observe.capture import Capture
 from cablectl.verification.observe.echo import Echo
 from cablectl.verification.proof import PAYLOAD, Answers, Evidence, Flow, Sas, Sizes
@@ -27,8 +27,9 @@ def verify(cable: Cable, count: int, *, sizes: bool) -> Evidence:
 
 
 def _observe(cable: Cable, facts: Facts, flow: Flow, count: int, *, sizes: bool) -> Evidence:
-    version = cable.local.address.version
-    with Capture(flow.device) as capture, Echo(version, flow.source, flow.target) as sender:
+    version, count_of = cable.local.address.version, frames.Count(cable)
+    capture = Capture(flow.device, packet_filter.program(cable), count_of.add)
+    with capture, Echo(version, flow.source, flow.target) as sender:
         drops_before, before = _guard_drops(cable), ipsec_state.sas_of(cable)
         answers = sender.several(count, PAYLOAD)
         after = ipsec_state.sas_of(cable)
@@ -41,8 +42,8 @@ def _observe(cable: Cable, facts: Facts, flow: Flow, count: int, *, sizes: bool)
         answers=answers,
         before=before,
         after=after,
-        tally=frames.tally(cable, {*before, *after}, capture.captured),
-        lost=capture.lost,
+        tally=count_of.tally({*before, *after}),
+        lost=capture.lost + count_of.overflow,
         guard_drops=_increase(drops_before, drops_after),
         sizes=measured,
     )
