@@ -109,6 +109,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         MODULES  # modules for IPsec and offload that are missing but loadable
     )
     guard: Installed | None = None
+    watched: bool = False  # whether a watcher keeps the guard loaded
     nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
     devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
@@ -182,6 +183,7 @@ def connected(
             for connection in cable.connections
         },
         guard=guard.made(cable) if cable.guarded else None,
+        watched=cable.guarded,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
         overlay=replace(_made(cable, cable.overlay, before, mtu), stale_peers=stale_peers)
         if cable.overlay

@@ -17,7 +17,7 @@ from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
 from cablectl.host.paths import ways
 from cablectl.libreswan import dialects, secrets_file
 from cablectl.libreswan.dialects import Version
-from cablectl.linux import esp_offload, guard
+from cablectl.linux import esp_offload, guard, guard_file
 from cablectl.model.cable import Cable
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
@@ -117,6 +117,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
         yield replace(
             facts,
             guard=guards.get(guard.name(cable)),
+            watched=Path(guard_file.path(cable)).exists(),
             credential=secrets.held,
             not_ready=(*facts.not_ready, *secrets.problems),
             warnings=secrets.warnings,

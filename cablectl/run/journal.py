@@ -16,9 +16,11 @@ from typing import NamedTuple
 from msgspec import DecodeError, Struct, json
 
 from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.linux import guard_file
 from cablectl.model.argv import Argv
 
-DIRECTORY = Path("/run/cablectl")
+DIRECTORY = Path(guard_file.DIRECTORY)
+_SUFFIXES = (".lock", ".journal")  # of a run; a watcher of a guard has another one
 POLL = 0.2  # seconds between two attempts to take the lock
 
 
@@ -49,7 +51,7 @@ class Journal:
     def write(self, entry: Entry) -> None:
         """Write down a command that is about to run; HostNotReadyError if that fails."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _file_errors(self._path):
+        with file_errors(self._path):
             file = os.open(self._path, flags, 0o600)
             try:
                 os.write(file, json.encode(entry) + b"\n")
@@ -78,7 +80,8 @@ def runs() -> Iterator[RunTrace]:
     because of that tries again.
     """
     with suppress(OSError):
-        names = sorted({file.stem for file in DIRECTORY.iterdir()})
+        files = (file for file in DIRECTORY.iterdir() if file.suffix in _SUFFIXES)
+        names = sorted({file.stem for file in files})
         for name in names:
             lock = DIRECTORY / f"{name}.lock"
             entry = _last(DIRECTORY / f"{name}.journal")
@@ -108,7 +111,7 @@ def held(cable: str, limit: float, waiting: Callable[[str], None]) -> Iterator[J
     end; HostNotReadyError if the lock's file can't be made.
     """
     path = DIRECTORY / f"{cable}.lock"
-    with _file_errors(path):
+    with file_errors(path):
         lock = _lock(path, limit, waiting)
     try:
         yield Journal(DIRECTORY / f"{cable}.journal", lock)
@@ -126,7 +129,7 @@ def _lock(path: Path, limit: float, waiting: Callable[[str], None]) -> int:
         with suppress(FileNotFoundError):  # another run has just removed the directory
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             os.set_inheritable(file, True)  # for commands that keep the lock
-            if _locked(file, path):
+            if locked(file, path):
                 return file
             pid = os.pread(file, 20, 0).decode()
             os.close(file)
@@ -141,20 +144,21 @@ def _lock(path: Path, limit: float, waiting: Callable[[str], None]) -> int:
             time.sleep(POLL)
 
 
-def _locked(file: int, path: Path) -> bool:
+def locked(file: int, path: Path) -> bool:
     """Take the lock; False if another run has it, or has just removed its file."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    if not _same(file, path):
+    if not same(file, path):
         return False
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
     return True
 
 
-def _same(file: int, path: Path) -> bool:
+def same(file: int, path: Path) -> bool:
+    """Tell whether the open file is still the one at that path."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
@@ -174,7 +178,7 @@ def _last(path: Path) -> Entry | None:
 
 
 @contextmanager
-def _file_errors(path: Path) -> Iterator[None]:
+def file_errors(path: Path) -> Iterator[None]:
     """Turn an OSError into a HostNotReadyError that names the file."""
     try:
         yield
