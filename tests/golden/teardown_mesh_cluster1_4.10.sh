@@ -21,4 +21,5 @@ rm -f /etc/ipsec.d/cablectl-cluster3-172-18-0-6.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+rm -f /run/cablectl/vxlan-tunnel.guard
 nft 'delete table inet cablectl_vxlan-tunnel'

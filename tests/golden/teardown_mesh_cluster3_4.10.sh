@@ -20,4 +20,5 @@ rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+rm -f /run/cablectl/vxlan-tunnel.guard
 nft 'delete table inet cablectl_vxlan-tunnel'

@@ -15,4 +15,5 @@ rm -f /etc/ipsec.d/cablectl-cluster2-2001-db8--7.secrets /etc/ipsec.d/cablectl-c
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+rm -f /run/cablectl/cluster2-2001-db8--7.guard
 nft 'delete table inet cablectl_cluster2-2001-db8--7'

@@ -16,4 +16,5 @@ rm -f /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets /etc/ipsec.d/cablectl-c
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+rm -f /run/cablectl/cluster1-2001-db8--8.guard
 nft 'delete table inet cablectl_cluster1-2001-db8--8'

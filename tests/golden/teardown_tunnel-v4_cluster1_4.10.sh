@@ -11,4 +11,5 @@ rm -f /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+rm -f /run/cablectl/cluster2-172-18-0-7.guard
 nft 'delete table inet cablectl_cluster2-172-18-0-7'

@@ -11,4 +11,5 @@ rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
+rm -f /run/cablectl/cluster1-172-18-0-8.guard
 nft 'delete table inet cablectl_cluster1-172-18-0-8'
