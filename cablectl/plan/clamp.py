@@ -58,7 +58,7 @@ def removal(pairs: Pairs, others: str) -> Iterator[Step]:
             continue
         shared = cable.shares_device
         yield Step(
-            phase=Phase.UNGUARD,
+            phase=Phase.UNLINK,
             argv=mss.remove(table),
             why="no TCP passes through the cable any more",
             kind=Change.REMOVE,

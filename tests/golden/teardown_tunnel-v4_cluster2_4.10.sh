@@ -2,6 +2,9 @@
 # cablectl: teardown cluster2 to cluster1, for Libreswan 4.10. Run as root.
 # What is missing already is fine: each command runs, whatever the one before said.
 
+# unlink: routes and device, while what they send is still encrypted
+nft 'delete table inet cablectl_mss_cluster1-172-18-0-8'
+
 # delete: unload the connections
 ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-0-0
 ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-0-1
@@ -11,5 +14,5 @@ rm -f /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets /etc/ipsec.d/cablectl-cl
 ipsec whack --rereadsecrets
 
 # unguard: at the very last
-nft 'delete table inet cablectl_mss_cluster1-172-18-0-8'
+rm -f /run/cablectl/cluster1-172-18-0-8.guard
 nft 'delete table inet cablectl_cluster1-172-18-0-8'

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from cablectl.config import native
 from cablectl.facts.host_facts import Facts
-from cablectl.linux import guard, nftables
+from cablectl.linux import guard, guard_file, nftables
 from cablectl.linux.nftables import Table
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
@@ -100,8 +100,9 @@ def test_the_guard_is_loaded_first_and_deleted_last(shape: str) -> None:
 
 def test_with_guard_false_no_guard_is_loaded(cable: Cable, made: Facts) -> None:
     without = replace(cable, guard=False)
-    assert connect_plan.plan((without,), (replace(made, guard=None),)).needed == ()
-    (step,) = connect_plan.plan((without,), (made,)).needed
+    assert connect_plan.plan((without,), (replace(made, guard=None, watched=False),)).needed == ()
+    let_go, step = connect_plan.plan((without,), (made,)).needed
+    assert let_go.argv == guard_file.remove(cable)
     assert (step.argv, step.undo) == (guard.remove(cable), (guard.load(cable),))
     assert connect_plan.plan((without,), (BLANK,)).steps[0].not_needed == "guard: false"
 
