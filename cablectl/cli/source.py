@@ -34,10 +34,8 @@ def chosen(
 
     `trusted`: HostNotReadyError for a file that another user can change; otherwise a warning.
     """
-    network = described(names, trusted=trusted)
-    if forces_encapsulation():
-        network = network.encapsulated()
-    end = _named(network, "--local", local) if local else _this_host(network)
+    network = wished(names, trusted=trusted)
+    end = named_end(network, local) if local else _this_host(network)
     named = [_named(network, "--peer", peer) for peer in peers or ()]
     if end in named:
         raise UsageError(
@@ -48,6 +46,17 @@ def chosen(
     ids = {cable.id for cable in cables}
     others = tuple(cable for cable in network.cables(end) if cable.id not in ids)
     return Chosen(cables, others, narrowed=bool(named))
+
+
+def wished(names: list[str], *, trusted: bool = False) -> Network:
+    """Return what the files and the environment ask for; `trusted` as in `chosen`."""
+    network = described(names, trusted=trusted)
+    return network.encapsulated() if forces_encapsulation() else network
+
+
+def named_end(network: Network, local: str) -> Endpoint:
+    """Return the endpoint that --local names."""
+    return _named(network, "--local", local)
 
 
 def _named(network: Network, option: str, name: str) -> Endpoint:

@@ -22,6 +22,12 @@ def teardown(
             help="Seconds to wait for another cablectl to end, at least 1.",
         ),
     ] = WAIT_LIMIT,
+    keep_guard: Annotated[
+        bool,
+        typer.Option(
+            "--keep-guard", help="Leave the guard loaded: clear text of the cable is dropped."
+        ),
+    ] = False,
     dry_run: options.DryRun = False,
     format: options.Outcome = options.OutcomeFormat.TEXT,  # noqa: A002
 ) -> None:
@@ -34,7 +40,9 @@ def teardown(
     chosen = source.chosen(files, local, peer, trusted=not dry_run)
     from cablectl.plan import teardown_plan  # no dry run of connect needs it
 
-    plan = partial(teardown_plan.plan, chosen.cables, narrowed=chosen.narrowed)
+    plan = partial(
+        teardown_plan.plan, chosen.cables, narrowed=chosen.narrowed, keep_guard=keep_guard
+    )
     if dry_run:
         running.show(plan(running.dry_facts(chosen, Action.TEARDOWN)))
     else:

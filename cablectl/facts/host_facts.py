@@ -134,6 +134,7 @@ class Facts(Struct, frozen=True, kw_only=True):
         MODULES  # modules for IPsec and offload that are missing but loadable
     )
     guard: Installed | None = None
+    watched: bool = False  # whether a watcher keeps the guard loaded
     nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
     devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
     mss: Table | None = None  # the nftables table that limits TCP's segments
@@ -212,6 +213,7 @@ def connected(
             for connection in cable.connections
         },
         guard=guard.made(cable) if cable.guarded else None,
+        watched=cable.guarded,
         mss=mss.wanted([cable], mtu if cable.overlay else mss.tunnel_mtu(cable, before.path_mtu)),
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
         overlay=replace(_made(cable, cable.overlay, before, mtu), stale_peers=stale_peers)

@@ -1,6 +1,6 @@
 """Facts of the kernel: IPsec policies, SAs, and the guards' nftables tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from cablectl.host import probe
 from cablectl.linux import guard, mss, nftables, xfrm
@@ -19,8 +19,7 @@ def sas_of(cable: Cable) -> tuple[SecurityAssociation, ...]:
 
 def guard_of(cable: Cable) -> Installed | None:
     """Return the cable's nftables table with its counters; None if it isn't loaded."""
-    listing = probe.if_any("nft", "-j", "list", "table", *guard.name(cable).split())
-    return nftables.parse(probe.decoded(listing)) if listing else None
+    return guards_of((cable,)).get(guard.name(cable))
 
 
 def is_guarded(cable: Cable) -> bool:
@@ -38,10 +37,15 @@ def tables_of(ids: Iterable[str]) -> tuple[str, ...]:
 
 def guards_of(cables: tuple[Cable, ...]) -> dict[str, Installed]:
     """Return the nftables tables of the cables by name, without those that aren't loaded."""
-    names = {guard.name(cable) for cable in cables}
+    return guards_named({guard.name(cable) for cable in cables})
+
+
+def guards_named(names: Set[str]) -> dict[str, Installed]:
+    """Return the nftables tables of these families and names that are loaded."""
     if len(names) == 1:
-        table = guard_of(cables[0])
-        return {guard.name(cables[0]): table} if table else {}
+        (name,) = names
+        listing = probe.if_any("nft", "-j", "list", "table", *name.split())
+        return {name: nftables.parse(probe.decoded(listing))} if listing else {}
     listing = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
     tables = nftables.parse_tables(probe.decoded(listing)) if listing else {}
     return {name: tables[name] for name in names & tables.keys()}

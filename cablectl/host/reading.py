@@ -18,7 +18,7 @@ from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
 from cablectl.host.paths import ways
 from cablectl.libreswan import dialects, secrets_file
 from cablectl.libreswan.dialects import Version
-from cablectl.linux import esp_offload, guard, mss
+from cablectl.linux import esp_offload, guard, guard_file, mss
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
 
@@ -121,6 +121,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
         yield replace(
             _with_former_tables(cable, facts),
             guard=guards.get(guard.name(cable)),
+            watched=Path(guard_file.path(cable)).exists(),
             credential=secrets.held,
             not_ready=(*facts.not_ready, *secrets.problems),
             warnings=secrets.warnings,

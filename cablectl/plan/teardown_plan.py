@@ -6,7 +6,7 @@ from functools import partial
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import whack
 from cablectl.libreswan.authentication import authentication_of
-from cablectl.linux import guard, iproute, xfrm
+from cablectl.linux import guard, guard_file, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
@@ -17,10 +17,17 @@ from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
 _gone = partial(Step, kind=Change.REMOVE)
 
 
-def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool = False) -> Plan:
+def plan(
+    cables: tuple[Cable, ...],
+    facts: tuple[Facts, ...],
+    *,
+    narrowed: bool = False,
+    keep_guard: bool = False,
+) -> Plan:
     """Return the plan that removes what connect made and what is still present: the link first.
 
-    If `narrowed`, the device and everything of its other peers stay.
+    If `narrowed`, the device and everything of its other peers stay. If `keep_guard`, the guards
+    stay.
     """
     pairs = list(zip(cables, facts, strict=True))
     wanted, steps = cables[0].overlay, list[Step]()
@@ -35,7 +42,8 @@ def plan(cables: tuple[Cable, ...], facts: tuple[Facts, ...], *, narrowed: bool 
     if cables[0].connections:
         for pair in pairs:
             steps += _delete(*pair)
-        steps += [*_forget(pairs), *stale_peers.former_cables(pairs), *_unguard(pairs, others)]
+        steps += [*_forget(pairs), *stale_peers.former_cables(pairs)]
+        steps += () if keep_guard else _unguard(pairs, others)
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
 
 
@@ -113,15 +121,20 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
 
 
 def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
+    """Remove the tables; a watcher lets its table go before, else it would load the table again."""
     tables = {guard.name(cable): (cable, facts) for cable, facts in pairs}
     for cable, facts in tables.values():
-        yield _gone(
-            phase=Phase.UNGUARD,
+        needed_by = others if cable.shares_device else ""
+        step = partial(_gone, phase=Phase.UNGUARD, cable="" if cable.shares_device else cable.id)
+        yield step(
+            argv=guard_file.remove(cable),
+            why="a watcher no longer keeps the guard",
+            not_needed=needed_by or ("" if facts.watched else "already missing"),
+        )
+        yield step(
             argv=guard.remove(cable),
             why="nothing is left to guard",
-            not_needed=(others if cable.shares_device else "")
-            or ("" if facts.guard else "already missing"),
-            cable="" if cable.shares_device else cable.id,
+            not_needed=needed_by or ("" if facts.guard else "already missing"),
         )
 
 

@@ -13,6 +13,7 @@ from cablectl.facts import orientation
 from cablectl.libreswan.refusal import is_unoriented
 from cablectl.plan.calls import Call, calls
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
+from cablectl.run import guard_hold
 from cablectl.run.command import run
 from cablectl.run.journal import held
 from cablectl.run.runner import Progress, Runner
@@ -149,6 +150,16 @@ class _Teardown:
 
     def run(self, make_plan: MakePlan) -> None:
         """Run the needed steps; put the error of one of several cables into `failed`."""
+        with guard_hold.watched(cable.bundle for cable in self._plan.cables) as watched:
+            self._run_steps()
+            self._raise_shared()
+            watched.await_end()
+        left = _still_to_do(make_plan().needed, self._plan, self._failed)
+        for cable, error in left.items():
+            self._fail(cable, error, Phase.UNGUARD)
+        self._raise_shared()
+
+    def _run_steps(self) -> None:
         for call in calls(self._plan):
             steps = tuple(step for step in call.steps if self._may_run(step))
             if not steps:
@@ -156,11 +167,6 @@ class _Teardown:
             self._runner.begin(steps)
             for place, error in self._runner.do(Call(call.kind, steps)).items():
                 self._fail(steps[place].cable, error, steps[place].phase)
-        self._raise_shared()
-        left = _still_to_do(make_plan().needed, self._plan, self._failed)
-        for cable, error in left.items():
-            self._fail(cable, error, Phase.UNGUARD)
-        self._raise_shared()
 
     def _may_run(self, step: Step) -> bool:
         alone = not step.cable or len(self._plan.cables) == 1

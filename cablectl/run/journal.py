@@ -20,11 +20,13 @@ from typing import NamedTuple
 from msgspec import DecodeError, Struct, json
 
 from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.linux import guard_file
 from cablectl.model.argv import Argv
 
-DIRECTORY = Path("/run/cablectl")
+DIRECTORY = Path(guard_file.DIRECTORY)
 FIRST_LOCK = 256  # the lowest number of a lock's open file; other files have lower numbers
 OTHER_FILES = 64  # how many other files may have higher numbers, such as those of a library
+_SUFFIXES = (".lock", ".journal")  # of a run; a watcher of a guard has another one
 POLL = 0.2  # seconds between two attempts to take the lock
 
 
@@ -59,7 +61,7 @@ class Journal:
         """
         path = self._paths.get(cable) or next(iter(self._paths.values()))
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with _file_errors(path):
+        with file_errors(path):
             file = os.open(path, flags, 0o600)
             try:
                 os.write(file, json.encode(entry) + b"\n")
@@ -89,7 +91,8 @@ def runs() -> Iterator[RunTrace]:
     because of that tries again.
     """
     with suppress(OSError):
-        names = sorted({file.stem for file in DIRECTORY.iterdir()})
+        files = (file for file in DIRECTORY.iterdir() if file.suffix in _SUFFIXES)
+        names = sorted({file.stem for file in files})
         for name in names:
             lock = DIRECTORY / f"{name}.lock"
             entry = _last(DIRECTORY / f"{name}.journal")
@@ -137,7 +140,7 @@ def _allow_files(more: int) -> None:
 @contextmanager
 def _held(cable: str, deadline: float, waiting: Callable[[str], None]) -> Iterator[int]:
     path = DIRECTORY / f"{cable}.lock"
-    with _file_errors(path):
+    with file_errors(path):
         lock = _lock(path, deadline, waiting)
     try:
         yield lock
@@ -155,7 +158,7 @@ def _lock(path: Path, deadline: float, waiting: Callable[[str], None]) -> int:
         with suppress(FileNotFoundError):  # another run has just removed the directory
             file = _high(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
             os.set_inheritable(file, True)  # for commands that keep the lock
-            if _locked(file, path):
+            if locked(file, path):
                 return file
             pid = os.pread(file, 20, 0).decode()
             os.close(file)
@@ -178,20 +181,21 @@ def _high(file: int) -> int:
         os.close(file)
 
 
-def _locked(file: int, path: Path) -> bool:
+def locked(file: int, path: Path) -> bool:
     """Take the lock; False if another run has it, or has just removed its file."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    if not _same(file, path):
+    if not same(file, path):
         return False
     os.ftruncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
     return True
 
 
-def _same(file: int, path: Path) -> bool:
+def same(file: int, path: Path) -> bool:
+    """Tell whether the open file is still the one at that path."""
     try:
         return os.path.samestat(os.fstat(file), path.stat())
     except FileNotFoundError:
@@ -211,7 +215,7 @@ def _last(path: Path) -> Entry | None:
 
 
 @contextmanager
-def _file_errors(path: Path) -> Iterator[None]:
+def file_errors(path: Path) -> Iterator[None]:
     """Turn an OSError into a HostNotReadyError that names the file."""
     try:
         yield

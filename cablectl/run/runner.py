@@ -223,11 +223,13 @@ class Runner:
     def _tear_down_rest(self, only: Cable | None) -> bool:
         """Tear down what is left of cables that weren't loaded before; return if that succeeded."""
         cables = (only,) if only else self._plan.cables
-        before = zip(self._plan.cables, self._plan.facts, strict=True)
+        before = tuple(zip(self._plan.cables, self._plan.facts, strict=True))
         if any(facts.loaded(cable) for cable, facts in before if only in (None, cable)):
             return False
+        guarded_before = any(facts.guard for _, facts in before)
         try:
-            left = teardown_plan.plan(cables, reading.facts_of(cables)).needed
+            facts = reading.facts_of(cables)
+            left = teardown_plan.plan(cables, facts, keep_guard=guarded_before).needed
         except CablectlError as error:
             self._progress.note(f"can't read what is left: {error.message}")
             return False

@@ -1,0 +1,205 @@
+"""Keeps the guards of a file loaded, until a signal ends it or a teardown lets the guards go.
+
+nft runs by `subprocess`, not by `sh`: this program runs for months, and should stay small.
+"""
+
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.host import devices, ipsec_state, netlink, probe
+from cablectl.linux import guard
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.model.network import Network
+from cablectl.model.wishes import Endpoint
+from cablectl.run.guard_hold import Hold
+from cablectl.run.signals import handled
+
+TICK = 2000  # milliseconds between two looks whether the guards' files exist
+
+
+class Table(Struct, frozen=True):
+    """A table that is to be loaded; `cable` is None if the table is for any end."""
+
+    name: str
+    load: Argv
+    remove: Argv
+    cable: Cable | None = None
+
+    @property
+    def bundle(self) -> str:
+        """The name of the table's file."""
+        return self.name.removeprefix(f"{guard.FAMILY} cablectl_")
+
+    def is_intact(self, installed: guard.Guard | None) -> bool:
+        """Tell whether the kernel has the whole table."""
+        if self.cable:
+            return guard.is_intact(self.cable, installed)
+        return installed is not None and installed.comments != ()
+
+
+class Kept(NamedTuple):
+    """A table, and the hold on it."""
+
+    table: Table
+    hold: Hold
+
+
+class Watcher:
+    """Keeps the tables of a network loaded, as seen from `local`.
+
+    Without `local`, this host is the endpoint whose address is up. Until an address is up, one
+    table for any end is loaded. `tell` is called with a line for each event.
+    """
+
+    def __init__(
+        self, network: Network, local: Endpoint | None, tell: Callable[[str], None]
+    ) -> None:
+        self._network, self._local, self._tell = network, local, tell
+        self._kept: dict[str, Kept] = {}  # by the table's name
+        self._told = ""  # the error that was told last, while it lasts
+        self._for_any_end = Table(
+            guard.unlocated_name(network),
+            guard.load_unlocated(network),
+            guard.remove_unlocated(network),
+        )
+        self._is_exact = False  # whether the exact tables are loaded, and no other one
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Load the tables, call `ready`, and keep the tables loaded; they stay loaded at the end.
+
+        HostNotReadyError or TimeLimitError if the tables can't be loaded at the beginning, or if
+        another watcher keeps one of them.
+        """
+        with ExitStack() as stack:
+            stopped = stack.enter_context(_signals())
+            changes = stack.enter_context(closing(netlink.of_nftables()))
+            addresses = stack.enter_context(closing(netlink.of_addresses()))
+            stack.callback(self._remove_files)
+            self._locate()
+            self._settle()
+            ready()
+            poll = select.poll()
+            for source in (stopped, changes, addresses):
+                poll.register(source, select.POLLIN)
+            while self._kept:
+                woken = {file for file, _ in poll.poll(TICK)}
+                if stopped.fileno() in woken:
+                    self._tell(f"stopped; the guard stays loaded: {', '.join(self._kept)}")
+                    return
+                words = [f"{name.split()[1]}\0".encode() for name in self._kept]
+                self._react(moved=addresses.drain(b""), changed=changes.drain(*words))
+            self._tell("stopped; teardown has removed the guard")
+
+    def _react(self, *, moved: bool, changed: bool) -> None:
+        """Do what a change calls for; tell an error once, and try again at the next tick."""
+        self._let_go()
+        again = bool(self._told)
+        try:
+            if self._local is None and (moved or again):
+                changed = self._locate() or changed
+            if self._kept and (changed or again):
+                self._settle()
+        except (HostNotReadyError, TimeLimitError) as error:
+            if error.message != self._told:
+                self._tell("; ".join((error.message, *error.details)))
+            self._told = error.message
+        else:
+            self._told = ""
+        self._let_go()
+
+    def _locate(self) -> bool:
+        """Find out which end this host is, and hold its tables; tell whether that is known now."""
+        end = self._local or self._held_end()
+        if end:
+            for cable in self._network.cables(end):
+                load, remove = guard.load(cable), guard.remove(cable)
+                self._hold(Table(guard.name(cable), load, remove, cable))
+            self._local = end
+        elif not self._kept:
+            self._hold(self._for_any_end)
+            self._tell("this host has the address of no endpoint, or of several: guarding any end")
+        return end is not None
+
+    def _held_end(self) -> Endpoint | None:
+        ends = self._network.held_by(devices.addresses())
+        if len(ends) == 1:
+            return ends[0]
+        return None
+
+    def _hold(self, table: Table) -> None:
+        if table.name not in self._kept:
+            self._kept[table.name] = Kept(table, Hold(table.bundle))
+
+    def _settle(self) -> None:
+        """Load what isn't intact, in one transaction; then the table for any end isn't needed."""
+        any_end = self._for_any_end.name
+        installed = ipsec_state.guards_named(
+            self._kept.keys() | (set() if self._is_exact else {any_end})
+        )
+        broken = [
+            kept
+            for name, kept in self._kept.items()
+            # Beside exact tables, a broken one for any end is only to be removed.
+            if not (self._local and name == any_end)
+            and not kept.table.is_intact(installed.get(name))
+            and not kept.hold.lost
+        ]
+        if broken:
+            _nft(*(kept.table.load for kept in broken))
+            self._tell(f"loaded {', '.join(kept.table.name for kept in broken)}")
+        for kept in broken:
+            if kept.hold.lost:  # a teardown has removed the table in between
+                _nft(kept.table.remove)
+        if self._local and not self._is_exact:
+            if any_end in installed:
+                _nft(self._for_any_end.remove)
+            if former := self._kept.pop(any_end, None):
+                former.hold.remove_file()
+                former.hold.close()
+            self._is_exact = True
+
+    def _let_go(self) -> None:
+        """Let the tables go whose files are gone.
+
+        The last file stays open until this process has ended, which teardown waits for.
+        """
+        for name in [name for name, kept in self._kept.items() if kept.hold.lost]:
+            kept = self._kept.pop(name)
+            if self._kept:
+                kept.hold.close()
+
+    def _remove_files(self) -> None:
+        for kept in self._kept.values():
+            kept.hold.remove_file()
+
+
+def _nft(*argvs: Argv) -> None:
+    """Run the commands of nft in one transaction; HostNotReadyError, with the output, on failure.
+
+    nft joins its arguments by spaces, and reads the same text from standard input.
+    """
+    text = "".join(f"{' '.join(argv[1:])}\n" for argv in argvs)
+    done = probe.run("nft", "-f", "-", given=text)
+    if done.returncode:
+        raise HostNotReadyError("nft can't change the guard", details=done.stderr.splitlines()[:3])
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Yield a socket that can be read after a signal; a running nft isn't disturbed by it."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = signal.set_wakeup_fd(sender.fileno())
+    with receiver, sender, handled(lambda _number, _frame: None):
+        try:
+            yield receiver
+        finally:
+            signal.set_wakeup_fd(before)
