@@ -11,7 +11,7 @@ from pathlib import Path
 from .gateways import Gateway
 from .rooms import CHECKOUT, PROGRAM, LabError, until
 
-UNIT = CHECKOUT / "systemd" / "cablectl@.service"
+OWN_UNITS = sorted((CHECKOUT / "systemd").glob("*.service"))
 LIMIT = 240  # seconds; on a slow host, loading pluto's modules takes a minute
 # systemd starts no other units of the gateway's Debian.
 UNITS = (
@@ -20,6 +20,7 @@ UNITS = (
     "local-fs.target",
     "multi-user.target",
     "network-online.target",
+    "network-pre.target",
     "network.target",
     "shutdown.target",
     "sockets.target",
@@ -59,11 +60,12 @@ exec env -i PATH="$PATH" container=lab SYSTEMD_UNIT_PATH=/etc/systemd/system \
 
 
 def configure(gateway: Gateway) -> None:
-    """Install the unit and the units of UNITS, before systemd runs."""
+    """Install cablectl's units and the units of UNITS, before systemd runs."""
     gateway.run("sh", "-c", CONFIGURE, PROGRAM, *UNITS)
     folder = "/etc/systemd/system"
-    gateway.write(f"{folder}/{UNIT.name}", UNIT.read_text(), 0o644)
-    gateway.write(f"{folder}/{UNIT.name}.d/lab.conf", SEES_CHECKOUT, 0o644)
+    for unit in OWN_UNITS:
+        gateway.write(f"{folder}/{unit.name}", unit.read_text(), 0o644)
+        gateway.write(f"{folder}/{unit.name}.d/lab.conf", SEES_CHECKOUT, 0o644)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from .gateways import Gateway, Lab
 pytestmark = pytest.mark.lab
 
 CABLE = "cablectl@cable.service"
+GUARD = "cablectl-guard@cable.service"
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,6 @@ def test_a_stopped_unit_leaves_nothing_behind(gateways: tuple[Gateway, Gateway])
         assert "172.18.0" not in left["policies"]  # pluto's own policies name no host
         assert not left["nftables"]
         assert ".secrets" not in left["files"]
+        assert ".guard" not in left["files"]
+        assert unit_property(gateway, "ActiveState", GUARD) == "inactive"
+        assert unit_property(gateway, "Result", GUARD) == "success"
