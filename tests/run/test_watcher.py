@@ -1,0 +1,368 @@
+"""The watcher of the guard: when it loads which table, and when it lets a table go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import Queue
+
+import pytest
+
+from cablectl.config import native
+from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.host import devices, ipsec_state, netlink, probe
+from cablectl.linux import guard
+from cablectl.linux.guard import Guard
+from cablectl.model.argv import Argv
+from cablectl.model.cable import Cable
+from cablectl.run import guard_hold, journal, watcher
+from cablectl.run.guard_hold import Hold, watched
+from tests.support.documents import document
+
+NETWORK = native.parse(document("tunnel v4 mesh"), "cable.yaml")  # a table for each peer
+LOCAL = NETWORK.named("cluster1")
+CABLES = NETWORK.cables(LOCAL)
+NAMES = [guard.name(cable) for cable in CABLES]
+ANY_END = guard.unlocated_name(NETWORK)
+FOR_ANY_END = Guard(("any end",))
+
+
+def words(argv: Argv) -> str:
+    return " ".join(argv[1:])
+
+
+class Kernel:
+    """The tables and addresses of a host; each change is reported on the sockets."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.tables: dict[str, Guard] = {}
+        self.addresses = set[str]()
+        self.transactions: list[str] = []
+        self.reads = 0
+        self.fails = False
+        self.before_load: Callable[[], object] = lambda: None
+        self._loads = {words(guard.load_unlocated(NETWORK)): (ANY_END, FOR_ANY_END)}
+        for cable in CABLES:
+            self._loads[words(guard.load(cable))] = (guard.name(cable), guard.made(cable))
+        self._senders: list[socket.socket] = []
+        self.sources: list[netlink.Changes] = []
+        for _ in range(2):
+            sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._senders.append(stack.enter_context(sender))
+            self.sources.append(netlink.Changes(receiver))
+
+    def list(self, names: set[str]) -> dict[str, Guard]:
+        self.reads += 1
+        return {name: table for name, table in self.tables.items() if name in names}
+
+    def nft(self, *argv: str, given: str) -> subprocess.CompletedProcess[str]:
+        assert argv == ("nft", "-f", "-")
+        if self.fails:
+            return subprocess.CompletedProcess(argv, 1, "", "Error: no memory\n")
+        self.before_load()
+        self.transactions.append(given)
+        for line in given.splitlines():
+            if line in self._loads:
+                name, table = self._loads[line]
+                self.tables[name] = table
+                self.report(name)
+            else:
+                self.delete(line.removeprefix("delete table "))
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    def delete(self, name: str) -> None:
+        del self.tables[name]
+        self.report(name)
+
+    def report(self, name: str) -> None:
+        """Report a change of a table."""
+        self._senders[0].send(f"...{name.split()[1]}\0...".encode())
+
+    def rise(self, address: str) -> None:
+        """Bring an address up."""
+        self.addresses.add(address)
+        self._senders[1].send(b"RTM_NEWADDR")
+
+
+class Watched:
+    """A watcher that runs, and the lines that it told."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel, self.lines = kernel, Queue[str]()
+
+    def run(self, play: Callable[[], object], *, located: bool = True) -> None:
+        """Run the watcher until it ends, and meanwhile, once it is ready, what a test plays."""
+        one = watcher.Watcher(NETWORK, LOCAL if located else None, self.lines.put)
+        with ThreadPoolExecutor(1) as thread:
+            playing: list[object] = []
+
+            def ready() -> None:
+                self.lines.put("ready")
+                playing.append(thread.submit(self._play, play))
+
+            one.run(ready)
+            for played in playing:
+                played.result()  # type: ignore[attr-defined]
+
+    def _play(self, play: Callable[[], object]) -> None:
+        try:
+            play()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def told(self, text: str) -> str:
+        """Wait for the next line that contains a text."""
+        while True:
+            line = self.lines.get(timeout=20)
+            if text in line:
+                return line
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    with ExitStack() as stack:
+        kernel = Kernel(stack)
+        monkeypatch.setattr(netlink, "of_nftables", lambda: kernel.sources[0])
+        monkeypatch.setattr(netlink, "of_addresses", lambda: kernel.sources[1])
+        monkeypatch.setattr(ipsec_state, "guards_named", kernel.list)
+        monkeypatch.setattr(devices, "addresses", lambda: frozenset(kernel.addresses))
+        monkeypatch.setattr(probe, "run", kernel.nft)
+        monkeypatch.setattr(watcher, "TICK", 10)
+        yield kernel
+
+
+@pytest.fixture
+def one(kernel: Kernel) -> Watched:
+    return Watched(kernel)
+
+
+def files() -> set[str]:
+    folder = journal.DIRECTORY
+    return {file.name for file in folder.iterdir()} if folder.exists() else set()
+
+
+def file_of(cable: Cable) -> str:
+    return f"{cable.bundle}.guard"
+
+
+def test_all_tables_are_loaded_at_once_and_stay_after_a_signal(
+    one: Watched, kernel: Kernel
+) -> None:
+    def play() -> None:
+        assert kernel.tables.keys() == {*NAMES}
+        assert files() == {*map(file_of, CABLES)}
+        assert len(kernel.transactions) == 1
+        one.stop()
+
+    one.run(play)
+    assert one.told("loaded ") == f"loaded {', '.join(NAMES)}"
+    one.told("ready")
+    assert one.told("stopped") == f"stopped; the guard stays loaded: {', '.join(NAMES)}"
+    assert kernel.tables.keys() == {*NAMES}
+    assert files() == set()
+
+
+def test_what_is_loaded_already_isnt_loaded_again(one: Watched, kernel: Kernel) -> None:
+    kernel.tables = {guard.name(cable): guard.made(cable) for cable in CABLES}
+    one.run(one.stop)
+    assert kernel.transactions == []
+
+
+@pytest.mark.parametrize("how", ["deleted", "changed"])
+def test_only_the_broken_table_is_loaded_again(one: Watched, kernel: Kernel, how: str) -> None:
+    def play() -> None:
+        one.told("ready")
+        if how == "deleted":
+            kernel.delete(NAMES[0])
+        else:
+            kernel.tables[NAMES[0]] = Guard(())
+            kernel.report(NAMES[0])
+        assert one.told("loaded") == f"loaded {NAMES[0]}"
+        one.stop()
+
+    one.run(play)
+    assert kernel.transactions[1:] == [f"{words(guard.load(CABLES[0]))}\n"]
+
+
+def test_a_change_of_another_table_costs_no_listing(one: Watched, kernel: Kernel) -> None:
+    def play() -> None:
+        one.told("ready")
+        kernel.delete(NAMES[0])
+        one.told("loaded")
+        before = kernel.reads
+        for _ in range(20):
+            kernel.report("inet filter")
+            kernel.report(f"{NAMES[0]}0")
+        kernel.delete(NAMES[1])  # the messages before it have been read then
+        one.told("loaded")
+        assert kernel.reads <= before + 2  # its own load is a change, too
+        one.stop()
+
+    one.run(play)
+
+
+def test_a_table_whose_file_was_removed_isnt_loaded_again(one: Watched, kernel: Kernel) -> None:
+    """teardown of one peer, then of the other one: the watcher ends with the last table."""
+
+    def play() -> None:
+        one.told("ready")
+        for cable in CABLES:
+            with watched([cable.bundle]) as held:
+                (journal.DIRECTORY / file_of(cable)).unlink()
+                kernel.delete(guard.name(cable))
+                if cable is not CABLES[-1]:  # the last one ends with this process
+                    held.await_end()
+
+    one.run(play)
+    assert one.told("stopped") == "stopped; teardown has removed the guard"
+    assert kernel.tables == {}
+    assert files() == set()
+    assert len(kernel.transactions) == 1
+
+
+def test_a_removed_file_is_noticed_without_a_change_of_tables(one: Watched, kernel: Kernel) -> None:
+    def play() -> None:
+        for cable in CABLES:
+            (journal.DIRECTORY / file_of(cable)).unlink()
+
+    one.run(play)
+    one.told("teardown has removed the guard")
+
+
+def test_a_teardown_during_a_load_leaves_no_table(one: Watched, kernel: Kernel) -> None:
+    def tear_down() -> None:
+        (journal.DIRECTORY / file_of(CABLES[0])).unlink(missing_ok=True)
+
+    def play() -> None:
+        one.told("ready")
+        kernel.before_load = tear_down
+        kernel.delete(NAMES[0])
+        one.told("loaded")
+        kernel.before_load = lambda: None
+        kernel.delete(NAMES[1])
+        one.told("loaded")
+        one.stop()
+
+    one.run(play)
+    assert kernel.tables.keys() == {NAMES[1]}
+
+
+def test_until_an_address_is_up_the_table_for_any_end_is_loaded(
+    one: Watched, kernel: Kernel
+) -> None:
+    def play() -> None:
+        one.told("ready")
+        assert kernel.tables.keys() == {ANY_END}
+        assert files() == {f"{ANY_END.partition('cablectl_')[2]}.guard"}
+        kernel.rise("192.0.2.1")  # of no endpoint
+        kernel.delete(ANY_END)
+        assert one.told("loaded") == f"loaded {ANY_END}"
+        kernel.rise(str(LOCAL.address))
+        assert one.told("loaded") == f"loaded {', '.join(NAMES)}"
+        kernel.delete(NAMES[0])
+        one.told("loaded")
+        assert files() == {*map(file_of, CABLES)}
+        one.stop()
+
+    one.run(play, located=False)
+    *_, exact, removal, _ = kernel.transactions
+    assert exact == "".join(f"{words(guard.load(cable))}\n" for cable in CABLES)
+    assert removal == f"{words(guard.remove_unlocated(NETWORK))}\n"
+    assert kernel.tables.keys() == {*NAMES}
+
+
+def test_with_the_addresses_of_several_endpoints_any_end_is_guarded(
+    one: Watched, kernel: Kernel
+) -> None:
+    kernel.addresses = {str(end.address) for end in NETWORK.endpoints[:2]}
+    one.run(one.stop, located=False)
+    assert kernel.tables.keys() == {ANY_END}
+
+
+def test_the_table_for_any_end_of_an_earlier_watcher_is_removed(
+    one: Watched, kernel: Kernel
+) -> None:
+    kernel.tables = {ANY_END: FOR_ANY_END}
+    one.run(one.stop)
+    assert kernel.tables.keys() == {*NAMES}
+
+
+def test_a_load_that_fails_is_told_once_and_tried_again(one: Watched, kernel: Kernel) -> None:
+    def play() -> None:
+        one.told("ready")
+        kernel.fails = True
+        kernel.delete(NAMES[0])
+        assert one.told("nft") == "nft can't change the guard; Error: no memory"
+        reads = kernel.reads
+        while kernel.reads < reads + 3:
+            pass
+        kernel.fails = False
+        assert one.lines.get(timeout=20) == f"loaded {NAMES[0]}"
+        one.stop()
+
+    one.run(play)
+
+
+def test_a_load_that_fails_at_the_beginning_is_an_error(one: Watched, kernel: Kernel) -> None:
+    kernel.fails = True
+    with pytest.raises(HostNotReadyError, match="nft can't change the guard"):
+        one.run(lambda: None)
+    assert one.lines.empty()
+    assert files() == set()
+
+
+def test_a_second_watcher_is_refused(one: Watched, kernel: Kernel) -> None:
+    Hold(CABLES[1].bundle)
+    refusal = rf"another cablectl guard \(PID {os.getpid()}\) holds the guard of {CABLES[1].bundle}"
+    with pytest.raises(HostNotReadyError, match=refusal) as caught:
+        one.run(lambda: None)
+    assert caught.value.hint == f"stop it first: kill {os.getpid()}"
+    assert kernel.transactions == []
+    assert files() == {file_of(CABLES[1])}
+
+
+def test_the_file_of_a_killed_watcher_is_taken_over(one: Watched, kernel: Kernel) -> None:
+    journal.DIRECTORY.mkdir()
+    (journal.DIRECTORY / file_of(CABLES[0])).write_text("4711")
+
+    def play() -> None:
+        assert (journal.DIRECTORY / file_of(CABLES[0])).read_text() == str(os.getpid())
+        one.stop()
+
+    one.run(play)
+
+
+def test_a_teardown_waits_for_the_watcher_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    hold = Hold("x")
+    monkeypatch.setattr(guard_hold, "LET_GO_LIMIT", 0)
+    with watched(["x", "y"]) as held:
+        held.await_end()  # nobody has removed the file
+        (journal.DIRECTORY / "x.guard").unlink()
+        with pytest.raises(TimeLimitError, match=rf"PID {os.getpid()}.* the guard of x"):
+            held.await_end()
+        hold.close()
+        held.await_end()
+
+
+def test_a_link_is_not_followed() -> None:
+    journal.DIRECTORY.mkdir()
+    (journal.DIRECTORY / "x.guard").symlink_to("/etc/passwd")
+    with pytest.raises(HostNotReadyError, match=r"x\.guard"):
+        Hold("x")
+
+
+def test_a_watcher_is_no_run() -> None:
+    hold = Hold("x")
+    assert list(journal.runs()) == []
+    with journal.held("x", 1, pytest.fail):
+        pass
+    assert not hold.lost
