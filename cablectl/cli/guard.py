@@ -1,9 +1,13 @@
 """`cablectl guard`: keep the guard loaded."""
 
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from cablectl.cli import options, source
+from cablectl.errors import CablectlError
 from cablectl.host import privilege
+from cablectl.model.network import Network
 from cablectl.model.wishes import Mode
 
 
@@ -14,6 +18,7 @@ def guard(files: options.Files, local: options.Local = None) -> None:
     guard ends, and the guard stays loaded. The unit cablectl-guard@.service runs this command.
     """
     privilege.refuse_others_than_root()
+    described = _Described(files)
     network = source.wished(files)
     end = source.named_end(network, local) if local else None
     from cablectl.run import service, watcher  # no other command needs them
@@ -22,7 +27,35 @@ def guard(files: options.Files, local: options.Local = None) -> None:
         service.tell_ready()
         print("the file wants no guard")
         return
-    watcher.Watcher(network, end, _tell).run(service.tell_ready)
+    watcher.Watcher(network, end, described.if_changed, _tell).run(service.tell_ready)
+
+
+class _Described:
+    """What the files describe, read again when a file was changed."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._states = self._read_states()
+
+    def if_changed(self) -> Network | None:
+        """Return what the files describe now; None if they are as before, or have an error."""
+        states = self._read_states()
+        if "-" in self._names or states == self._states:  # standard input can be read only once
+            return None
+        self._states = states
+        try:
+            return source.wished(self._names)
+        except CablectlError as error:
+            _tell(f"the guard stays as it is: {error.message}")
+            return None
+
+    def _read_states(self) -> list[tuple[int, int, int]]:
+        states = []
+        for name in self._names:
+            with suppress(OSError):
+                state = Path(name).stat()
+                states.append((state.st_ino, state.st_size, state.st_mtime_ns))
+        return states
 
 
 def _tell(line: str) -> None:

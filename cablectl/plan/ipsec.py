@@ -8,7 +8,7 @@ from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
-from cablectl.linux import esp_offload, guard, xfrm
+from cablectl.linux import esp_offload, guard, guard_file, xfrm
 from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import Offload
 from cablectl.plan.steps import Change, Phase, Step
@@ -69,6 +69,14 @@ def _guard(pairs: Pairs) -> Iterator[Step]:
     for cable, facts in tables.values():
         loaded, only_cable = facts.guard, "" if cable.shares_device else cable.id
         if not cable.guarded:
+            yield Step(
+                phase=Phase.GUARD,
+                argv=guard_file.remove(cable),
+                why="guard: false, so a watcher no longer keeps the guard",
+                kind=Change.REMOVE,
+                not_needed="" if facts.watched else "guard: false",
+                cable=only_cable,
+            )
             yield Step(
                 phase=Phase.GUARD,
                 argv=guard.remove(cable),

@@ -22,6 +22,7 @@ from cablectl.model.wishes import Endpoint
 from cablectl.run.guard_hold import Hold
 from cablectl.run.signals import handled
 
+PREFIX = "cablectl_"  # of the tables' names
 TICK = 2000  # milliseconds between two looks whether the guards' files exist
 
 
@@ -36,7 +37,7 @@ class Table(Struct, frozen=True):
     @property
     def bundle(self) -> str:
         """The name of the table's file."""
-        return self.name.removeprefix(f"{guard.FAMILY} cablectl_")
+        return self.name.removeprefix(f"{guard.FAMILY} {PREFIX}")
 
     def is_intact(self, installed: guard.Guard | None) -> bool:
         """Tell whether the kernel has the whole table."""
@@ -56,16 +57,23 @@ class Watcher:
     """Keeps the tables of a network loaded, as seen from `local`.
 
     Without `local`, this host is the endpoint whose address is up. Until an address is up, one
-    table for any end is loaded. `tell` is called with a line for each event.
+    table for any end is loaded. `changed` returns the network if its file was changed since the
+    last call. `tell` is called with a line for each event.
     """
 
     def __init__(
-        self, network: Network, local: Endpoint | None, tell: Callable[[str], None]
+        self,
+        network: Network,
+        local: Endpoint | None,
+        changed: Callable[[], Network | None],
+        tell: Callable[[str], None],
     ) -> None:
-        self._network, self._local, self._tell = network, local, tell
+        self._network, self._local, self._changed, self._tell = network, local, changed, tell
+        self._tables: dict[str, Table] = {}  # of this host's end in the file as it is now, by name
         self._kept: dict[str, Kept] = {}  # by the table's name
+        self._let_go: set[str] = set()  # names of tables that a teardown is about to delete
         self._told = ""  # the error that was told last, while it lasts
-        self._for_any_end = Table(
+        self._any_end = Table(
             guard.unlocated_name(network),
             guard.load_unlocated(network),
             guard.remove_unlocated(network),
@@ -80,29 +88,30 @@ class Watcher:
         """
         with ExitStack() as stack:
             stopped = stack.enter_context(_signals())
-            changes = stack.enter_context(closing(netlink.of_nftables()))
+            tables = stack.enter_context(closing(netlink.of_nftables()))
             addresses = stack.enter_context(closing(netlink.of_addresses()))
             stack.callback(self._remove_files)
             self._locate()
             self._settle()
             ready()
             poll = select.poll()
-            for source in (stopped, changes, addresses):
+            for source in (stopped, tables, addresses):
                 poll.register(source, select.POLLIN)
             while self._kept:
                 woken = {file for file, _ in poll.poll(TICK)}
                 if stopped.fileno() in woken:
                     self._tell(f"stopped; the guard stays loaded: {', '.join(self._kept)}")
                     return
-                words = [f"{name.split()[1]}\0".encode() for name in self._kept]
-                self._react(moved=addresses.drain(b""), changed=changes.drain(*words))
+                self._react(moved=addresses.drain(b""), changed=tables.drain(PREFIX.encode()))
             self._tell("stopped; teardown has removed the guard")
 
     def _react(self, *, moved: bool, changed: bool) -> None:
         """Do what a change calls for; tell an error once, and try again at the next tick."""
-        self._let_go()
+        self._release()
         again = bool(self._told)
         try:
+            if moved or changed:
+                self._read_again()
             if self._local is None and (moved or again):
                 changed = self._locate() or changed
             if self._kept and (changed or again):
@@ -113,37 +122,57 @@ class Watcher:
             self._told = error.message
         else:
             self._told = ""
-        self._let_go()
+        self._release()
+
+    def _read_again(self) -> None:
+        """Take the file as it is now, if it was changed and still has this host's end."""
+        if not (network := self._changed()):
+            return
+        if self._local is None:
+            self._network = network
+        elif ends := network.held_by(frozenset({str(self._local.address)})):
+            self._network, self._local = network, ends[0]
+            self._tables = self._exact(ends[0])
 
     def _locate(self) -> bool:
         """Find out which end this host is, and hold its tables; tell whether that is known now."""
         end = self._local or self._held_end()
         if end:
-            for cable in self._network.cables(end):
-                load, remove = guard.load(cable), guard.remove(cable)
-                self._hold(Table(guard.name(cable), load, remove, cable))
+            self._tables = self._exact(end)
+            for table in self._tables.values():
+                self._hold(table)
             self._local = end
         elif not self._kept:
-            self._hold(self._for_any_end)
+            self._hold(self._any_end)
             self._tell("this host has the address of no endpoint, or of several: guarding any end")
         return end is not None
 
     def _held_end(self) -> Endpoint | None:
         ends = self._network.held_by(devices.addresses())
-        if len(ends) == 1:
-            return ends[0]
-        return None
+        return ends[0] if len(ends) == 1 else None
+
+    def _exact(self, end: Endpoint) -> dict[str, Table]:
+        """Return the tables of an end by name; cables that share a device share their table."""
+        return {
+            (name := guard.name(cable)): Table(name, guard.load(cable), guard.remove(cable), cable)
+            for cable in self._network.cables(end)
+            if cable.guarded
+        }
 
     def _hold(self, table: Table) -> None:
-        if table.name not in self._kept:
-            self._kept[table.name] = Kept(table, Hold(table.bundle))
+        kept = self._kept.get(table.name)
+        self._kept[table.name] = Kept(table, kept.hold if kept else Hold(table.bundle))
 
     def _settle(self) -> None:
         """Load what isn't intact, in one transaction; then the table for any end isn't needed."""
-        any_end = self._for_any_end.name
-        installed = ipsec_state.guards_named(
-            self._kept.keys() | (set() if self._is_exact else {any_end})
-        )
+        any_end = self._any_end.name
+        names = {*self._kept, *self._tables, *(() if self._is_exact else (any_end,))}
+        installed = ipsec_state.guards_named(names)
+        self._let_go &= installed.keys()
+        for name, table in self._tables.items():
+            # connect has loaded the guard of a changed file, or a guard that was let go.
+            if table.is_intact(installed.get(name)) and name not in self._let_go:
+                self._hold(table)
         broken = [
             kept
             for name, kept in self._kept.items()
@@ -160,19 +189,20 @@ class Watcher:
                 _nft(kept.table.remove)
         if self._local and not self._is_exact:
             if any_end in installed:
-                _nft(self._for_any_end.remove)
+                _nft(self._any_end.remove)
             if former := self._kept.pop(any_end, None):
                 former.hold.remove_file()
                 former.hold.close()
             self._is_exact = True
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """Let the tables go whose files are gone.
 
         The last file stays open until this process has ended, which teardown waits for.
         """
         for name in [name for name, kept in self._kept.items() if kept.hold.lost]:
             kept = self._kept.pop(name)
+            self._let_go.add(name)
             if self._kept:
                 kept.hold.close()
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from cablectl.linux import guard
 from cablectl.linux.guard import Guard
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
+from cablectl.model.network import Network
 from cablectl.run import guard_hold, journal, watcher
 from cablectl.run.guard_hold import Hold, watched
 from tests.support.documents import document
@@ -27,6 +29,12 @@ from tests.support.documents import document
 NETWORK = native.parse(document("tunnel v4 mesh"), "cable.yaml")  # a table for each peer
 LOCAL = NETWORK.named("cluster1")
 CABLES = NETWORK.cables(LOCAL)
+# After a change: another subnet of cluster1, and a third peer.
+PEERS = """\
+  - {cluster: cluster4, hostname: h4, address: 172.18.0.4, subnets: [10.47.0.0/16]}
+"""
+CHANGED = native.parse(document("tunnel v4 mesh").replace("100.44", "100.45") + PEERS, "cable.yaml")
+LATER = CHANGED.cables(CHANGED.named("cluster1"))
 NAMES = [guard.name(cable) for cable in CABLES]
 ANY_END = guard.unlocated_name(NETWORK)
 FOR_ANY_END = Guard(("any end",))
@@ -47,7 +55,7 @@ class Kernel:
         self.fails = False
         self.before_load: Callable[[], object] = lambda: None
         self._loads = {words(guard.load_unlocated(NETWORK)): (ANY_END, FOR_ANY_END)}
-        for cable in CABLES:
+        for cable in (*CABLES, *LATER):
             self._loads[words(guard.load(cable))] = (guard.name(cable), guard.made(cable))
         self._senders: list[socket.socket] = []
         self.sources: list[netlink.Changes] = []
@@ -75,6 +83,11 @@ class Kernel:
                 self.delete(line.removeprefix("delete table "))
         return subprocess.CompletedProcess(argv, 0, "", "")
 
+    def load(self, cable: Cable) -> None:
+        """Load a table as connect does."""
+        self.tables[guard.name(cable)] = guard.made(cable)
+        self.report(guard.name(cable))
+
     def delete(self, name: str) -> None:
         del self.tables[name]
         self.report(name)
@@ -94,10 +107,12 @@ class Watched:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel, self.lines = kernel, Queue[str]()
+        self.file: Network | None = None  # what a changed file describes
 
     def run(self, play: Callable[[], object], *, located: bool = True) -> None:
         """Run the watcher until it ends, and meanwhile, once it is ready, what a test plays."""
-        one = watcher.Watcher(NETWORK, LOCAL if located else None, self.lines.put)
+        local = LOCAL if located else None
+        one = watcher.Watcher(NETWORK, local, self._changed, self.lines.put)
         with ThreadPoolExecutor(1) as thread:
             playing: list[object] = []
 
@@ -108,6 +123,10 @@ class Watched:
             one.run(ready)
             for played in playing:
                 played.result()  # type: ignore[attr-defined]
+
+    def _changed(self) -> Network | None:
+        network, self.file = self.file, None
+        return network
 
     def _play(self, play: Callable[[], object]) -> None:
         try:
@@ -148,6 +167,14 @@ def one(kernel: Kernel) -> Watched:
 def files() -> set[str]:
     folder = journal.DIRECTORY
     return {file.name for file in folder.iterdir()} if folder.exists() else set()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def file_of(cable: Cable) -> str:
@@ -193,6 +220,55 @@ def test_only_the_broken_table_is_loaded_again(one: Watched, kernel: Kernel, how
     assert kernel.transactions[1:] == [f"{words(guard.load(CABLES[0]))}\n"]
 
 
+def test_the_guard_of_a_changed_file_is_kept_once_connect_has_loaded_it(
+    one: Watched, kernel: Kernel
+) -> None:
+    first, second, new = LATER
+
+    def play() -> None:
+        one.told("ready")
+        one.file = CHANGED
+        kernel.delete(NAMES[0])  # before connect: loaded as it was
+        one.told("loaded")
+        assert kernel.tables[NAMES[0]] == guard.made(CABLES[0])
+        for cable in (first, new):  # connect
+            kernel.load(cable)
+        until(lambda: files() == {*map(file_of, LATER)})
+        kernel.delete(guard.name(new))
+        assert one.told("loaded") == f"loaded {guard.name(new)}"
+        kernel.delete(guard.name(first))
+        one.told("loaded")
+        one.stop()
+
+    one.run(play)
+    assert kernel.tables == {
+        guard.name(first): guard.made(first),
+        guard.name(second): guard.made(CABLES[1]),
+        guard.name(new): guard.made(new),
+    }
+
+
+def test_a_table_that_was_let_go_is_kept_again_after_the_next_connect(
+    one: Watched, kernel: Kernel
+) -> None:
+    def play() -> None:
+        one.told("ready")
+        (journal.DIRECTORY / file_of(CABLES[0])).unlink()
+        kernel.delete(NAMES[1])  # a change between the two steps of teardown
+        one.told("loaded")
+        assert files() == {file_of(CABLES[1])}
+        kernel.delete(NAMES[0])
+        kernel.delete(NAMES[1])
+        one.told("loaded")
+        kernel.load(CABLES[0])  # connect
+        until(lambda: files() == {*map(file_of, CABLES)})
+        kernel.delete(NAMES[0])
+        assert one.told("loaded") == f"loaded {NAMES[0]}"
+        one.stop()
+
+    one.run(play)
+
+
 def test_a_change_of_another_table_costs_no_listing(one: Watched, kernel: Kernel) -> None:
     def play() -> None:
         one.told("ready")
@@ -201,7 +277,7 @@ def test_a_change_of_another_table_costs_no_listing(one: Watched, kernel: Kernel
         before = kernel.reads
         for _ in range(20):
             kernel.report("inet filter")
-            kernel.report(f"{NAMES[0]}0")
+            kernel.report("inet firewalld")
         kernel.delete(NAMES[1])  # the messages before it have been read then
         one.told("loaded")
         assert kernel.reads <= before + 2  # its own load is a change, too
@@ -303,8 +379,7 @@ def test_a_load_that_fails_is_told_once_and_tried_again(one: Watched, kernel: Ke
         kernel.delete(NAMES[0])
         assert one.told("nft") == "nft can't change the guard; Error: no memory"
         reads = kernel.reads
-        while kernel.reads < reads + 3:
-            pass
+        until(lambda: kernel.reads > reads + 3)
         kernel.fails = False
         assert one.lines.get(timeout=20) == f"loaded {NAMES[0]}"
         one.stop()
