@@ -18,7 +18,7 @@ def guard(files: options.Files, local: options.Local = None) -> None:
     guard ends, and the guard stays loaded. The unit cablectl-guard@.service runs this command.
     """
     privilege.refuse_others_than_root()
-    described = _Described(files)
+    described = Described(files)
     network = source.wished(files)
     end = source.named_end(network, local) if local else None
     from cablectl.run import service, watcher  # no other command needs them
@@ -30,7 +30,7 @@ def guard(files: options.Files, local: options.Local = None) -> None:
     watcher.Watcher(network, end, described.if_changed, _tell).run(service.tell_ready)
 
 
-class _Described:
+class Described:
     """What the files describe, read again when a file was changed."""
 
     def __init__(self, names: list[str]) -> None:

@@ -40,6 +40,7 @@ class TestFacts:
         assert replace(facts.overlay, link=expected.overlay.link) == expected.overlay
         expected = replace(
             expected,
+            watched=False,
             overlay=facts.overlay,
             policies=facts.policies,
             device="eth0",

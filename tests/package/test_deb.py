@@ -20,7 +20,7 @@ from tests.support.sandbox import MAX_EXPOSURE
 pytestmark = pytest.mark.package
 
 DEB = ROOT / "build" / f"cablectl_{__version__}_amd64.deb"
-UNIT = "/usr/lib/systemd/system/cablectl@.service"
+UNITS = [f"/usr/lib/systemd/system/{unit.name}" for unit in sorted((ROOT / "systemd").iterdir())]
 EXAMPLE = "/usr/share/doc/cablectl/examples/quickstart.yaml"
 # What looks at pages, completions and unit.
 READERS = ("bash-completion", "man-db", "systemd")
@@ -120,14 +120,15 @@ def test_the_shells_find_the_completions(debian: Debian) -> None:
         assert debian.path(f"/usr/share/{path}").is_file()
 
 
+@pytest.mark.parametrize("unit", UNITS)
 def test_systemd_takes_the_unit_and_its_sandbox(
-    debian: Debian, record_property: Callable[[str, object], None]
+    debian: Debian, unit: str, record_property: Callable[[str, object], None]
 ) -> None:
-    verified = debian.run("systemd-analyze", "verify", UNIT)
+    verified = debian.run("systemd-analyze", "verify", unit)
     assert verified.stderr == ""
-    told = debian.run("systemd-analyze", "security", "--offline=true", "--no-pager", UNIT).stdout
+    told = debian.run("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
     (exposure,) = re.findall(r"Overall exposure level for .*: ([\d.]+)", told)
-    record_property("exposure of the unit, of 10", exposure)
+    record_property(f"exposure of {unit.rpartition('/')[2]}, of 10", exposure)
     assert float(exposure) <= MAX_EXPOSURE
 
 

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Credential, Facts, StalePeer, connected
-from cablectl.linux import guard, mss
+from cablectl.linux import guard, guard_file, mss
 from cablectl.linux.iproute import ANY_MAC
 from cablectl.model.wishes import Vxlan
 from cablectl.plan import connect_plan, teardown_plan
@@ -134,6 +134,7 @@ class TestTeardownOfOnePeer:
         assert kept == {
             ("ip", "rule", "delete"),
             ("ip", "link", "delete"),
+            guard_file.remove(CABLES[0])[:3],
             guard.remove(CABLES[0])[:3],
             mss.remove(mss.name(CABLES[0])),
         }

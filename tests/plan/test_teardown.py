@@ -5,10 +5,12 @@ import shlex
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto
-from cablectl.linux import iproute
+from cablectl.linux import guard, guard_file, iproute
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.plan import teardown_plan
+from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan.steps import Outcome, Phase
+from cablectl.render import plans
 from tests.support.plans import BLANK, FOREIGN, OTHER_LINK, OTHER_SA, needed
 
 
@@ -60,3 +62,33 @@ class TestTeardown:
         states = [line for line in lines if line.startswith("ip xfrm state delete")]
         assert states == ["ip xfrm state delete src 172.18.0.7 dst 172.18.0.8 proto esp spi 0xabc"]
         assert any(line.startswith("rm -f /etc/ipsec.d/cablectl-") for line in lines)
+
+
+class TestGuard:
+    def test_a_watcher_lets_the_guard_go_before_the_guard_is_deleted(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        *_, file, table = needed(teardown_plan.plan((cable,), (made,)))
+        assert file == "rm -f /run/cablectl/vxlan-tunnel.guard"
+        assert table == shlex.join(guard.remove(cable))
+
+    def test_without_a_watcher_there_is_no_file(self, cable: Cable, made: Facts) -> None:
+        lines = needed(teardown_plan.plan((cable,), (replace(made, watched=False),)))
+        assert not any(".guard" in line for line in lines)
+
+    def test_the_guard_is_kept_on_request(self, cable: Cable, made: Facts) -> None:
+        whole = teardown_plan.plan((cable,), (made,))
+        plan = teardown_plan.plan((cable,), (made,), keep_guard=True)
+        assert plan.steps == whole.steps[:-2]
+        assert plans.as_summary(Outcome(plan)).endswith(" is left, except the guard")
+        assert plans.as_summary(Outcome(whole)).endswith(" is left")
+
+    def test_a_file_that_wants_no_guard_ends_the_watcher_too(
+        self, cable: Cable, made: Facts
+    ) -> None:
+        cable = replace(cable, guard=False)
+        steps = connect_plan.plan((cable,), (made,)).needed
+        assert [step.argv for step in steps if step.phase is Phase.GUARD] == [
+            guard_file.remove(cable),
+            guard.remove(cable),
+        ]

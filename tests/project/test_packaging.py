@@ -14,12 +14,12 @@ from cablectl import __version__
 from tests.support.places import ROOT
 from tests.support.sandbox import MAX_EXPOSURE
 
-UNIT = ROOT / "systemd" / "cablectl@.service"
+UNITS = sorted((ROOT / "systemd").iterdir())
 PLACES = {
     "completions/cablectl.bash": "share/bash-completion/completions/cablectl",
     "completions/_cablectl": "share/zsh/site-functions/_cablectl",
     "completions/cablectl.fish": "share/fish/vendor_completions.d/cablectl.fish",
-    "systemd/cablectl@.service": "lib/systemd/system/cablectl@.service",
+    **{f"systemd/{unit.name}": f"lib/systemd/system/{unit.name}" for unit in UNITS},
 }
 
 
@@ -48,16 +48,17 @@ def test_the_wheel_has_every_page_completion_and_unit_in_its_place(
     assert "cablectl.8" in [page.name for page in pages]
     expected = {f"share/man/man{page.suffix[1:]}/{page.name}": page for page in pages}
     expected |= {place: ROOT / source for source, place in PLACES.items()}
-    assert {ROOT / source for source in PLACES} >= {*(ROOT / "completions").iterdir(), UNIT}
+    assert {ROOT / source for source in PLACES} >= {*(ROOT / "completions").iterdir(), *UNITS}
     assert shared == {place: source.read_bytes() for place, source in expected.items()}
 
 
-def test_the_unit_is_in_a_sandbox(record_property: Callable[[str, object], None]) -> None:
-    argv = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(UNIT)]
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_is_in_a_sandbox(unit: Path, record_property: Callable[[str, object], None]) -> None:
+    argv = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
     told = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Overall exposure level for .*: ([\d.]+)", told)
     assert found, told
-    record_property("exposure of the unit, of 10", found[1])
+    record_property(f"exposure of {unit.name}, of 10", found[1])
     assert float(found[1]) <= MAX_EXPOSURE, told
 
 

@@ -10,7 +10,7 @@ import pytest
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import daemon
-from cablectl.linux import guard, mss
+from cablectl.linux import guard, guard_file, mss
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
@@ -126,13 +126,13 @@ def test_teardown_tells_the_first_failure_of_its_last_phase(
     cable: Cable, commands: Commands
 ) -> None:
     plan = teardown_plan.plan((cable,), (made(cable),))
-    *forgotten, unclamp, unguard = plan.needed
+    *forgotten, unclamp, let_go, unguard = plan.needed
     commands.fail_at(len(forgotten) - 1)
     with pytest.raises(CablectlError, match="forget: the command failed"):
         apply(cable, in_turn(plan, teardown_plan.plan((cable,), (BLANK,))), Told())
     assert commands.log == [words(step.argv) for step in forgotten]
     assert unclamp.argv == mss.remove(mss.name(cable))
-    assert unguard.argv == guard.remove(cable)
+    assert (let_go.argv, unguard.argv) == (guard_file.remove(cable), guard.remove(cable))
 
 
 class TestWaiting:
