@@ -17,4 +17,5 @@ ipsec whack --rereadsecrets
 
 # unguard: at the very last
 nft 'delete table inet cablectl_mss_vxlan-tunnel'
+rm -f /run/cablectl/vxlan-tunnel.guard
 nft 'delete table inet cablectl_vxlan-tunnel'

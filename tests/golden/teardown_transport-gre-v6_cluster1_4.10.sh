@@ -16,4 +16,5 @@ ipsec whack --rereadsecrets
 
 # unguard: at the very last
 nft 'delete table inet cablectl_mss_cluster2-2001-db8--7'
+rm -f /run/cablectl/cluster2-2001-db8--7.guard
 nft 'delete table inet cablectl_cluster2-2001-db8--7'

@@ -17,4 +17,5 @@ ipsec whack --rereadsecrets
 
 # unguard: at the very last
 nft 'delete table inet cablectl_mss_cluster1-2001-db8--8'
+rm -f /run/cablectl/cluster1-2001-db8--8.guard
 nft 'delete table inet cablectl_cluster1-2001-db8--8'

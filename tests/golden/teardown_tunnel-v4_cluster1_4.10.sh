@@ -12,4 +12,5 @@ ipsec whack --rereadsecrets
 
 # unguard: at the very last
 nft 'delete table inet cablectl_mss_cluster2-172-18-0-7'
+rm -f /run/cablectl/cluster2-172-18-0-7.guard
 nft 'delete table inet cablectl_cluster2-172-18-0-7'

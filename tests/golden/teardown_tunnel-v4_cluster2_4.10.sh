@@ -12,4 +12,5 @@ ipsec whack --rereadsecrets
 
 # unguard: at the very last
 nft 'delete table inet cablectl_mss_cluster1-172-18-0-8'
+rm -f /run/cablectl/cluster1-172-18-0-8.guard
 nft 'delete table inet cablectl_cluster1-172-18-0-8'
