@@ -196,7 +196,7 @@ class TestOutcomes:
     def test_all_cables_are_as_planned(
         self, report: Report, monkeypatch: pytest.MonkeyPatch, kind: Kind
     ) -> None:
-        make = {"connect": connect_plan.plan, "teardown": teardown_plan.plan}[kind]
+        make = connect_plan.plan if kind == "connect" else teardown_plan.plan
         plan = make(load_all("mesh"), (BLANK, BLANK))
         monkeypatch.setattr(execute, "apply", lambda *_: Outcome(plan))
         code, printed, errors = report(kind, *MESH)

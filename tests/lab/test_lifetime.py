@@ -200,7 +200,10 @@ def test_from_boot_until_the_cable_is_up_nothing_passes_in_clear_text(
     c1, c2 = scene.c1, scene.c2
     for gateway in (c1, c2):
         await_condition(gateway, partial(is_active, gateway, GUARD), "the guard")
-        assert unit_property(gateway, "ActiveState", "lab-network") == "activating"
+        network = partial(unit_property, gateway, "ActiveState", "lab-network")
+        await_condition(gateway, lambda: network() == "activating", "the network")  # noqa: B023
+        began = unit_property(gateway, "InactiveExitTimestampMonotonic", "lab-network")
+        assert 0 < int(unit_property(gateway, "ActiveEnterTimestampMonotonic", GUARD)) < int(began)
         assert list(loaded(gateway)) == [ANY_END]
     seen = echo_requests(c1)
     before = loaded(c1)[ANY_END].dropped_in
