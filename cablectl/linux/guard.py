@@ -254,6 +254,21 @@ def unlocated(network: Network) -> Table:
     )
 
 
+def unlocated_name(network: Network) -> str:
+    """Return family and name of the table of such a host."""
+    return f"{nftables.FAMILY} {unlocated(network).name}"
+
+
+def load_unlocated(network: Network) -> Argv:
+    """Load the table of such a host."""
+    return unlocated(network).load()
+
+
+def remove_unlocated(network: Network) -> Argv:
+    """Delete the table of such a host."""
+    return nftables.remove(unlocated(network).name)
+
+
 def _cluster(name: str, end: Endpoint, version: int) -> Set:
     """Return the set of a cluster's subnets and gateway."""
     inside = any(end.address in subnet for subnet in end.networks)

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from cablectl.errors import HostNotReadyError, TimeLimitError
 from cablectl.host import devices, ipsec_state, netlink, probe
-from cablectl.linux import guard
+from cablectl.linux import guard, nftables
+from cablectl.linux.nftables import Installed
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
@@ -37,13 +38,13 @@ class Table(Struct, frozen=True):
     @property
     def bundle(self) -> str:
         """The name of the table's file."""
-        return self.name.removeprefix(f"{guard.FAMILY} {PREFIX}")
+        return self.name.removeprefix(f"{nftables.FAMILY} {PREFIX}")
 
-    def is_intact(self, installed: guard.Guard | None) -> bool:
+    def is_intact(self, installed: Installed | None) -> bool:
         """Tell whether the kernel has the whole table."""
         if self.cable:
             return guard.is_intact(self.cable, installed)
-        return installed is not None and installed.comments != ()
+        return installed is not None and installed.unchanged
 
 
 class Kept(NamedTuple):

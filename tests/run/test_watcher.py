@@ -18,7 +18,7 @@ from cablectl.config import native
 from cablectl.errors import HostNotReadyError, TimeLimitError
 from cablectl.host import devices, ipsec_state, netlink, probe
 from cablectl.linux import guard
-from cablectl.linux.guard import Guard
+from cablectl.linux.nftables import Installed
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
@@ -37,7 +37,7 @@ CHANGED = native.parse(document("tunnel v4 mesh").replace("100.44", "100.45") + 
 LATER = CHANGED.cables(CHANGED.named("cluster1"))
 NAMES = [guard.name(cable) for cable in CABLES]
 ANY_END = guard.unlocated_name(NETWORK)
-FOR_ANY_END = Guard(("any end",))
+FOR_ANY_END = Installed("any end", "any end")
 
 
 def words(argv: Argv) -> str:
@@ -48,7 +48,7 @@ class Kernel:
     """The tables and addresses of a host; each change is reported on the sockets."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.tables: dict[str, Guard] = {}
+        self.tables: dict[str, Installed] = {}
         self.addresses = set[str]()
         self.transactions: list[str] = []
         self.reads = 0
@@ -64,7 +64,7 @@ class Kernel:
             self._senders.append(stack.enter_context(sender))
             self.sources.append(netlink.Changes(receiver))
 
-    def list(self, names: set[str]) -> dict[str, Guard]:
+    def list(self, names: set[str]) -> dict[str, Installed]:
         self.reads += 1
         return {name: table for name, table in self.tables.items() if name in names}
 
@@ -211,7 +211,7 @@ def test_only_the_broken_table_is_loaded_again(one: Watched, kernel: Kernel, how
         if how == "deleted":
             kernel.delete(NAMES[0])
         else:
-            kernel.tables[NAMES[0]] = Guard(())
+            kernel.tables[NAMES[0]] = Installed("another")
             kernel.report(NAMES[0])
         assert one.told("loaded") == f"loaded {NAMES[0]}"
         one.stop()
