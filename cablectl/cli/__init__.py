@@ -12,7 +12,7 @@ from cablectl.cli import (
     completion,
     connect,
     doctor,
-    guard,
+    guard_,
     import_,
     init,
     offload,
@@ -44,7 +44,7 @@ app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local 
 )
 app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(connect.connect)
 app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
-app.command("guard", epilog="Example: sudo cablectl guard cable.yaml")(guard.guard)
+app.command("guard", epilog="Example: sudo cablectl guard cable.yaml")(guard_.guard)
 app.command("status", epilog="Example: sudo cablectl status")(status.status)
 app.command("verify", epilog="Example: sudo cablectl verify cable.yaml --size-sweep")(verify.verify)
 app.command("doctor", epilog="Example: sudo cablectl doctor cable.yaml")(doctor.doctor)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cablectl.cli import app
-from cablectl.cli.guard import Described
+from cablectl.cli.guard_ import Described
 from cablectl.errors import HostNotReadyError, UsageError
 from tests.support.documents import document
 
