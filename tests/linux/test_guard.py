@@ -100,8 +100,9 @@ def test_the_guard_is_loaded_first_and_deleted_last(shape: str) -> None:
 
 def test_with_guard_false_no_guard_is_loaded(cable: Cable, made: Facts) -> None:
     without = replace(cable, guard=False)
-    assert connect_plan.plan((without,), (replace(made, guard=None),)).needed == ()
-    (step,) = connect_plan.plan((without,), (made,)).needed
+    unwatched = replace(made, watched=False)
+    assert connect_plan.plan((without,), (replace(unwatched, guard=None),)).needed == ()
+    (step,) = connect_plan.plan((without,), (unwatched,)).needed
     assert (step.argv, step.undo) == (guard.remove(cable), (guard.load(cable),))
     assert connect_plan.plan((without,), (BLANK,)).steps[0].not_needed == "guard: false"
 
