@@ -3,6 +3,7 @@
 teardown removes the file before the table, so the watcher doesn't load the table again.
 """
 
+from cablectl.linux import mss, nftables
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 
@@ -18,3 +19,12 @@ def path(cable: Cable) -> str:
 def remove(cable: Cable) -> Argv:
     """Remove the file, which tells the watcher to let the table go."""
     return ("rm", "-f", path(cable))
+
+
+def remove_of(table: str) -> Argv:
+    """Remove the file of a guard's table, by family and name; () for another table."""
+    family, _, name = table.partition(" ")
+    bundle = name.removeprefix("cablectl_")
+    if family != nftables.FAMILY or bundle == name or name.startswith(mss.PREFIX):
+        return ()
+    return ("rm", "-f", f"{DIRECTORY}/{bundle}{SUFFIX}")

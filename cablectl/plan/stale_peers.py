@@ -11,7 +11,7 @@ from functools import partial
 from cablectl.facts.host_facts import Facts, StalePeer
 from cablectl.libreswan import whack
 from cablectl.libreswan.authentication import Authentication, authentication_of
-from cablectl.linux import iproute
+from cablectl.linux import guard_file, iproute
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OverlayWish
 from cablectl.plan.device import wanted_subnets
@@ -56,6 +56,9 @@ def _former(cable: Cable, facts: Facts) -> Iterator[Step]:
         for argv in authentication_of(cable.ipsec).remove(former):
             yield step(phase=Phase.FORGET, argv=argv, why=f"{why}: {former}")
     for table in facts.former_tables:
+        if file := guard_file.remove_of(table):
+            why = "a watcher no longer keeps the guard"
+            yield step(phase=Phase.UNGUARD, argv=file, why=why)
         yield step(
             phase=Phase.UNGUARD, argv=("nft", f"delete table {table}"), why="a former cable's"
         )

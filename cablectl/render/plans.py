@@ -112,7 +112,8 @@ def as_summary(outcome: Outcome) -> str:
     )
     if plan.action is Action.TEARDOWN:
         subject = which.removesuffix(" is").removesuffix(" are")
-        keeps = first.guarded and not any(step.phase is Phase.UNGUARD for step in plan.steps)
+        removes = any(step.argv == guard.remove(first) for step in plan.steps)
+        keeps = first.guarded and not removes
         return f"{verb}no trace of {subject} is left{', except the guard' if keeps else ''}"
     waited = any(step.waits_for for step in plan.steps)
     if first.mode is Mode.NONE:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts, connected
-from cablectl.linux import guard, mss
+from cablectl.linux import guard, guard_file, mss
 from cablectl.linux.mss import CHANGED, Table
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Clamp
@@ -41,7 +41,7 @@ def test_loaded_before_anything_can_be_sent(shape: str) -> None:
     lines = needed(teardown_plan.plan((cable,), (made,)))
     last = [shlex.join(mss.remove(mss.name(cable)))]
     if cable.guarded:
-        last.append(shlex.join(guard.remove(cable)))
+        last += [shlex.join(guard_file.remove(cable)), shlex.join(guard.remove(cable))]
     assert lines[-len(last) :] == last
 
 
