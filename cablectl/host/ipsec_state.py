@@ -58,7 +58,7 @@ def clamps_of(cables: tuple[Cable, ...]) -> dict[str, mss.Table]:
         (name,) = names
         listing = probe.if_any("nft", "-j", "list", "table", *name.split())
         return {name: mss.parse(probe.decoded(listing))} if listing else {}
-    listing = probe.if_any("nft", "-j", "list", "ruleset", mss.FAMILY)
+    listing = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
     tables = mss.parse_tables(probe.decoded(listing)) if listing else {}
     return {name: tables[name] for name in names & tables.keys()}
 

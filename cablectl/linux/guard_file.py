@@ -3,7 +3,7 @@
 teardown removes the file before the table, so the watcher doesn't load the table again.
 """
 
-from cablectl.linux import mss, nftables
+from cablectl.linux import nftables
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 
@@ -25,6 +25,6 @@ def remove_of(table: str) -> Argv:
     """Remove the file of a guard's table, by family and name; () for another table."""
     family, _, name = table.partition(" ")
     bundle = name.removeprefix("cablectl_")
-    if family != nftables.FAMILY or bundle == name or name.startswith(mss.PREFIX):
+    if family != nftables.FAMILY or bundle == name:
         return ()
     return ("rm", "-f", f"{DIRECTORY}/{bundle}{SUFFIX}")

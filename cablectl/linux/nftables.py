@@ -93,13 +93,11 @@ class Installed(Struct, frozen=True):
 
 def fingerprint(table: Table) -> str:
     """Return a checksum of sets, chains and rules; not of the name, comments' marks, counters."""
-    sets = [[each.name, sorted(map(_network, each.elements))] for each in table.sets]
+    sets = [[each.name, sorted(map(network, each.elements))] for each in table.sets]
     chains = [
         [
             chain.name,
-            chain.hook,
-            chain.priority,
-            "accept" if chain.hook else "",
+            *(("filter", chain.hook, chain.priority, "accept") if chain.hook else ("", "", 0, "")),
             [[rule.role, [_normal(part) for part in rule.expressions]] for rule in chain.rules],
         ]
         for chain in table.chains
@@ -125,13 +123,14 @@ def parse(listing: Json) -> Installed:
         if packets:
             counted[role] = counted.get(role, 0) + packets
     sets = [
-        [value["name"], sorted(map(_network, value.get("elem", ())))]
+        [value["name"], sorted(map(network, value.get("elem", ())))]
         for kind, value in items
         if kind == "set"
     ]
     chains = [
         [
             value["name"],
+            value.get("type", ""),
             value.get("hook", ""),
             value.get("prio", 0),
             value.get("policy", ""),
@@ -145,13 +144,18 @@ def parse(listing: Json) -> Installed:
 
 def parse_tables(listing: Json) -> dict[str, Installed]:
     """Return the tables of `nft -j list ruleset` by family and name; KeyError if it isn't that."""
+    return {name: parse(table) for name, table in by_table(listing).items()}
+
+
+def by_table(listing: Json) -> dict[str, Json]:
+    """Return a listing for each table of `nft -j list ruleset`, by family and name."""
     tables: dict[str, list[Json]] = {}
     for item in listing["nftables"]:
         for kind, value in item.items():
             table = value.get("name" if kind == "table" else "table")
             if table and value.get("family") == FAMILY:
                 tables.setdefault(f"{FAMILY} {table}", []).append(item)
-    return {name: parse({"nftables": items}) for name, items in tables.items()}
+    return {name: {"nftables": items} for name, items in tables.items()}
 
 
 def match(left: Expression, right: Json, op: str = "==") -> Expression:
@@ -189,9 +193,13 @@ def text(expression: Expression) -> str:
         case "meta" | "rt" | "ct":
             return f"{kind} {value['key']}"
         case "&" | "|":
-            return f"{text(value[0])} {kind} {value[1]:#x}"
+            mask = value[1]
+            return f"{text(value[0])} {kind} {mask if isinstance(mask, str) else f'{mask:#x}'}"
         case "mangle":
-            return f"{text(value['key'])} set {text(value['value'])}"
+            to = value["value"]
+            return f"{text(value['key'])} set {to if isinstance(to, int) else text(to)}"
+        case "tcp option":
+            return f"tcp option {value['name']} {value['field']}"
         case _:
             return kind
 
@@ -257,7 +265,7 @@ def _normal(expression: Expression) -> str:
     return json.dumps([value["op"].replace("in", "=="), left, right], sort_keys=True)
 
 
-def _network(element: Json) -> str:
+def network(element: Json) -> str:
     """Return an element of a set as a network."""
     match element:
         case {"prefix": {"addr": address, "len": length}}:

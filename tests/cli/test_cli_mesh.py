@@ -178,7 +178,7 @@ def gateway(
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK],
         "nft -j list table inet cablectl_vxlan-tunnel": '{"nftables": []}',
-        "nft -j list table inet cablectl_mss_vxlan-tunnel": "",
+        "nft -j list table inet cablectl-mss_vxlan-tunnel": "",
         "ethtool --json -k eth0": [{}],
         "ethtool --json -k eth1": [{}],
     }

@@ -49,15 +49,11 @@ OPTIONS = frozenset(
 PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
 # nft's words are a program: rules of these forms, in the cable's own tables alone.
 RULES = re.compile(
-    r"delete table inet cablectl_[\w.-]+"
-    r"|table (inet cablectl_[\w.-]+); delete table \1; table \1 \{"
+    r"delete table inet cablectl[_-][\w.-]+"
+    r"|table (inet cablectl[_-][\w.-]+); delete table \1; table \1 \{"
     r"(?: set [a-z]+ \{ type ipv[46]_addr; flags interval; elements = \{ [\w.:/, ]+ \}; \};)*"
     r"(?: chain [a-z]+ \{(?: type filter hook [a-z]+ priority -?\d+;)?"
     r'(?: [\w @:/.,{}!=&|"-]+ comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
-    r"|table (inet cablectl_mss_[\w.-]+); delete table \2; table \2 \{"
-    r" set remote \{ type ipv[46]_addr; flags interval; elements = \{ [\da-f:./, ]+ \}; \};"
-    r"(?: chain (?:in|out) \{ type filter hook [a-z]+ priority -150; ip6? [sd]addr @remote"
-    r" tcp flags & syn == syn tcp option maxseg size set \d+; \};){2} \}"
 )
 DRAWN = st.text(max_size=9) | st.integers() | st.floats() | st.just(...)  # which takes away
 

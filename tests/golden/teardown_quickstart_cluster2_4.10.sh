@@ -6,7 +6,7 @@
 ip route delete 10.44.0.0/16 via 241.18.0.8 dev vxlan-tunnel table 24141 metric 100 proto 241
 ip rule delete from all lookup 24141 pref 241 protocol 241
 ip link delete dev vxlan-tunnel
-nft 'delete table inet cablectl_mss_vxlan-tunnel'
+nft 'delete table inet cablectl-mss_vxlan-tunnel'
 
 # delete: unload the connections
 ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-0

@@ -6,7 +6,7 @@
 ip route delete 2001:db8:45::/48 via fdca:b1e0::7 dev gre-tunnel table 24141 metric 100 proto 241
 ip -6 rule delete from all lookup 24141 pref 241 protocol 241
 ip link delete dev gre-tunnel
-nft 'delete table inet cablectl_mss_cluster2-2001-db8--7'
+nft 'delete table inet cablectl-mss_cluster2-2001-db8--7'
 
 # delete: unload the connections
 ipsec whack --delete --name submariner-cable-cluster2-2001-db8--7-0

@@ -3,7 +3,7 @@
 # What is missing already is fine: each command runs, whatever the one before said.
 
 # unlink: routes and device, while what they send is still encrypted
-nft 'delete table inet cablectl_mss_cluster1-172-18-0-8'
+nft 'delete table inet cablectl-mss_cluster1-172-18-0-8'
 
 # delete: unload the connections
 ipsec whack --delete --name submariner-cable-cluster1-172-18-0-8-0-0

@@ -19,12 +19,12 @@ from tests.support.plans import BLANK
 
 OLD = "cluster2-172-18-0-7"
 NEW = cable_to(shaped("tunnel v4"), "172.18.0.5")
-LOADED = {f"inet cablectl_{OLD}": True, f"inet cablectl_mss_{OLD}": True}
+LOADED = {f"inet cablectl_{OLD}": True, f"inet cablectl-mss_{OLD}": True}
 
 
 def register(fp: FakeProcess, loaded: dict[str, bool]) -> None:
     """Have nft list these tables any number of times, and no other."""
-    for name in (f"inet cablectl_{OLD}", f"inet cablectl_mss_{OLD}"):
+    for name in (f"inet cablectl_{OLD}", f"inet cablectl-mss_{OLD}"):
         there = loaded.get(name, False)
         listing = json.dumps({"nftables": []}) if there else ""
         command = ["nft", "-j", "list", "table", *name.split()]
@@ -95,8 +95,8 @@ class TestClamp:
 
 
 def test_the_tables_of_several_cables_are_read_at_once(fp: FakeProcess) -> None:
-    table = {"family": "inet", "name": f"cablectl_mss_{OLD}"}
+    table = {"family": "inet", "name": f"cablectl-mss_{OLD}"}
     listing = {"nftables": [{"table": table}, {"table": {"family": "inet", "name": "x"}}]}
     fp.register(["nft", "-j", "list", "ruleset", "inet"], stdout=json.dumps(listing))
     tables = ipsec_state.clamps_of((NEW, shaped("tunnel v4")))
-    assert tables == {f"inet cablectl_mss_{OLD}": mss.CHANGED}
+    assert tables == {f"inet cablectl-mss_{OLD}": mss.CHANGED}

@@ -103,7 +103,7 @@ def segments(gateway: Gateway) -> list[str]:
     """Return the tables of this gateway that limit segments."""
     listing = json.loads(gateway.run("nft", "-j", "list", "tables").stdout)["nftables"]
     names = [item["table"]["name"] for item in listing if "table" in item]
-    return [name for name in names if name.startswith("cablectl_mss_")]
+    return [name for name in names if name.startswith("cablectl-mss_")]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

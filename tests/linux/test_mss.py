@@ -67,7 +67,7 @@ class TestWanted:
 
     def test_peers_of_a_device_share_the_table(self) -> None:
         cables = meshed("transport vxlan v4 mesh")
-        assert {mss.name(cable) for cable in cables} == {"inet cablectl_mss_vxlan-tunnel"}
+        assert {mss.name(cable) for cable in cables} == {"inet cablectl-mss_vxlan-tunnel"}
         table = mss.wanted(cables, 1408)
         assert table
         assert table.subnets == {"10.45.0.0/16", "10.46.0.0/16"}
@@ -85,7 +85,7 @@ def test_what_nft_prints_of_what_is_loaded(path: Any) -> None:  # noqa: ANN401
     wanted = mss.wanted(meshed(f"transport vxlan {family} mesh"), 1408)
     listing = json.loads(path.read_text())
     assert mss.parse(listing) == wanted
-    assert mss.parse_tables(listing) == {"inet cablectl_mss_vxlan-tunnel": wanted}
+    assert mss.parse_tables(listing) == {"inet cablectl-mss_vxlan-tunnel": wanted}
 
 
 def changed(kind: str, number: int, path: tuple[Any, ...], value: object) -> dict[str, Any]:
@@ -116,7 +116,6 @@ def changed(kind: str, number: int, path: tuple[Any, ...], value: object) -> dic
         {"nftables": [item for item in CLAMP_LISTING["nftables"] if "rule" not in item]},
         {"nftables": CLAMP_LISTING["nftables"][:-1]},
         {"nftables": [*CLAMP_LISTING["nftables"], CLAMP_LISTING["nftables"][-1]]},
-        {"nftables": [*CLAMP_LISTING["nftables"], {"map": {"name": "x"}}]},
     ],
 )
 def test_a_table_that_somebody_changed(listing: dict[str, Any]) -> None:
@@ -146,15 +145,11 @@ def test_a_long_list_is_several_words() -> None:
     """A word of a command has at most 128 KiB; nft joins its words (measured with 12000)."""
     first = int(ip_network("11.0.0.0/24").network_address)
     subnets = frozenset(str(ip_network((first + 512 * i, 24))) for i in range(12000))
-    short = mss.load("inet x", Table(1368, frozenset({"11.0.0.0/24", "11.0.2.0/24"})))
-    long = mss.load("inet x", Table(1368, subnets))
-    assert len(short) == 2
-    assert max(map(len, long)) < 128 * 1024
-    _, listed = " ".join(long).split("elements = { ")
+    _, *words = mss.load("inet x", Table(1368, subnets))
+    assert len(words) > 1
+    assert max(map(len, words)) < 128 * 1024
+    _, listed = " ".join(words).split("elements = { ")
     assert set(listed.split(" }")[0].replace(",", " ").split()) == subnets
-    assert " ".join(short).replace(" ", "") == " ".join(long).replace(" ", "").replace(
-        ",".join(sorted(subnets)), "11.0.0.0/24,11.0.2.0/24"
-    )
 
 
 @pytest.mark.parametrize(

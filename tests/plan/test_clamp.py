@@ -17,7 +17,7 @@ from tests.support.meshes import CABLES, there
 from tests.support.plans import BLANK, needed
 
 WANTED = Table(1368, frozenset({"10.45.0.0/16"}))
-NAME = "inet cablectl_mss_vxlan-tunnel"
+NAME = "inet cablectl-mss_vxlan-tunnel"
 
 
 def clamps(cable: Cable, facts: Facts) -> list[Step]:

@@ -94,7 +94,7 @@ class TestGuard:
         ]
 
     def test_a_watcher_lets_the_guard_of_a_former_cable_go(self, cable: Cable, made: Facts) -> None:
-        tables = ("inet cablectl_cluster2-x", "inet cablectl_mss_cluster2-x")
+        tables = ("inet cablectl_cluster2-x", "inet cablectl-mss_cluster2-x")
         steps = teardown_plan.plan((cable,), (replace(made, former_tables=tables),)).needed
         lines = [shlex.join(step.argv) for step in steps]
         place = lines.index("rm -f /run/cablectl/cluster2-x.guard")

@@ -117,19 +117,19 @@ FAULTS: dict[str, tuple[Change, str]] = {
     ),
     "no clamp": (
         lambda _, facts: replace(facts, mss=None),
-        "nothing limits TCP's segments: table inet cablectl_mss_vxlan-tunnel is missing",
+        "nothing limits TCP's segments: table inet cablectl-mss_vxlan-tunnel is missing",
     ),
     "another clamp": (
         lambda _, facts: replace(facts, mss=mss.CHANGED),
-        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+        "the limit of TCP's segments was changed: table inet cablectl-mss_vxlan-tunnel",
     ),
     "a clamp for larger packets": (
         lambda _, facts: replace(facts, mss=mss.Table(1369, frozenset({"10.45.0.0/16"}))),
-        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+        "the limit of TCP's segments was changed: table inet cablectl-mss_vxlan-tunnel",
     ),
     "a clamp for other subnets": (
         lambda _, facts: replace(facts, mss=mss.Table(1368, frozenset({"10.9.0.0/16"}))),
-        "the limit of TCP's segments was changed: table inet cablectl_mss_vxlan-tunnel",
+        "the limit of TCP's segments was changed: table inet cablectl-mss_vxlan-tunnel",
     ),
     "no device": (
         lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),

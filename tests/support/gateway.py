@@ -93,7 +93,7 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "ip -N -j -4 rule": RULES,
         "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": GUARD_LISTING,
-        "nft -j list table inet cablectl_mss_vxlan-tunnel": _clamp(),
+        "nft -j list table inet cablectl-mss_vxlan-tunnel": _clamp(),
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
     }
     for command, answer in answers.items():

@@ -93,7 +93,10 @@ def parse(listing: Json, text: str, iptables: Collection[str] = ()) -> tuple[Cha
 def _is_of_others(value: Json, iptables: Collection[str]) -> bool:
     """Tell whether an object sees IP, and neither cablectl nor iptables made its table."""
     family, table = value.get("family"), value.get("table", "")
-    by_cablectl, by_iptables = table.startswith("cablectl_"), f"{family} {table}" in iptables
+    by_cablectl, by_iptables = (
+        table.startswith(("cablectl_", "cablectl-mss_")),
+        f"{family} {table}" in iptables,
+    )
     return family in _FAMILIES and not by_cablectl and not by_iptables
 
 
