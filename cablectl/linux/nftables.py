@@ -16,6 +16,7 @@ from msgspec import Struct
 from cablectl.model.argv import Argv
 
 FAMILY = "inet"  # the tables' family: IPv4 and IPv6
+PREFIX = "cablectl"  # how the names of cablectl's tables begin
 MARK = "cablectl "  # the beginning of each rule's comment
 COUNTER: dict[str, Any] = {"counter": None}
 DROP: dict[str, Any] = {"drop": None}
@@ -143,17 +144,20 @@ def parse(listing: Json) -> Installed:
 
 
 def parse_tables(listing: Json) -> dict[str, Installed]:
-    """Return the tables of `nft -j list ruleset` by family and name; KeyError if it isn't that."""
+    """Return cablectl's tables of `nft -j list ruleset` by family and name.
+
+    KeyError if the listing is something else.
+    """
     return {name: parse(table) for name, table in by_table(listing).items()}
 
 
 def by_table(listing: Json) -> dict[str, Json]:
-    """Return a listing for each table of `nft -j list ruleset`, by family and name."""
+    """Return a listing for each of cablectl's tables in `nft -j list ruleset`, by full name."""
     tables: dict[str, list[Json]] = {}
     for item in listing["nftables"]:
         for kind, value in item.items():
             table = value.get("name" if kind == "table" else "table")
-            if table and value.get("family") == FAMILY:
+            if table and table.startswith(PREFIX) and value.get("family") == FAMILY:
                 tables.setdefault(f"{FAMILY} {table}", []).append(item)
     return {name: {"nftables": items} for name, items in tables.items()}
 
@@ -252,25 +256,32 @@ def _checksum(sets: list[Json], chains: list[Json]) -> str:
 
 def _normal(expression: Expression) -> str:
     """Return an expression as text, alike for what is loaded and for what nft lists."""
-    ((kind, value),) = expression.items()
-    if kind == "counter":
-        return kind
-    if kind != "match":
-        return json.dumps(expression, sort_keys=True)
-    left, right = value["left"], value["right"]
-    if "meta" in left:
-        right = _PROTOCOLS.get(right, right) if left["meta"]["key"] == "l4proto" else right
-    if isinstance(right, dict) and "set" in right:
-        right = {"set": sorted(right["set"], key=str)}
-    return json.dumps([value["op"].replace("in", "=="), left, right], sort_keys=True)
+    match expression:
+        case {"counter": _}:
+            return "counter"
+        case {
+            "match": {"op": op, "left": {"meta": {"key": "l4proto"}} as left, "right": str(name)}
+        }:
+            value = [op, left, _PROTOCOLS.get(name, name)]
+        case {"match": {"op": "in", "left": left, "right": right}}:
+            value = ["==", left, right]
+        case {"match": {"op": op, "left": left, "right": {"set": [*elements]}}}:
+            value = [op, left, {"set": sorted(elements, key=str)}]
+        case {"match": {"op": op, "left": left, "right": right}}:
+            value = [op, left, right]
+        case _:
+            value = [expression]
+    return json.dumps(value, sort_keys=True)
 
 
 def network(element: Json) -> str:
-    """Return an element of a set as a network."""
+    """Return an element of a set as a network; as JSON if it is something else."""
     match element:
         case {"prefix": {"addr": address, "len": length}}:
-            return str(ip_network(f"{address}/{length}"))
-        case str():
-            return str(ip_network(element))
+            text = f"{address}/{length}"
         case _:
-            return json.dumps(element, sort_keys=True)
+            text = str(element)
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        return json.dumps(element, sort_keys=True)

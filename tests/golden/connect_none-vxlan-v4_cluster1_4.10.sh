@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
-nft 'table inet cablectl-mss_vxlan-tunnel; delete table inet cablectl-mss_vxlan-tunnel; table inet cablectl-mss_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1410 comment "cablectl cb43dd96 in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1410 comment "cablectl cb43dd96 out"; }; }'
+nft 'table inet cablectl-mss_vxlan-tunnel; delete table inet cablectl-mss_vxlan-tunnel; table inet cablectl-mss_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1410 comment "cablectl 1e0466dc in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1410 comment "cablectl 1e0466dc out"; }; }'
 
 # overlay: the device, its address and settings, not up yet
 at='overlay'

@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
-nft 'table inet cablectl-mss_vxlan-tunnel; delete table inet cablectl-mss_vxlan-tunnel; table inet cablectl-mss_vxlan-tunnel { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1370 comment "cablectl 772ac2e7 in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1370 comment "cablectl 772ac2e7 out"; }; }'
+nft 'table inet cablectl-mss_vxlan-tunnel; delete table inet cablectl-mss_vxlan-tunnel; table inet cablectl-mss_vxlan-tunnel { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1370 comment "cablectl dc178662 in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1370 comment "cablectl dc178662 out"; }; }'
 
 # overlay: the device, its address and settings, not up yet
 at='overlay'

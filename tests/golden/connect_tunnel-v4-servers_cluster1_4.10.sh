@@ -7,11 +7,11 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl 4d19d614 in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl 4d19d614 out"; }; chain reassemble { ct state new comment "cablectl 4d19d614 all"; }; }'
+nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl 4c2a5e7c in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl 4c2a5e7c out"; }; chain reassemble { ct state new comment "cablectl 4c2a5e7c all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
-nft 'table inet cablectl-mss_cluster2-172-18-0-7; delete table inet cablectl-mss_cluster2-172-18-0-7; table inet cablectl-mss_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl 9d54baa3 in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl 9d54baa3 out"; }; }'
+nft 'table inet cablectl-mss_cluster2-172-18-0-7; delete table inet cablectl-mss_cluster2-172-18-0-7; table inet cablectl-mss_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl a62c6af4 in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl a62c6af4 out"; }; }'
 
 # pluto: the daemon runs
 at='pluto'

@@ -7,11 +7,11 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl 5ba2b40b in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl 5ba2b40b out"; }; chain reassemble { ct state new comment "cablectl 5ba2b40b all"; }; }'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl fce6c4d9 in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl fce6c4d9 out"; }; chain reassemble { ct state new comment "cablectl fce6c4d9 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
-nft 'table inet cablectl-mss_cluster1-172-18-0-8; delete table inet cablectl-mss_cluster1-172-18-0-8; table inet cablectl-mss_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl d298aeae in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl d298aeae out"; }; }'
+nft 'table inet cablectl-mss_cluster1-172-18-0-8; delete table inet cablectl-mss_cluster1-172-18-0-8; table inet cablectl-mss_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl ce457dc6 in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1398 comment "cablectl ce457dc6 out"; }; }'
 
 # pluto: the daemon runs
 at='pluto'

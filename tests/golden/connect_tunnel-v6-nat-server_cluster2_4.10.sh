@@ -7,11 +7,11 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl f8a71361 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl f8a71361 out"; }; chain reassemble { ct state new comment "cablectl f8a71361 all"; }; }'
+nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl 41710c87 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl 41710c87 out"; }; chain reassemble { ct state new comment "cablectl 41710c87 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
-nft 'table inet cablectl-mss_cluster1-2001-db8--8; delete table inet cablectl-mss_cluster1-2001-db8--8; table inet cablectl-mss_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl 1c4c31b2 in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl 1c4c31b2 out"; }; }'
+nft 'table inet cablectl-mss_cluster1-2001-db8--8; delete table inet cablectl-mss_cluster1-2001-db8--8; table inet cablectl-mss_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl c0b5745b in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl c0b5745b out"; }; }'
 
 # pluto: the daemon runs
 at='pluto'

@@ -7,11 +7,11 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl bd69b0ff in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl bd69b0ff out"; }; chain reassemble { ct state new comment "cablectl bd69b0ff all"; }; }'
+nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl 941f36f6 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl 941f36f6 out"; }; chain reassemble { ct state new comment "cablectl 941f36f6 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
-nft 'table inet cablectl-mss_cluster2-2001-db8--7; delete table inet cablectl-mss_cluster2-2001-db8--7; table inet cablectl-mss_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl c7b938e8 in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl c7b938e8 out"; }; }'
+nft 'table inet cablectl-mss_cluster2-2001-db8--7; delete table inet cablectl-mss_cluster2-2001-db8--7; table inet cablectl-mss_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl 131ebeb6 in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1358 comment "cablectl 131ebeb6 out"; }; }'
 
 # pluto: the daemon runs
 at='pluto'

@@ -218,3 +218,11 @@ def test_before_the_endpoint_is_known_everything_between_clusters_is_dropped() -
         here, there = pair
         rule = f"ip {here} @cluster1 ip {there} @carried ip {there} != @cluster1 counter drop"
         assert rules.count(rule) == 2
+
+
+def test_whatever_other_programs_load_is_read() -> None:
+    """A changed table may have any expression, and so have the tables of others."""
+    for name in ("firewall-nft.json", "firewalld-1.3-masquerade.json"):
+        listing = json.loads((CAPTURES / name).read_text())
+        assert nftables.parse(listing).mark == ""
+        assert nftables.parse_tables(listing) == {}
