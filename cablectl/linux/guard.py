@@ -18,6 +18,7 @@ arrived by an SA, `rt ipsec` for a packet that will leave by an SA.
 
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from cablectl.linux import nftables
 from cablectl.linux.nftables import (
@@ -36,9 +37,9 @@ from cablectl.linux.nftables import (
 )
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
-from cablectl.model.cable import Cable
+from cablectl.model.cable import Cable, vtep
 from cablectl.model.network import Network
-from cablectl.model.wishes import Endpoint, Mode, OverlayWish
+from cablectl.model.wishes import PLUTO_PORTS, Endpoint, Mode, OverlayWish
 
 # Between connection tracking (-200) and destination NAT (-100); right after source NAT (100).
 BEFORE_DNAT, AFTER_SNAT = -110, 110
@@ -78,7 +79,7 @@ def remove(cable: Cable) -> Argv:
 
 def made(cable: Cable) -> Installed:
     """Return the table that `load` makes, with no packet dropped yet."""
-    mark = nftables.fingerprint(table_of(cable))
+    mark = _fingerprint(cable)
     return Installed(mark, mark)
 
 
@@ -91,7 +92,7 @@ def is_intact(cable: Cable, installed: Installed | None) -> bool:
         return False
     if cable.traced:
         return installed.unchanged
-    return installed.fingerprint == nftables.fingerprint(table_of(cable))
+    return installed.fingerprint == _fingerprint(cable)
 
 
 def broken(cable: Cable, installed: Installed | None) -> bool:
@@ -103,6 +104,39 @@ def dropped(installed: Installed | None) -> tuple[int, int]:
     """Return how many packets the table has dropped, incoming and outgoing."""
     counted = installed.counted if installed else {}
     return counted.get(_IN, 0), counted.get(_OUT, 0)
+
+
+class _Table:
+    """The table of a cable as a key: cables of one device that share their peers are equal.
+
+    The peers are compared by identity: a device may have thousands, and each cable names them all.
+    """
+
+    def __init__(self, cable: Cable) -> None:
+        self.cable = cable
+
+    def __hash__(self) -> int:
+        return hash((id(self.cable.others), self.cable.bundle))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Table):
+            return NotImplemented
+        this, that = self.cable, other.cable
+        return this.others is that.others and all(
+            getattr(this, name) == getattr(that, name)
+            for name in ("local", "mode", "overlay", "vtep_network")
+        )
+
+
+def _fingerprint(cable: Cable) -> str:
+    if cable.others:
+        return _fingerprint_of_device(_Table(cable))
+    return nftables.fingerprint(table_of(cable))
+
+
+@lru_cache(maxsize=8)
+def _fingerprint_of_device(table: _Table) -> str:
+    return nftables.fingerprint(table_of(table.cable))
 
 
 def table_of(cable: Cable) -> Table:
@@ -224,10 +258,10 @@ def unlocated(network: Network) -> Table:
     """
     version = network.endpoints[0].address.version
     sets = [_cluster(f"cluster{i}", end, version) for i, end in enumerate(network.endpoints)]
-    cables = [network.cables(end)[0] for end in network.endpoints]
+    addresses = [end.address for end in network.endpoints]
     subnets = [str(subnet) for end in network.endpoints for subnet in end.networks]
-    vteps = [str(cable.local_vtep.ip) for cable in cables] if network.overlay else []
-    gateways = [str(end.address) for end in network.endpoints]
+    vteps = [str(vtep(each, network.vtep_network).ip) for each in addresses]
+    gateways = tuple(map(str, addresses))
     rules: list[Rule] = []
     for each in sets:
         for here, there in (("saddr", "daddr"), ("daddr", "saddr")):
@@ -236,16 +270,16 @@ def unlocated(network: Network) -> Table:
             rules.append(_drop(_OUT if here == "saddr" else _IN, _ip(version, here, own), *remote))
     if network.mode is Mode.TRANSPORT and not network.overlay:
         between = _ip(version, "saddr", "@gateways"), _ip(version, "daddr", "@gateways")
-        ports = sorted({port for cable in cables for port in cable.ike_ports})
-        needed = _needed_by_ipsec(ports, version)
+        own_ports = {end.ike_port or network.ipsec.ike_port for end in network.endpoints}
+        needed = _needed_by_ipsec(sorted({*PLUTO_PORTS, *own_ports}), version)
         rules += [Rule((*between, *condition, ACCEPT), "accept") for condition in needed]
         rules.append(_drop(_OUT, *between))
     return Table(
         f"cablectl_unlocated_{zlib.crc32(' '.join(gateways).encode()):08x}",
         (
             *sets,
-            Set("carried", version, (*subnets, *vteps)),
-            Set("gateways", version, (*gateways,)),
+            Set("carried", version, (*subnets, *(vteps if network.overlay else ()))),
+            Set("gateways", version, gateways),
         ),
         (
             Chain("in", tuple(rules), "prerouting", BEFORE_DNAT),

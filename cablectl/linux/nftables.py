@@ -120,7 +120,8 @@ def parse(listing: Json) -> Installed:
         mark, _, role = value.get("comment", "").removeprefix(MARK).rpartition(" ")
         marks.add(mark)
         comments.setdefault(value["chain"], []).append([role, list(map(_normal, value["expr"]))])
-        packets = sum(part["counter"]["packets"] for part in value["expr"] if part.get("counter"))
+        counters = (part.get("counter") for part in value["expr"])
+        packets = sum(counter["packets"] for counter in counters if isinstance(counter, dict))
         if packets:
             counted[role] = counted.get(role, 0) + packets
     sets = [

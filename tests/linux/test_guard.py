@@ -193,6 +193,25 @@ def test_cables_of_one_device_have_one_table() -> None:
     assert guard.load(first) == guard.load(second)
 
 
+def test_the_table_of_a_device_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the state of a mesh takes the square of its peers."""
+    cables = meshed("transport vxlan v4 mesh")
+    made = guard.made(cables[0])
+    monkeypatch.setattr(guard, "table_of", None)
+    assert all(guard.is_intact(cable, made) for cable in cables)
+
+
+def test_another_overlay_is_another_table() -> None:
+    cable, *_ = meshed("transport vxlan v4 mesh")
+    assert cable.overlay
+    for changed_cable in (
+        replace(cable, overlay=replace(cable.overlay, device="other")),
+        replace(cable, overlay=replace(cable.overlay, port=4790)),
+        replace(cable, vtep_network=ip_network("10.200.0.0/16")),
+    ):
+        assert not guard.is_intact(changed_cable, guard.made(cable))
+
+
 def test_the_command_of_many_peers_is_split_into_words() -> None:
     """Linux takes words of less than 131072 bytes, and nft joins its words."""
     cable = shaped("transport vxlan v4")
