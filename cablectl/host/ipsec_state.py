@@ -42,24 +42,23 @@ def guards_of(cables: tuple[Cable, ...]) -> dict[str, Installed]:
 
 def guards_named(names: Set[str]) -> dict[str, Installed]:
     """Return the nftables tables of these families and names that are loaded."""
-    if len(names) == 1:
-        (name,) = names
-        listing = probe.if_any("nft", "-j", "list", "table", *name.split())
-        return {name: nftables.parse(probe.decoded(listing))} if listing else {}
-    listing = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
-    tables = nftables.parse_tables(probe.decoded(listing)) if listing else {}
-    return {name: tables[name] for name in names & tables.keys()}
+    return {name: nftables.parse(listing) for name, listing in _listings(names).items()}
 
 
 def clamps_of(cables: tuple[Cable, ...]) -> dict[str, mss.Table]:
     """Return the nftables tables that limit TCP's segments by name, without missing ones."""
-    names = {mss.name(cable) for cable in cables}
+    listings = _listings({mss.name(cable) for cable in cables})
+    return {name: mss.parse(listing) for name, listing in listings.items()}
+
+
+def _listings(names: Set[str]) -> dict[str, nftables.Json]:
+    """Return what nft lists of each of these tables that is loaded; nft runs once."""
     if len(names) == 1:
         (name,) = names
         listing = probe.if_any("nft", "-j", "list", "table", *name.split())
-        return {name: mss.parse(probe.decoded(listing))} if listing else {}
+        return {name: probe.decoded(listing)} if listing else {}
     listing = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
-    tables = mss.parse_tables(probe.decoded(listing)) if listing else {}
+    tables = nftables.by_table(probe.decoded(listing)) if listing else {}
     return {name: tables[name] for name in names & tables.keys()}
 
 

@@ -107,15 +107,6 @@ def parse(listing: Json) -> Table:
     return found if installed == expected else CHANGED
 
 
-def parse_tables(listing: Json) -> dict[str, Table]:
-    """Return the tables of `nft -j list ruleset inet` that are called like ours, by their names."""
-    return {
-        name: parse(table)
-        for name, table in nftables.by_table(listing).items()
-        if name.startswith(f"{nftables.FAMILY} {PREFIX}")
-    }
-
-
 def _table(name: str, content: Table) -> nftables.Table:
     """Return the table with both directions: what comes from a remote subnet, and what goes to one.
 

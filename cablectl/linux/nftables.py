@@ -144,14 +144,6 @@ def parse(listing: Json) -> Installed:
     return Installed(_checksum(sets, chains), marks.pop() if len(marks) == 1 else "", counted)
 
 
-def parse_tables(listing: Json) -> dict[str, Installed]:
-    """Return cablectl's tables of `nft -j list ruleset` by family and name.
-
-    KeyError if the listing is something else.
-    """
-    return {name: parse(table) for name, table in by_table(listing).items()}
-
-
 def by_table(listing: Json) -> dict[str, Json]:
     """Return a listing for each of cablectl's tables in `nft -j list ruleset`, by full name."""
     tables: dict[str, list[Json]] = {}

@@ -200,7 +200,8 @@ def is_active(gateway: Gateway, unit: str = CABLE) -> bool:
 def loaded(gateway: Gateway) -> dict[str, Installed]:
     """Return the tables that are loaded."""
     listing = gateway.run("nft", "-j", "list", "ruleset").stdout
-    return nftables.parse_tables(json.loads(listing))
+    tables = nftables.by_table(json.loads(listing))
+    return {name: nftables.parse(table) for name, table in tables.items()}
 
 
 def dropped(gateway: Gateway, table: str) -> tuple[int, int]:

@@ -244,4 +244,4 @@ def test_whatever_other_programs_load_is_read() -> None:
     for name in ("firewall-nft.json", "firewalld-1.3-masquerade.json"):
         listing = json.loads((CAPTURES / name).read_text())
         assert nftables.parse(listing).mark == ""
-        assert nftables.parse_tables(listing) == {}
+        assert nftables.by_table(listing) == {}
