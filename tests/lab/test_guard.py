@@ -107,6 +107,18 @@ def test_nothing_leaves_in_clear_text_whatever_happens(pair: Lab, record_propert
     record_property("frames of ESP meanwhile", summary["esp-in-udp"].frames)
 
 
+def test_the_device_sends_nothing_but_ip(pair: Lab) -> None:
+    """The kernel asks by ARP for a VTEP that isn't in the file; the guard drops the frame."""
+    c1, c2 = pair.gateways[:2]
+    cable = load("quickstart")
+    bring_up(c1, c2)
+    before = dropped(c1, cable)[1]
+    unknown = c1.run("ping", "-c", "1", "-W", "1", "241.18.0.99", check=False)
+    assert unknown.returncode != 0
+    assert dropped(c1, cable)[1] > before
+    assert ping(c1).returncode == 0
+
+
 def await_answer(gateway: Gateway) -> None:
     """Wait until the peer answers a ping over the overlay."""
     until(lambda: ping(gateway).returncode == 0, "an answer over the overlay", 60)
