@@ -198,10 +198,11 @@ def is_active(gateway: Gateway, unit: str = CABLE) -> bool:
 
 
 def loaded(gateway: Gateway) -> dict[str, Installed]:
-    """Return the tables that are loaded."""
+    """Return the guards' tables that are loaded."""
     listing = gateway.run("nft", "-j", "list", "ruleset").stdout
     tables = nftables.by_table(json.loads(listing))
-    return {name: nftables.parse(table) for name, table in tables.items()}
+    guards = {name: table for name, table in tables.items() if name.startswith("inet cablectl_")}
+    return {name: nftables.parse(table) for name, table in guards.items()}
 
 
 def dropped(gateway: Gateway, table: str) -> tuple[int, int]:
