@@ -109,8 +109,9 @@ def fingerprint(table: Table) -> str:
 def parse(listing: Json) -> Installed:
     """Return the table of `nft -j list table`; KeyError if the listing is something else."""
     items = [entry for item in listing["nftables"] for entry in item.items()]
-    # The kernel skips the rules of a dormant table.
-    if any("dormant" in value.get("flags", ()) for kind, value in items if kind == "table"):
+    # The kernel skips the rules of a dormant table. nft 1.0.6 lists another word for this flag, and
+    # cablectl's tables have no flag.
+    if any(value.get("flags") for kind, value in items if kind == "table"):
         return Installed("")
     comments: dict[str, list[list[Json]]] = {}
     marks, counted = set[str](), dict[str, int]()

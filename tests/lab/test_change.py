@@ -37,7 +37,7 @@ def test_unchanged_sas_stay_up(lab: Lab) -> None:
         assert link["mtu"] == 1300
         text = c1.read(FILE).replace("10.45.0.0/16", "10.46.0.0/16")
         c1.write(FILE, text)
-        assert_applied(c1, "~ mss", "+ up", "- up")
+        assert_applied(c1, "~ guard", "~ mss", "+ up", "- up")
         assert "vxlan-tunnel" in c1.run("ip", "route", "get", "10.46.0.1").stdout
         assert "vxlan-tunnel" not in c1.run("ip", "route", "get", "10.45.0.1").stdout
         assert sas(c1) == spis

@@ -49,9 +49,17 @@ def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
         changed(comment="somebody's"),
         {"nftables": [*GUARD_LISTING["nftables"], GUARD_LISTING["nftables"][-1]]},
         {"nftables": [{"table": {"flags": ["dormant"]}}, *GUARD_LISTING["nftables"]]},
+        {"nftables": [{"table": {"flags": "x"}}, *GUARD_LISTING["nftables"]]},
         {"nftables": []},
     ],
-    ids=["a rule deleted", "a rule replaced", "a rule added", "dormant", "flushed"],
+    ids=[
+        "a rule deleted",
+        "a rule replaced",
+        "a rule added",
+        "dormant",
+        "dormant for nft 1.0.6",
+        "flushed",
+    ],
 )
 def test_a_changed_guard_is_loaded_again(cable: Cable, made: Facts, listing: Any) -> None:  # noqa: ANN401
     installed = nftables.parse(listing)
