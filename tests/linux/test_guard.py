@@ -210,7 +210,7 @@ def test_the_table_of_a_device_is_made_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_a_file_the_table_has_to_be_as_it_was_loaded(cable: Cable) -> None:
-    """Traces don't show the remote subnets, so the comments' checksum has to be that of the rules."""
+    """Traces don't show the remote subnets, so the comments' checksum must be that of the rules."""
     traced, made = replace(cable, traced=True), guard.made(shaped("transport vxlan v4"))
     assert guard.is_intact(traced, made)
     assert not guard.is_intact(traced, replace(made, fingerprint="changed"))
