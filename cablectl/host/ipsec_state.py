@@ -29,7 +29,7 @@ def is_guarded(cable: Cable) -> bool:
 
 def tables_of(ids: Iterable[str]) -> tuple[str, ...]:
     """Return the family and name of each nftables table that cables with these ids have."""
-    names = (f"{nftables.FAMILY} {prefix}{cable}" for cable in ids for prefix in TABLES)
+    names = (nftables.full_name(f"{prefix}{cable}") for cable in ids for prefix in TABLES)
     return tuple(
         name for name in names if probe.if_any("nft", "-j", "list", "table", *name.split())
     )

@@ -64,7 +64,7 @@ _REASSEMBLE = Chain("reassemble", (Rule((match({"ct": {"key": "state"}}, "new", 
 
 def name(cable: Cable) -> str:
     """Return family and name of the cable's table; cables that share a device share the table."""
-    return f"{nftables.FAMILY} {_name(cable)}"
+    return nftables.full_name(_name(cable))
 
 
 def load(cable: Cable) -> Argv:
@@ -286,21 +286,6 @@ def unlocated(network: Network) -> Table:
             Chain("out", tuple(rules), "postrouting", AFTER_SNAT),
         ),
     )
-
-
-def unlocated_name(network: Network) -> str:
-    """Return family and name of the table of such a host."""
-    return f"{nftables.FAMILY} {unlocated(network).name}"
-
-
-def load_unlocated(network: Network) -> Argv:
-    """Load the table of such a host."""
-    return unlocated(network).load()
-
-
-def remove_unlocated(network: Network) -> Argv:
-    """Delete the table of such a host."""
-    return nftables.remove(unlocated(network).name)
 
 
 def _cluster(name: str, end: Endpoint, version: int) -> Set:

@@ -41,7 +41,7 @@ def is_wanted(cable: Cable) -> bool:
 
 def name(cable: Cable) -> str:
     """Return family and name of the cable's table; cables that share a device share the table."""
-    return f"{nftables.FAMILY} {PREFIX}{cable.bundle}"
+    return nftables.full_name(f"{PREFIX}{cable.bundle}")
 
 
 def tunnel_mtu(cable: Cable, path_mtu: int) -> int:

@@ -63,16 +63,21 @@ class Table(Struct, frozen=True):
 
     def load(self) -> Argv:
         """Load the table in one transaction, which replaces an older table of that name."""
-        table = f"table {FAMILY} {self.name}"
+        table = f"table {full_name(self.name)}"
         mark = f"{MARK}{fingerprint(self)}"
         parts = [*map(_set, self.sets), *(_chain(chain, mark) for chain in self.chains)]
         # The first command makes the second succeed also where the kernel has no such table.
         return ("nft", *_words(f"{table}; delete {table}; {table} {{ {' '.join(parts)} }}"))
 
 
+def full_name(name: str) -> str:
+    """Return family and name of a table of that name."""
+    return f"{FAMILY} {name}"
+
+
 def remove(name: str) -> Argv:
     """Delete a table of that name."""
-    return ("nft", f"delete table {FAMILY} {name}")
+    return ("nft", f"delete table {full_name(name)}")
 
 
 class Installed(Struct, frozen=True):

@@ -74,10 +74,9 @@ class Watcher:
         self._kept: dict[str, Kept] = {}  # by the table's name
         self._let_go: set[str] = set()  # names of tables that a teardown is about to delete
         self._told = ""  # the error that was told last, while it lasts
+        any_end = guard.unlocated(network)
         self._any_end = Table(
-            guard.unlocated_name(network),
-            guard.load_unlocated(network),
-            guard.remove_unlocated(network),
+            nftables.full_name(any_end.name), any_end.load(), nftables.remove(any_end.name)
         )
         self._is_exact = False  # whether the exact tables are loaded, and no other one
 
@@ -154,10 +153,10 @@ class Watcher:
 
     def _exact(self, end: Endpoint) -> dict[str, Table]:
         """Return the tables of an end by name; cables that share a device share their table."""
+        cables = {guard.name(cable): cable for cable in self._network.cables(end) if cable.guarded}
         return {
-            (name := guard.name(cable)): Table(name, guard.load(cable), guard.remove(cable), cable)
-            for cable in self._network.cables(end)
-            if cable.guarded
+            name: Table(name, guard.load(cable), guard.remove(cable), cable)
+            for name, cable in cables.items()
         }
 
     def _hold(self, table: Table) -> None:

@@ -32,7 +32,7 @@ Record = Callable[[str, object], None]
 CABLE, GUARD = "cablectl@cable.service", "cablectl-guard@cable.service"
 TEXT = document("tunnel v4") + AGREED
 NETWORK = native.parse(TEXT, FILE)
-ANY_END = guard.unlocated_name(NETWORK)
+ANY_END = nftables.full_name(guard.unlocated(NETWORK).name)
 EXACT = {  # the guard's table by gateway
     gateway: guard.name(*NETWORK.cables(NETWORK.named(cluster)))
     for gateway, cluster in CLUSTER.items()

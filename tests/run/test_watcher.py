@@ -12,14 +12,16 @@ from queue import Queue
 
 import pytest
 
+from cablectl.config import native
 from cablectl.errors import HostNotReadyError
 from cablectl.host import devices, ipsec_state, netlink, probe
-from cablectl.linux import guard
+from cablectl.linux import guard, nftables
 from cablectl.linux.nftables import Installed
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.run import journal, watcher
 from cablectl.run.guard_hold import Hold, watched
+from tests.support.documents import document
 from tests.support.guarded import (
     ANY_END,
     CABLES,
@@ -29,6 +31,7 @@ from tests.support.guarded import (
     LOCAL,
     NAMES,
     NETWORK,
+    UNLOCATED,
     Kernel,
     words,
 )
@@ -284,7 +287,7 @@ def test_until_an_address_is_up_the_table_for_any_end_is_loaded(
     one.run(play, located=False)
     *_, exact, removal, _ = kernel.transactions
     assert exact == "".join(f"{words(guard.load(cable))}\n" for cable in CABLES)
-    assert removal == f"{words(guard.remove_unlocated(NETWORK))}\n"
+    assert removal == f"{words(nftables.remove(UNLOCATED.name))}\n"
     assert kernel.tables.keys() == {*NAMES}
 
 
@@ -346,3 +349,14 @@ def test_the_file_of_a_killed_watcher_is_taken_over(one: Watched, kernel: Kernel
         one.stop()
 
     one.run(play)
+
+
+def test_the_table_of_a_device_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a mesh's watcher starts in the square of its peers."""
+    network = native.parse(document("transport vxlan v4 mesh"), "")
+    made: list[Cable] = []
+    load = guard.load
+    monkeypatch.setattr(guard, "load", lambda cable: made.append(cable) or load(cable))
+    tables = watcher.Watcher(network, None, lambda: None, print)._exact(network.endpoints[0])
+    assert list(tables) == ["inet cablectl_vxlan-tunnel"]
+    assert len(made) == 1

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from cablectl.config import native
 from cablectl.host import netlink
-from cablectl.linux import guard
+from cablectl.linux import guard, nftables
 from cablectl.linux.nftables import Installed
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
@@ -25,7 +25,8 @@ PEERS = """\
 CHANGED = native.parse(document("tunnel v4 mesh").replace("100.44", "100.45") + PEERS, "cable.yaml")
 LATER = CHANGED.cables(CHANGED.named("cluster1"))
 NAMES = [guard.name(cable) for cable in CABLES]
-ANY_END = guard.unlocated_name(NETWORK)
+UNLOCATED = guard.unlocated(NETWORK)
+ANY_END = nftables.full_name(UNLOCATED.name)
 FOR_ANY_END = Installed("any end", "any end")
 
 
@@ -43,7 +44,7 @@ class Kernel:
         self.reads = 0
         self.fails = False
         self.before_load: Callable[[], object] = lambda: None
-        self._loads = {words(guard.load_unlocated(NETWORK)): (ANY_END, FOR_ANY_END)}
+        self._loads = {words(UNLOCATED.load()): (ANY_END, FOR_ANY_END)}
         for cable in (*CABLES, *LATER):
             self._loads[words(guard.load(cable))] = (guard.name(cable), guard.made(cable))
         self._senders: list[socket.socket] = []
