@@ -3,22 +3,20 @@
 A field with a problem of its own is None here.
 """
 
-from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 
+from cablectl.config import address_conflicts
+from cablectl.config.address_conflicts import Endpoints
 from cablectl.config.reader import Path, Problem
 from cablectl.config.spec import Spec
 from cablectl.config.values import field
 from cablectl.linux.esp_offload import NEEDED
-from cablectl.model.cable import vtep
 from cablectl.model.wishes import (
     KERNEL_TABLES,
     OVERLAYS,
     PLUTO_PORTS,
-    AnyAddress,
-    AnyNetwork,
     Encapsulation,
-    Endpoint,
     Initiate,
     Ipsec,
     Mode,
@@ -28,7 +26,6 @@ from cablectl.model.wishes import (
 
 # Of one gateway in tunnel mode, where pluto takes 13 KiB and up to 8 ms for each (docs/mesh.md).
 MAX_CONNECTIONS = 10_000
-Subnets = list[tuple[Path, AnyNetwork]]
 
 
 def contradictions(spec: Spec) -> Iterator[Problem]:
@@ -46,23 +43,12 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
         return
     present = [(i, end) for i, end in enumerate(spec.endpoints) if end is not None]
     yield from _number(spec, len(spec.endpoints))
-    yield from _collisions(present)
     addressed = [(i, end) for i, end in present if end.address]
-    yield from _families(spec, addressed)
+    yield from address_conflicts.conflicts(spec, present)
     yield from _roles(spec, ipsec, addressed)
     yield from _ports(spec, ipsec, present)
     yield from _connections(spec, present)
-    subnets: Subnets = [
-        (("endpoints", i, "subnets", j), subnet)
-        for i, end in addressed
-        for j, subnet in enumerate(end.subnets or ())
-        if subnet and subnet.network_address != end.address
-    ]
-    yield from _subnets_for_the_mode(spec, addressed, subnets)
-    yield from _gateways_in_subnets(subnets, [end.address for _, end in addressed])
-    yield from _overlaps(subnets)
-    if spec.device:
-        yield from _vteps(spec, addressed, subnets)
+    yield from _subnets_for_the_mode(spec, addressed)
 
 
 def _mode(spec: Spec) -> Iterator[Problem]:
@@ -143,62 +129,15 @@ def _number(spec: Spec, given: int) -> Iterator[Problem]:
         )
 
 
-def _collisions(endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
-    """Find values that an endpoint shares with an earlier one, and equal names of cables."""
-    for name in ("cluster", "hostname", "address", "public_address"):
-        first: dict[object, int] = {}
-        for i, endpoint in endpoints:
-            value = getattr(endpoint, name)
-            if value is not None and (other := first.setdefault(value, i)) != i:
-                yield Problem(
-                    ("endpoints", i, name),
-                    f"'{value}' is the {name} of endpoints[{other}] too; give each endpoint its own"
-                    f" {name}",
-                )
-    cables: dict[str, tuple[int, AnyAddress]] = {}
-    for i, endpoint in endpoints:
-        if not (endpoint.cluster and endpoint.address):
-            continue
-        name = endpoint.cable_name.replace(".", "-")
-        other, address = cables.setdefault(name, (i, endpoint.address))
-        if address != endpoint.address:
-            yield Problem(
-                ("endpoints", i, "cluster"),
-                f"'{endpoint.cluster}' gives a cable the same name as endpoints[{other}];"
-                " choose another cluster name",
-            )
-
-
-def _families(spec: Spec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
-    """Find addresses and networks whose IP version differs from the first endpoint's."""
-    if not endpoints:
-        return
-    first, version = endpoints[0][0], endpoints[0][1].address.version
-    for i, endpoint in endpoints:
-        values: list[tuple[Path, AnyAddress | AnyNetwork | None]] = [
-            (("address",), endpoint.address),
-            (("public_address",), endpoint.public_address),
-            *((("subnets", j), subnet) for j, subnet in enumerate(endpoint.subnets or ())),
-        ]
-        for path, value in values:
-            if value and value.version != version:
-                yield Problem(
-                    ("endpoints", i, *path),
-                    f"'{value}' is IPv{value.version};"
-                    f" allowed: IPv{version}, like endpoints[{first}].address",
-                )
-    network = spec.vtep and spec.vtep.network
-    if network and network.version != version:
-        yield Problem(
-            ("vtep", "network"),
-            f"'{network}' is IPv{network.version};"
-            f" allowed: IPv{version}, like endpoints[{first}].address",
-        )
-
-
-def _roles(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
+def _roles(spec: Spec, ipsec: Ipsec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find conflicts between NAT, a preferred server, encapsulation and offload."""
-    natted = [("endpoints", i, "public_address") for i, end in endpoints if end.behind_nat]
+    # A gateway behind NAT reaches those of its own site without NAT.
+    sites = Counter(end.site for _, end in endpoints if end.site)
+    natted = [
+        ("endpoints", i, "public_address")
+        for i, end in endpoints
+        if end.behind_nat and (end.site is None or sites[end.site] < len(endpoints))
+    ]
     servers = [("endpoints", i, "preferred_server") for i, end in endpoints if end.preferred_server]
     if natted and spec.mode in (Mode.TRANSPORT, Mode.NONE):
         reasons = {
@@ -235,7 +174,7 @@ def _roles(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> I
         )
 
 
-def _ports(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
+def _ports(spec: Spec, ipsec: Ipsec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find ports that both pluto and the overlay's device would bind."""
     wanted = spec.device
     if wanted is None or wanted.port is None or spec.mode is Mode.NONE:
@@ -255,7 +194,7 @@ def _ports(spec: Spec, ipsec: Ipsec, endpoints: list[tuple[int, Endpoint]]) -> I
             )
 
 
-def _connections(spec: Spec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[Problem]:
+def _connections(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find the gateway with the most connections, if pluto would need minutes to load them."""
     if spec.mode is not Mode.TUNNEL or not endpoints:
         return
@@ -273,9 +212,7 @@ def _connections(spec: Spec, endpoints: list[tuple[int, Endpoint]]) -> Iterator[
         )
 
 
-def _subnets_for_the_mode(
-    spec: Spec, endpoints: list[tuple[int, Endpoint]], subnets: Subnets
-) -> Iterator[Problem]:
+def _subnets_for_the_mode(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find endpoints without a subnet to tunnel, and subnets that the cable can't carry."""
     if spec.mode is Mode.TUNNEL:
         for i, endpoint in endpoints:
@@ -286,96 +223,10 @@ def _subnets_for_the_mode(
                     "mode tunnel carries only subnets; add a subnet besides the gateway's own"
                     " address, or write mode: transport",
                 )
+    subnets = address_conflicts.subnets_of(endpoints)
     if spec.mode is Mode.TRANSPORT and spec.overlay is OverlayKind.NONE and subnets:
         yield Problem(
             subnets[0][0],
             "mode transport without an overlay carries only the hosts' own traffic; remove the"
             f" subnets, choose an overlay ({', '.join(OVERLAYS)}), or write mode: tunnel",
         )
-
-
-def _gateways_in_subnets(subnets: Subnets, gateways: list[AnyAddress]) -> Iterator[Problem]:
-    """Find subnets that contain a gateway: their route would send the cable through itself."""
-    sorted_gateways = {
-        version: sorted((address for address in gateways if address.version == version), key=int)
-        for version in (4, 6)
-    }
-    for path, subnet in subnets:
-        candidates = sorted_gateways[subnet.version]
-        # Only the first gateway at or after the subnet's first address can tell.
-        index = bisect_left(candidates, int(subnet.network_address), key=int)
-        if index < len(candidates) and candidates[index] in subnet:
-            yield Problem(
-                path,
-                f"'{subnet}' contains the gateway {candidates[index]};"
-                " use subnets that contain no gateway",
-            )
-
-
-def _overlaps(subnets: Subnets) -> Iterator[Problem]:
-    """Find subnets that overlap: the routes of both would conflict.
-
-    Of two overlapping networks one contains the other. The networks are visited by first address,
-    the larger first. `containing` is then the stack of networks around the current one: a network
-    that ends before the current one begins contains none of the following networks.
-    """
-    file_order = {path: number for number, (path, _) in enumerate(subnets)}
-    containing: Subnets = []
-    by_address = sorted(
-        subnets,
-        key=lambda entry: (entry[1].version, int(entry[1].network_address), entry[1].prefixlen),
-    )
-    for entry in by_address:
-        while containing and not _overlap(containing[-1][1], entry[1]):
-            containing.pop()
-        for outer in containing:
-            pair = sorted((outer, entry), key=lambda member: file_order[member[0]])
-            (earlier_path, earlier), (path, later) = pair
-            yield Problem(
-                path,
-                f"'{later}' overlaps {earlier} of {field(earlier_path)};"
-                " use subnets that don't overlap",
-            )
-        containing.append(entry)
-
-
-def _overlap(first: AnyNetwork, second: AnyNetwork) -> bool:
-    return first.version == second.version and first.overlaps(second)
-
-
-def _vteps(
-    spec: Spec, endpoints: list[tuple[int, Endpoint]], subnets: Subnets
-) -> Iterator[Problem]:
-    """Find gateways with the same VTEP, and a VTEP network that is used elsewhere."""
-    version = endpoints[0][1].address.version if endpoints else 4
-    network = spec.vtep_network(version)
-    owners: dict[object, tuple[int, AnyAddress]] = {}
-    for i, endpoint in endpoints:
-        address = endpoint.address
-        if not address.version == version == network.version:
-            continue
-        for identifier in (vtep(address, network).ip, endpoint.mac):
-            j, owner = owners.setdefault(identifier, (i, address))
-            if owner != address:
-                yield Problem(
-                    ("endpoints", i, "address"),
-                    f"{address} and {owner} of endpoints[{j}] give the same VTEP,"
-                    f" {vtep(owner, network).ip}; use addresses that differ after the first"
-                    f" {network.prefixlen} bits, or another vtep.network",
-                )
-                break
-    used: list[AnyAddress | AnyNetwork] = [endpoint.address for _, endpoint in endpoints]
-    used += [subnet for _, subnet in subnets]
-    for value in used:
-        network = spec.vtep_network(value.version)
-        if network.version == value.version and _contains(network, value):
-            yield Problem(
-                ("vtep", "network"),
-                f"'{network}' contains {value}; use a network without gateways and subnets",
-            )
-
-
-def _contains(network: AnyNetwork, value: AnyAddress | AnyNetwork) -> bool:
-    if hasattr(value, "network_address"):
-        return network.overlaps(value)  # type: ignore[arg-type]
-    return value in network

@@ -25,6 +25,8 @@ WORDS = {
     " the same IP version.",
     "endpoints[].public_address": "The address at which the other end reaches this endpoint through"
     " NAT. It needs mode tunnel.",
+    "endpoints[].site": "The site of this endpoint. Endpoints of the same site reach each other at"
+    " their own addresses, without NAT. If it is missing, the endpoint shares no site.",
     "endpoints[].subnets": "The cluster's subnets, which are reached through this endpoint. Subnets"
     " must not overlap or contain a gateway. A subnet that is only the gateway's own address is"
     " ignored.",

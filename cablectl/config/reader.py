@@ -57,6 +57,7 @@ NONE_WORDS: dict[str, tuple[object, ...]] = {
     "pfs_group": (None,),
     "mtu": ("auto", None),
     "public_address": (None,),
+    "site": (None,),
     "preferred_server": (None,),
     "ike_port": (None,),
     "ipsec": (None,),

@@ -137,8 +137,11 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
 
     @property
     def nat(self) -> bool:
-        """Whether either end is behind NAT."""
-        return self.local.behind_nat or self.remote.behind_nat
+        """Whether packets between the two ends pass NAT."""
+        return self._through_nat(self.remote)
+
+    def _through_nat(self, peer: Endpoint) -> bool:
+        return (self.local.behind_nat or peer.behind_nat) and not self.local.shares_site(peer)
 
     @property
     def encapsulation(self) -> Encapsulation:
@@ -152,7 +155,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
 
     def host_of(self, peer: Endpoint) -> AnyAddress:
         """Return the address at which a peer is reached."""
-        public = peer.public_address if self.local.behind_nat or peer.behind_nat else None
+        public = peer.public_address if self._through_nat(peer) else None
         return public or peer.address
 
     @property
@@ -285,7 +288,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
             return self.role is Role.CLIENT
         if self.ipsec.initiate is Initiate.BOTH:
             return True
-        if self.local.behind_nat != self.remote.behind_nat:
+        if self.nat and self.local.behind_nat != self.remote.behind_nat:
             return self.local.behind_nat
         return int(self.local.address) < int(self.remote.address)
 

@@ -302,8 +302,9 @@ class Routes(Struct, frozen=True, kw_only=True):
 class Endpoint(Struct, frozen=True, kw_only=True):
     """A gateway, and the subnets of its cluster that are reached through it.
 
-    The other end reaches `public_address` through NAT. A `preferred_server` of None is unknown,
-    and an `ike_port` of None is that of `ipsec`.
+    Gateways of another site reach it at `public_address`, through NAT. Gateways of the same `site`
+    reach it at `address`. A `preferred_server` of None is unknown, and an `ike_port` of None is
+    that of `ipsec`.
     """
 
     cluster: Name
@@ -311,6 +312,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     address: Address
     public_address: Annotated[
         Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
+    ] = None
+    site: Annotated[
+        Name | None,
+        Meta(description="1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit; or null"),
     ] = None
     subnets: Annotated[tuple[Subnet, ...], Meta(description="a list of subnets")] = ()
     preferred_server: Annotated[bool | None, Meta(description="true, false or null")] = False
@@ -322,8 +327,12 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     @property
     def behind_nat(self) -> bool:
-        """Whether other gateways reach it at another address than its own."""
+        """Whether gateways of other sites reach it at another address than its own."""
         return self.public_address not in (None, self.address)
+
+    def shares_site(self, other: "Endpoint") -> bool:
+        """Tell whether the two reach each other at their own addresses, without NAT."""
+        return self.site is not None and self.site == other.site
 
     @property
     def cable_name(self) -> str:
