@@ -128,6 +128,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     leaves_with: str = ""  # the source address that the route to the peer gives
     pluto: Pluto = Pluto.RUNNING
     holds_address: bool = True  # whether an interface of this host has the local end's address
+    instead: str = ""  # the address that this host has towards the peer, if it lacks that address
     device: str = ""  # leads to the peer; empty without a route
     nic: Nic | None = None  # that device, for a cable with IPsec
     to_load: tuple[str, ...] = (
@@ -182,6 +183,14 @@ class Facts(Struct, frozen=True, kw_only=True):
             and not is_as_wanted(name, loaded)
         )
         return (*changed, *former)
+
+    def was_made_at(self, cable: Cable) -> bool:
+        """Tell whether cablectl made the cable here while this host had the local end's address."""
+        link, wanted = self.overlay.link, cable.overlay
+        device_fits = link is not None and wanted is not None and link.fits(cable, wanted)
+        return self.credential is Credential.SAME or (
+            device_fits and link is not None and link.ours
+        )
 
     def is_up(self, name: str) -> bool:
         """Tell whether that connection is loaded and has a Child SA."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
-from cablectl.facts import rivals, table
+from cablectl.facts import orientation, rivals, table
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -77,6 +77,9 @@ def _checked(cable: Cable, facts: Facts) -> int:
     With an overlay it is the device's MTU; it is 0 for a cable that carries no subnets.
     """
     _refuse_unknown_algorithms(facts)
+    if not facts.holds_address:
+        message, hint = orientation.cause(cable, facts)
+        raise HostNotReadyError(message, hint=hint)
     if facts.not_ready:
         message, hint = facts.not_ready[0]
         raise HostNotReadyError(message, hint=hint)

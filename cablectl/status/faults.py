@@ -44,6 +44,9 @@ def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str
 
     `largest_mtu` is the largest MTU that path and SAs allow, in bytes.
     """
+    if not facts.holds_address:
+        reason, _ = orientation.cause(cable, facts)
+        yield reason
     policies = facts.policies.keys() & xfrm.policies_of(cable.connections)
     loaded = facts.loaded(cable) or facts.outdated(cable)
     if not (loaded or policies or facts.overlay.link or facts.guard):
@@ -87,14 +90,15 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
     else:
         yield from (f"{_label(cable, name)} is from an earlier file" for name in outdated)
         without_interface = orientation.unoriented(cable, facts)
-        for name in without_interface:
+        for name in without_interface if facts.holds_address else ():
             reason, _ = orientation.cause(cable, facts)
             yield f"{_label(cable, name)} is unoriented in pluto: {reason}"
         judged = {*outdated, *without_interface}
         for connection in cable.connections:
             problems = () if connection.name in judged else _connection(connection, facts)
             yield from (f"{_label(cable, connection.name)} {problem}" for problem in problems)
-    if facts.nic is None and all(connection.routed for connection in cable.connections):
+    routed = all(connection.routed for connection in cable.connections)
+    if facts.holds_address and facts.nic is None and routed:
         yield "this host has no route to the peer"
     if facts.credential is Credential.ABSENT:
         yield f"the secrets file {authentication_of(cable.ipsec).place(cable)} is missing"

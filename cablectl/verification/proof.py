@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
+from cablectl.facts import orientation
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.linux import mtu, xfrm
 from cablectl.linux.overlay.registry import overlay_of
@@ -136,6 +137,8 @@ def flow(cable: Cable, facts: Facts) -> Flow:
 
 
 def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:
+    if not facts.holds_address:
+        yield orientation.cause(cable, facts)
     if facts.nic is None:
         local, remote = cable.local.address, cable.remote_host
         yield (
