@@ -21,7 +21,7 @@ def network(shape: str) -> Network:
 def device_of(cable: Cable, group: str = GROUP) -> dict[str, Link]:
     assert cable.overlay
     kind, info = overlay_of(cable.overlay).link_info(cable)
-    link = Link(kind=kind, group=group, mac=cable.local.mac, mtu=1400, up=True, info=info)
+    link = Link(kind=kind, group=group, mac=cable.mac_of(cable.local), mtu=1400, up=True, info=info)
     return {cable.overlay.device: link}
 
 

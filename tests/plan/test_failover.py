@@ -21,7 +21,10 @@ NEW = {4: "172.18.0.5", 6: "2001:db8::5"}
 SINGLE = [kind for kind, wish in OVERLAYS.items() if not wish.serves_all_peers]
 SHAPES = [
     f"{mode} {family}"
-    for mode in ("tunnel", *(f"transport {kind}" for kind in OVERLAYS))
+    for mode in (
+        "tunnel",
+        *(f"{mode} {kind}" for mode in ("transport", "tunnel") for kind in OVERLAYS),
+    )
     for family in ("v4", "v6")
 ]
 
@@ -101,7 +104,7 @@ def test_a_device_for_one_peer_gets_the_new_one(shape: str) -> None:
 
 def test_the_old_neighbour_of_a_geneve_goes() -> None:
     before, after, host = failover("transport geneve v4")
-    delete = f"ip neigh delete {before.remote_vtep.ip} lladdr {before.remote.mac}"
+    delete = f"ip neigh delete {before.remote_vtep.ip} lladdr {before.mac_of(before.remote)}"
     assert any(line.startswith(delete) for line in needed(connect_plan.plan((after,), (host,))))
 
 

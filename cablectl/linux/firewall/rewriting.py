@@ -51,6 +51,8 @@ def rewritings(chains: Iterable[Chain], cable: Cable, devices: Devices) -> tuple
     found: dict[tuple[Chain, str, str, bool], list[Sample]] = {}
     for exchange in traffic.of_cable(cable, devices) if bases else ():
         for sample in (exchange.incoming, exchange.outgoing):
+            if sample.untracked:
+                continue
             for chain, rule, sure in _of_sample(bases, by_name, sample, devices):
                 key = (chain, rule.text, _harm(cable, sample, chain, rule), sure)
                 found.setdefault(key, []).append(sample)
@@ -67,7 +69,7 @@ def _harm(cable: Cable, sample: Sample, chain: Chain, rule: Rule) -> str:
         if cable.mode is Mode.NONE:
             return ""
         return "the peer sees another address" if of_source else "these packets go elsewhere"
-    if cable.mode is Mode.TUNNEL:
+    if cable.joins_subnets:
         lost = (
             "the guard drops these packets"
             if cable.guarded
