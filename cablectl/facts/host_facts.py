@@ -1,12 +1,11 @@
 """What a plan needs to know of a host: read once by `host`, or assumed for a dry run."""
 
 from enum import StrEnum
-from ipaddress import ip_address
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl.facts.earlier_gateways import EarlierGateway, cable_to
+from cablectl.facts.earlier_gateways import EarlierGateway
 from cablectl.libreswan import pluto
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
@@ -20,7 +19,7 @@ from cablectl.linux.overlay.protocol import GROUP
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import IANA_VXLAN_PORT, AnyAddress, OverlayWish
+from cablectl.model.wishes import IANA_VXLAN_PORT, OverlayWish
 
 
 class Pluto(StrEnum):
@@ -32,10 +31,14 @@ class Pluto(StrEnum):
 
 
 class Credential(StrEnum):
-    """Whether the cable's credential is where pluto reads it: missing, as wanted, or another."""
+    """Whether the cable's credential is where pluto reads it: missing, as wanted, or another.
+
+    An earlier one has the wanted key for other identities: those of an earlier file.
+    """
 
     ABSENT = "absent"
     SAME = "same"
+    EARLIER = "earlier"
     OTHER = "other"
 
 
@@ -67,16 +70,6 @@ class Link(Struct, frozen=True):
     def peer(self) -> str:
         """The gateway to which a device for one peer leads; empty for any other device."""
         return str(self.info.get("remote") or self.info.get("remote6") or "")
-
-    def former_peer(self, cable: Cable, wanted: OverlayWish) -> AnyAddress | None:
-        """Return the gateway to which the cable's own device leads, if only that has changed."""
-        if not self.ours or wanted.serves_all_peers or self.fits(cable, wanted):
-            return None
-        try:
-            address = ip_address(self.peer)
-        except ValueError:
-            return None
-        return address if self.fits(cable_to(cable, address), wanted) else None
 
     def fits(self, cable: Cable, wanted: OverlayWish) -> bool:
         """Tell whether this is the device that the cable needs."""
@@ -117,6 +110,7 @@ class OverlayFacts(Struct, frozen=True):
     old_routes: frozenset[iproute.OldRoute] = frozenset()  # the device's, of all peers
     old_rules: frozenset[iproute.OldRule] = frozenset()  # those that no other device needs
     stale_peers: tuple[StalePeer, ...] = ()
+    known: bool = False  # whether the device is this file's, even if it has another local address
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -124,6 +118,7 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     libreswan: Version
     path_mtu: int = 1500  # bytes
+    held: frozenset[str] = frozenset()  # this host's addresses
     source: str = ""  # this host's address in its own subnets, if it has one
     leaves_with: str = ""  # the source address that the route to the peer gives
     pluto: Pluto = Pluto.RUNNING
@@ -251,4 +246,5 @@ def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> Overlay
         device_routes=frozenset(iproute.routes(cable, before.source)),
         settings=frozenset(iproute.settings(cable, wanted)),
         rule=True,
+        known=bool(cable.connections),
     )

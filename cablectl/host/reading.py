@@ -79,6 +79,7 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
     holds_address = str(first.local.address) in addresses
     whole = Facts(
         libreswan=version,
+        held=addresses,
         holds_address=holds_address,
         instead="" if holds_address else devices.source_towards(first.remote_host),
         source=devices.source_address(first, addresses),

@@ -126,6 +126,12 @@ def content(cable: Cable, psk: bytes) -> bytes:
     return "".join(f"{pair}{_BEFORE_KEY}0x{psk.hex()}\n" for pair in pairs(cable)).encode()
 
 
+def has_key(text: bytes, psk: bytes) -> bool:
+    """Tell whether every line of a secrets file has that key, whatever its identities."""
+    keys = {line.rpartition(_BEFORE_KEY.encode())[2] for line in text.splitlines()}
+    return keys == {f"0x{psk.hex()}".encode()}
+
+
 def write(cable: Cable) -> Argv:
     """Return the command that writes the secrets file atomically, readable by root only."""
     program, source = _key_program(cable)

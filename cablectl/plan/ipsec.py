@@ -147,18 +147,22 @@ def _all_loaded(cable: Cable, facts: Facts) -> bool:
 def _secrets(pairs: Pairs) -> Iterator[Step]:
     for cable, facts in pairs:
         authentication = authentication_of(cable.ipsec)
+        is_earlier = facts.credential is Credential.EARLIER
         yield Step(
             phase=Phase.SECRET,
             argv=authentication.install(cable),
             why=f"{authentication.place(cable)}, mode 0600",
-            undo=authentication.remove(cable.id),
+            undo=() if is_earlier else authentication.remove(cable.id),
+            kind=Change.ALTER if is_earlier else Change.ADD,
             not_needed=_installed(cable) if facts.credential is Credential.SAME else "",
             cable=cable.id,
         )
     read = all(
         facts.credential is Credential.SAME
         and _all_loaded(cable, facts)
-        and not orientation.unoriented(cable, facts)  # pluto may not know a new address yet
+        # pluto may not know a new address yet
+        and not orientation.unoriented(cable, facts)
+        and not _has_moved(cable, facts)
         for cable, facts in pairs
     )
     installed = _installed(pairs[0][0]) if len(pairs) == 1 else "the secrets files are up to date"
@@ -168,6 +172,12 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
         why="pluto reads its secrets and this host's addresses again",
         not_needed=installed if read else "",
     )
+
+
+def _has_moved(cable: Cable, facts: Facts) -> bool:
+    """Tell whether a connection of the cable was loaded while this host had another address."""
+    ends = (entry.selectors for entry in facts.loaded(cable).values())
+    return any(end.local.host != str(cable.local.address) for end in ends if end)
 
 
 def _installed(cable: Cable) -> str:

@@ -7,7 +7,7 @@ kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding ent
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl.facts import orientation, table
+from cablectl.facts import earlier_devices, orientation, table
 from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -24,7 +24,7 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
     link, loaded = facts.overlay.link, facts.loaded(cable)
     if cable.overlay and link and not link.ours:
         yield f"the device {cable.overlay.device} exists, but cablectl didn't make it"
-    elif cable.overlay and link and not _is_device_of(cable, link, cable.overlay):
+    elif cable.overlay and link and not _is_device_of(cable, facts, link, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
     for connection in cable.connections if not facts.made_here else ():
         entry = loaded.get(connection.name)
@@ -35,8 +35,8 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
         yield "connections with these names are loaded, but cablectl didn't load them"
 
 
-def _is_device_of(cable: Cable, link: Link, wanted: OverlayWish) -> bool:
-    return link.fits(cable, wanted) or link.former_peer(cable, wanted) is not None
+def _is_device_of(cable: Cable, facts: Facts, link: Link, wanted: OverlayWish) -> bool:
+    return link.fits(cable, wanted) or earlier_devices.is_of_earlier_file(cable, facts, wanted)
 
 
 def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str]:
@@ -161,8 +161,10 @@ def _device(cable: Cable, present: OverlayFacts, link: Link, wanted: OverlayWish
     device = wanted.device
     if not link.up:
         yield f"the device {device} is down"
-    if former := link.former_peer(cable, wanted):
-        yield f"the device {device} leads to {former}, the peer's gateway of an earlier file"
+    for difference in earlier_devices.differences(cable, link, wanted):
+        yield f"the device {device} {difference}"
+    for old in earlier_devices.old_addresses(cable, link):
+        yield f"{device} has the address {old} of an earlier file"
     for interface in cable.device_addresses:
         if str(interface) not in link.addresses:
             yield f"{device} has no address {interface}"

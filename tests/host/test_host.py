@@ -42,6 +42,7 @@ class TestFacts:
             expected,
             watched=False,
             overlay=facts.overlay,
+            held=frozenset({"172.18.0.8", "241.18.0.8", "fe80::1"}),
             policies=facts.policies,
             device="eth0",
             nic=facts.nic,

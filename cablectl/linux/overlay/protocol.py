@@ -62,7 +62,7 @@ class Overlay(Protocol):
         """Return the arguments of `ip link add` from the word `type` on."""
 
     def link_change(self, cable: Cable) -> Argv:
-        """Return the same arguments for `ip link set`, which gives the device another peer."""
+        """Return the same arguments for `ip link set`, which gives the device other addresses."""
         return self.link_type(cable)
 
     @abstractmethod

@@ -37,13 +37,15 @@ def headers_of(cable: Cable, wish: OverlayWish) -> int:
     return overlay_of(wish).headers + inner
 
 
-def change_peer(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
-    """Let a device for one peer lead to the cable's peer; its routes and addresses stay.
+def change_link(cable: Cable, wish: OverlayWish, mtu: int, *, other_mac: bool) -> Argv:
+    """Give the device the cable's addresses; its routes and its own addresses stay.
 
-    `mtu` is in bytes: without it, the kernel chooses another one.
+    `mtu` is in bytes: without it, the kernel chooses another one. `other_mac` gives the device the
+    MAC of the local VTEP as well.
     """
+    mac = ("address", cable.mac_of(cable.local)) if other_mac else ()
     change = overlay_of(wish).link_change(cable)
-    return ("ip", "link", "set", "dev", wish.device, "mtu", str(mtu), *change)
+    return ("ip", "link", "set", "dev", wish.device, *mac, "mtu", str(mtu), *change)
 
 
 def kinds() -> tuple[type[Overlay], ...]:

@@ -36,6 +36,10 @@ class VxlanOverlay(VniOverlay):
             *("dstport", str(self.wish.port_number), "nolearning"),
         )
 
+    def link_change(self, cable: Cable) -> Argv:
+        """Return the arguments of `ip link set`; the kernel refuses a port, even the same one."""
+        return ("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local_underlay))
+
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         local = "local" if cable.local.address.version == 4 else "local6"
