@@ -18,6 +18,7 @@ MACS = "02:ca:"  # the beginning of every VTEP's MAC
 DEFAULT_PSK = "/etc/cablectl/psk"
 KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
 MAX_ENDPOINTS = 4096  # of one file
+MAX_SHOWN_HOSTNAME = 40  # characters; a hostname may have 253
 
 AnyAddress = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
@@ -33,6 +34,14 @@ Name = Annotated[
     Meta(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z",
         description="1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit",
+    ),
+]
+# Kubernetes allows 253 characters (RFC 1123 subdomain), and Submariner takes the node's hostname.
+Hostname = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z",
+        description="1 to 253 of A-Z a-z 0-9 . _ -, the first a letter or digit",
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
@@ -308,7 +317,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """
 
     cluster: Name
-    hostname: Name
+    hostname: Hostname
     address: Address
     public_address: Annotated[
         Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
@@ -323,7 +332,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Return the endpoint as an error message lists it."""
-        return f"{self.cluster} ({self.hostname}, {self.address})"
+        return f"{self.cluster} ({self.short_hostname}, {self.address})"
+
+    @property
+    def short_hostname(self) -> str:
+        """The hostname as a message shows it: MAX_SHOWN_HOSTNAME characters at most."""
+        if len(self.hostname) <= MAX_SHOWN_HOSTNAME:
+            return self.hostname
+        return f"{self.hostname[: MAX_SHOWN_HOSTNAME - 3]}..."
 
     @property
     def behind_nat(self) -> bool:
