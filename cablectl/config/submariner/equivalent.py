@@ -88,6 +88,11 @@ class Equivalent:
         message = f"{shown(entry.value)} is not allowed; allowed: {allowed}"
         self.problems.append((entry.place, message))
 
+    def differs(self, entry: Field, earlier: Field) -> None:
+        """Add the problem that a field differs from an earlier one of the same meaning."""
+        line = f"{earlier.place.file}:{earlier.place.line}"
+        self.problems.append((entry.place, f"differs from the value at {line}"))
+
     def put(self, path: Path, value: object, place: Place) -> None:
         """Set a value of the file."""
         target: Any = self.value

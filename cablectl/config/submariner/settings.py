@@ -127,8 +127,7 @@ class Settings:
             return
         earlier = self._given.setdefault(name, entry)
         if earlier.value != entry.value and name != "ceIPSecPreferredServer":
-            line = f"{earlier.place.file}:{earlier.place.line}"
-            self._file.problems.append((entry.place, f"differs from the value at {line}"))
+            self._file.differs(entry, earlier)
         if name in _SETTINGS:
             path, read = _SETTINGS[name]
             value = self._file.read(entry, read)
