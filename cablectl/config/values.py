@@ -8,15 +8,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from msgspec import ValidationError, convert
 
+from cablectl.model.names import Device, Hostname, Name
 from cablectl.model.wishes import (
     AnyAddress,
     AnyNetwork,
     Clamp,
-    Device,
-    Hostname,
     Mss,
     MssBytes,
-    Name,
     OverlayKind,
     Port,
 )

@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar, get_args
 
 from msgspec import Meta, Struct
 
+from cablectl.model.names import Algorithm, Device, Hostname, Name
+
 IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
@@ -36,31 +38,9 @@ UNDERLAY_NETWORKS: dict[int, AnyNetwork] = {
     6: IPv6Network("fdca:b1e1::/32"),
 }
 
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z",
-        description="1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-    ),
-]
-# Kubernetes allows 253 characters (RFC 1123 subdomain), and Submariner takes the node's hostname.
-Hostname = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z",
-        description="1 to 253 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-    ),
-]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
 Vni = Annotated[
     int, Meta(ge=0, le=2**24 - 1, description="a VNI, 0 to 16777215 (RFC 7348, section 5)")
-]
-Algorithm = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z",
-        description="an algorithm as Libreswan writes it, such as aes_gcm-null or modp2048",
-    ),
 ]
 Address = Annotated[AnyAddress, Meta(description="an IPv4 or IPv6 address of a host")]
 Subnet = Annotated[AnyNetwork, Meta(description="a subnet such as 10.44.0.0/16, no host bits set")]
@@ -179,13 +159,6 @@ class Ipsec(Struct, frozen=True, kw_only=True):
     initiate: Initiate = Initiate.AUTO
 
 
-Device = Annotated[
-    str,
-    Meta(
-        pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z",
-        description="1 to 15 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-    ),
-]
 Mtu = Annotated[
     Annotated[int, Meta(ge=576, le=65535)] | None,
     Meta(description="bytes, 576 to 65535, or auto"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.places import CASES, EXAMPLES, PROGRAM
+from tests.support.places import BIN, CASES, EXAMPLES, PROGRAM, ROOT
 
 FOLDER = EXAMPLES / "submariner"
 FILES = tuple(str(FOLDER / f"{name}.yaml") for name in ("submariner", "endpoints"))
@@ -140,3 +140,30 @@ def test_a_long_hostname_fits_in_errors() -> None:
     assert done.returncode == 2
     assert "gcp (managed-cluster-gcp1-x7k2p-submariner..., 10.0.128.4)" in done.stderr
     assert run("plan", "-", "--dry-run", "--local", hostname, given=given).returncode == 0
+
+
+def test_the_commands_of_the_documentation(tmp_path: Path) -> None:
+    """A stand-in for kubectl prints Endpoints, and Gateways as well if they are asked for."""
+    text = (ROOT / "docs" / "submariner.md").read_text().partition("\n| document |")[0]
+    script = "\n".join(line for line in text.splitlines() if line.startswith("    "))
+    for name in ("configmap", "endpoints"):
+        (tmp_path / f"{name}.yaml").write_text((FOLDER / f"{name}.yaml").read_text())
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(
+        "#!/bin/sh\n"
+        f"case $* in *gateways*) name=fleet ;; *) name=endpoints ;; esac; cat '{FOLDER}'/$name.yaml\n"
+    )
+    kubectl.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-euc", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("cablectl: connect cluster1 to cluster2") == 2
+    of_one, of_two = ((tmp_path / name).read_text() for name in ("cable.yaml", "fleet.yaml"))
+    assert "site: site-203-0-113-1" in of_one
+    assert of_one == of_two
