@@ -151,7 +151,8 @@ def test_the_commands_of_the_documentation(tmp_path: Path) -> None:
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(
         "#!/bin/sh\n"
-        f"case $* in *gateways*) name=fleet ;; *) name=endpoints ;; esac; cat '{FOLDER}'/$name.yaml\n"
+        "case $* in *gateways*) name=fleet ;; *) name=endpoints ;; esac\n"
+        f"cat '{FOLDER}'/$name.yaml\n"
     )
     kubectl.chmod(0o755)
     done = subprocess.run(
