@@ -4,6 +4,7 @@ Submariner takes, for each version, the first such address of the plural field, 
 singular field if the plural one has none (EndpointSpec.GetPrivateIP). Such is the order here.
 """
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
@@ -11,6 +12,7 @@ from msgspec import Struct
 from cablectl.config import native
 from cablectl.config.submariner.objects import Field, Object, Problems
 from cablectl.config.values import legible
+from cablectl.model.wishes import MAX_ENDPOINTS
 
 VERSIONS = (4, 6)  # the preferred one first
 
@@ -29,8 +31,13 @@ class Addresses(Struct, frozen=True):
 
 def version_of(value: object) -> int | None:
     """Return the version of IP of an address or a subnet; None for anything else."""
+    return _version_of(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=3 * MAX_ENDPOINTS)  # each value is looked at several times
+def _version_of(text: str) -> int | None:
     try:
-        return ip_network(value, strict=False).version if isinstance(value, str) else None
+        return ip_network(text, strict=False).version
     except ValueError:
         return None
 
