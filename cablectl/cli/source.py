@@ -72,7 +72,7 @@ def _this_host(network: Network) -> Endpoint:
 
     A host that has lost its address is known by the cables that it made.
     """
-    ends = network.held_by(devices.addresses())
+    ends = network.held_by(devices.addresses(), os.uname().nodename)
     if len(ends) == 1:
         return ends[0]
     hint = f"name the local end with --local: {network.listed}"

@@ -68,6 +68,14 @@ def test_equal_addresses_get_vteps_of_their_own() -> None:
     assert cable(fewer, "c0", "c1").remote_vtep == ends[0].remote_vtep
 
 
+def test_of_two_endpoints_with_its_address_a_host_is_the_one_with_its_name() -> None:
+    given, held = network(*CLOUDS), frozenset({"10.9.0.4"})
+    for name in ("h1", "h1.example.com"):
+        assert [end.cluster for end in given.held_by(held, name)] == ["c1"]
+    assert len(given.held_by(held, "elsewhere")) == 3
+    assert len(network("address: 10.9.0.4", "address: 10.9.0.5").held_by(held, "h1")) == 1
+
+
 def test_equal_addresses_between_subnets_have_names_as_identities() -> None:
     given = network(*CLOUDS)
     assert cable(given, "c0", "c1").identities == (("10.9.0.4", "@c1"),)
