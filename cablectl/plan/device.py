@@ -60,7 +60,8 @@ def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Itera
         iproute.delete_link(wanted),
         done=link is not None,
     )
-    if link and link.mtu != size and link.fits(cable, wanted):  # else its change sets the MTU
+    changed_with_mtu = not (overlay_of(wanted).keeps_mtu or (link and link.fits(cable, wanted)))
+    if link and link.mtu != size and not changed_with_mtu:
         undo = iproute.set_mtu(wanted, link.mtu)
         why = f"the device's MTU in bytes; it was {link.mtu}"
         yield step(iproute.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)

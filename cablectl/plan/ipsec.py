@@ -34,7 +34,9 @@ def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
     reduced = []  # the facts as they are after the unwanted connections are unloaded
     for cable, facts in pairs:
         unwanted = _unwanted(cable, facts)
-        reduced.append((cable, _without(facts, unwanted)))
+        # With an earlier address here, the peer connects anew as well.
+        of_cable = replace(facts, made_here=False) if _has_moved(cable, facts) else facts
+        reduced.append((cable, _without(of_cable, unwanted)))
         yield from _unload(cable, unwanted)
         yield from _add(*reduced[-1])
     for phase in (_route, _initiate):
@@ -177,7 +179,9 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
 def _has_moved(cable: Cable, facts: Facts) -> bool:
     """Tell whether a connection of the cable was loaded while this host had another address."""
     ends = (entry.selectors for entry in facts.loaded(cable).values())
-    return any(end.local.host != str(cable.local.address) for end in ends if end)
+    return facts.credential is Credential.EARLIER or any(
+        end.local.host != str(cable.local.address) for end in ends if end
+    )
 
 
 def _installed(cable: Cable) -> str:
@@ -221,10 +225,11 @@ def _flushed(cable: Cable, facts: Facts) -> bool:
 
     Then all connections of the cable are loaded again, since they share one IKE SA.
     """
+    outdated = facts.outdated(cable)
     return any(
         loaded.routed and connection.routed and xfrm.policies(connection)[0] not in facts.policies
         for connection in cable.connections
-        if (loaded := facts.connections.get(connection.name))
+        if connection.name not in outdated and (loaded := facts.connections.get(connection.name))
     )
 
 

@@ -52,6 +52,8 @@ class Overlay(Protocol):
     """Whether the device has no local address, so that the route chooses the outer source."""
     accepts_any_source: ClassVar[bool] = False
     """Whether the device accepts packets from any address, not only from its peer."""
+    keeps_mtu: ClassVar[bool] = False
+    """Whether the device keeps its MTU when it gets other addresses."""
     modules: ClassVar[Mapping[int, KernelModule]]
     """The kernel module by outer IP version, 4 and 6."""
     identity: ClassVar[tuple[str, ...]] = ()

@@ -40,12 +40,16 @@ def headers_of(cable: Cable, wish: OverlayWish) -> int:
 def change_link(cable: Cable, wish: OverlayWish, mtu: int, *, other_mac: bool) -> Argv:
     """Give the device the cable's addresses; its routes and its own addresses stay.
 
-    `mtu` is in bytes: without it, the kernel chooses another one. `other_mac` gives the device the
-    MAC of the local VTEP as well.
+    `mtu` is in bytes: without it, the kernel chooses another one, unless the device keeps its MTU.
+    `other_mac` gives the device the MAC of the local VTEP as well.
     """
-    mac = ("address", cable.mac_of(cable.local)) if other_mac else ()
-    change = overlay_of(wish).link_change(cable)
-    return ("ip", "link", "set", "dev", wish.device, *mac, "mtu", str(mtu), *change)
+    overlay = overlay_of(wish)
+    return (
+        *("ip", "link", "set", "dev", wish.device),
+        *(("address", cable.mac_of(cable.local)) if other_mac else ()),
+        *(() if overlay.keeps_mtu else ("mtu", str(mtu))),
+        *overlay.link_change(cable),
+    )
 
 
 def kinds() -> tuple[type[Overlay], ...]:

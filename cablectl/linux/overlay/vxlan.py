@@ -24,6 +24,7 @@ _FLAGS = ("external", "vnifilter", "gbp", "gpe", "remcsum_rx", "udp_zero_csum6_r
 class VxlanOverlay(VniOverlay):
     """A VXLAN device that learns no MACs: the forwarding entries name every peer."""
 
+    keeps_mtu: ClassVar[bool] = True  # Linux refuses another MTU beside other addresses
     modules: ClassVar[Mapping[int, KernelModule]] = {4: _MODULE, 6: _MODULE}
 
     def __init__(self, wish: Vxlan) -> None:
