@@ -23,12 +23,14 @@ from cablectl.run import journal, watcher
 from cablectl.run.guard_hold import Hold, watched
 from tests.support.documents import document
 from tests.support.guarded import (
+    AFTER_MOVE,
     ANY_END,
     CABLES,
     CHANGED,
     FOR_ANY_END,
     LATER,
     LOCAL,
+    MOVED,
     NAMES,
     NETWORK,
     UNLOCATED,
@@ -181,6 +183,48 @@ def test_the_guard_of_a_changed_file_is_kept_once_connect_has_loaded_it(
         guard.name(second): guard.made(CABLES[1]),
         guard.name(new): guard.made(new),
     }
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["file first", "address first"])
+def test_a_host_that_gets_another_address(one: Watched, kernel: Kernel, early: bool) -> None:
+    """The file may be changed before the host has the address."""
+    first, _ = AFTER_MOVE
+
+    def play() -> None:
+        one.told("ready")
+        if not early:
+            kernel.rise("172.18.0.18")
+        one.file = MOVED
+        kernel.delete(NAMES[0])
+        one.told("loaded")
+        if early:
+            assert kernel.tables[NAMES[0]] == guard.made(CABLES[0])
+            kernel.rise("172.18.0.18")
+        reads = kernel.reads
+        kernel.load(first)  # connect
+        until(lambda: kernel.reads > reads)
+        kernel.delete(NAMES[0])
+        one.told("loaded")
+        one.stop()
+
+    one.run(play)
+    assert kernel.tables[NAMES[0]] == guard.made(first)
+
+
+def test_the_gateway_that_another_one_replaced_keeps_its_guard(
+    one: Watched, kernel: Kernel
+) -> None:
+    """The file gives its cluster an address that this host hasn't."""
+
+    def play() -> None:
+        one.told("ready")
+        one.file = MOVED
+        kernel.delete(NAMES[0])
+        one.told("loaded")
+        one.stop()
+
+    one.run(play)
+    assert kernel.tables[NAMES[0]] == guard.made(CABLES[0])
 
 
 def test_a_table_that_was_let_go_is_kept_again_after_the_next_connect(

@@ -24,6 +24,12 @@ PEERS = """\
 """
 CHANGED = native.parse(document("tunnel v4 mesh").replace("100.44", "100.45") + PEERS, "cable.yaml")
 LATER = CHANGED.cables(CHANGED.named("cluster1"))
+# cluster1 has another address, and cluster2 another subnet, so the guard is another one.
+MOVED = native.parse(
+    document("tunnel v4 mesh").replace("172.18.0.8", "172.18.0.18").replace("10.45", "10.55"),
+    "cable.yaml",
+)
+AFTER_MOVE = MOVED.cables(MOVED.named("cluster1"))
 NAMES = [guard.name(cable) for cable in CABLES]
 UNLOCATED = guard.unlocated(NETWORK)
 ANY_END = nftables.full_name(UNLOCATED.name)
@@ -45,7 +51,7 @@ class Kernel:
         self.fails = False
         self.before_load: Callable[[], object] = lambda: None
         self._loads = {words(UNLOCATED.load()): (ANY_END, FOR_ANY_END)}
-        for cable in (*CABLES, *LATER):
+        for cable in (*CABLES, *LATER, *AFTER_MOVE):
             self._loads[words(guard.load(cable))] = (guard.name(cable), guard.made(cable))
         self._senders: list[socket.socket] = []
         self.sources: list[netlink.Changes] = []
