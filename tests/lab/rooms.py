@@ -166,12 +166,16 @@ class Room:
 
     def socket(self) -> socket.socket:
         """Open a packet socket in the room's network namespace; it receives every frame."""
+        return self.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+
+    def open_socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+        """Open a socket in the room's network namespace."""
 
         def open_there() -> socket.socket:
             with Path(f"/proc/{self.pid}/ns/net").open() as network:
                 if ctypes.CDLL(None).setns(network.fileno(), CLONE_NEWNET):
                     raise LabError(f"{self.name}: setns failed")
-            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            return socket.socket(family, kind, protocol)
 
         with ThreadPoolExecutor(1) as thread:  # setns moves only the thread that calls it
             return thread.submit(open_there).result()

@@ -1,0 +1,66 @@
+"""NAT boxes: what a cloud, a provider's router or a mobile network does to a gateway's packets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping
+
+from .gateways import Gateway
+from .rooms import LabError
+
+# linux/netlink.h, linux/netfilter/nfnetlink_conntrack.h: without attributes, all flows are deleted.
+_NETFILTER, _DELETE_FLOWS, _REQUEST_AND_ACK = 12, 1 << 8 | 2, 5
+
+# A box rewrites what passes between its LAN (inside) and the switch (eth0).
+NAT = """
+table {family} lab {{
+    chain in {{
+        type nat hook prerouting priority dstnat;
+        {incoming}
+    }}
+    chain out {{
+        type nat hook postrouting priority srcnat;
+        {outgoing}
+    }}
+}}
+"""
+
+
+def translate(box: Gateway, private: str, public: str) -> None:
+    """Give one host a public address of its own, in both directions, as clouds do."""
+    _load(box, private, f'iifname "eth0" dnat to {private}', f"snat to {public}")
+
+
+def forward(box: Gateway, ports: Mapping[int, str]) -> None:
+    """Forward UDP ports of the box to hosts of its LAN, and masquerade what the LAN sends."""
+    rules = [
+        f'iifname "eth0" udp dport {port} dnat to {host}' for port, host in ports.items()
+    ]
+    _load(box, next(iter(ports.values())), "\n".join(rules), "masquerade")
+
+
+def masquerade(box: Gateway) -> None:
+    """Let the LAN out by the box's own address, each flow with a port that the box chooses."""
+    _load(box, "0.0.0.0", "", "masquerade random")
+
+
+def forget_flows(box: Gateway) -> None:
+    """Let a box forget which port it gave to which flow, as a router does that is restarted."""
+    header, family = struct.Struct("=IHHII"), struct.pack("=BBH", socket.AF_INET, 0, 0)
+    request = header.pack(header.size + len(family), _DELETE_FLOWS, _REQUEST_AND_ACK, 1, 0)
+    with box.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as kernel:
+        kernel.send(request + family)
+        (error,) = struct.unpack_from("=i", kernel.recv(4096), header.size)
+    if error:
+        raise LabError(f"{box.name}: conntrack: {os.strerror(-error)}")
+
+
+def _load(box: Gateway, private: str, incoming: str, source: str) -> None:
+    rules = NAT.format(
+        family="ip6" if private.count(":") > 1 else "ip",
+        incoming=incoming,
+        outgoing=f'oifname "eth0" {source}',
+    )
+    box.run("nft", "--file", "-", input=rules)
