@@ -103,8 +103,9 @@ def _ask_for_all(mode: Mode | None, overlay: OverlayKind | None, given: "list[Gi
     """Ask for what the options lack, and for the gateways again if they contradict each other."""
     if mode is None:
         mode = Mode(_choose("Mode", Mode, Mode.TRANSPORT))
-    if overlay is None and mode is Mode.TRANSPORT:
-        overlay = OverlayKind(_choose("Overlay", OverlayKind, OverlayKind.VXLAN))
+    if overlay is None and mode is not Mode.NONE:
+        usual = OverlayKind.NONE if mode is Mode.TUNNEL else OverlayKind.VXLAN
+        overlay = OverlayKind(_choose("Overlay", OverlayKind, usual))
     ends = given
     while True:
         ends = given + [

@@ -4,13 +4,23 @@ A field with a problem of its own is None here.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from cablectl.config.reader import Path, Problem
 from cablectl.config.spec import Spec
 from cablectl.config.values import field
 from cablectl.model.cable import vtep
-from cablectl.model.wishes import AnyAddress, AnyNetwork, Endpoint, Ipsec
+from cablectl.model.wishes import (
+    AnyAddress,
+    AnyNetwork,
+    Endpoint,
+    Ipsec,
+    Mode,
+    host_bits,
+    mac_of,
+    twins_of,
+)
 
 Endpoints = list[tuple[int, Endpoint]]  # each with its index in the file
 Subnets = list[tuple[Path, AnyNetwork]]
@@ -22,7 +32,7 @@ def conflicts(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     addressed = [(i, end) for i, end in endpoints if end.address]
     yield from _families(spec, addressed)
     subnets = subnets_of(addressed)
-    yield from _gateways_in_subnets(subnets, [end.address for _, end in addressed])
+    yield from _gateways_in_subnets(spec, subnets, addressed)
     yield from _overlaps(subnets)
     if spec.device:
         yield from _vteps(spec, addressed, subnets)
@@ -40,7 +50,7 @@ def subnets_of(endpoints: Endpoints) -> Subnets:
 
 def _collisions(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find values that an endpoint shares with an earlier one, and equal names of cables."""
-    for name in ("cluster", "hostname", "address"):
+    for name in ("cluster", "hostname"):
         first: dict[object, int] = {}
         for i, endpoint in endpoints:
             value = getattr(endpoint, name)
@@ -50,6 +60,7 @@ def _collisions(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
                     f"'{value}' is the {name} of endpoints[{other}] too; give each endpoint its own"
                     f" {name}",
                 )
+    yield from _shared_addresses(spec, endpoints)
     yield from _shared_public_addresses(spec, endpoints)
     cables: dict[str, tuple[int, AnyAddress]] = {}
     for i, endpoint in endpoints:
@@ -63,6 +74,32 @@ def _collisions(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
                 f"'{endpoint.cluster}' gives a cable the same name as endpoints[{other}];"
                 " choose another cluster name",
             )
+
+
+def _shared_addresses(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
+    """Find gateways with one address that aren't each behind a NAT of its own.
+
+    Such a gateway has a public address, or it is the client of a server.
+    """
+    served = any(end.preferred_server for _, end in endpoints)
+    first: dict[AnyAddress, list[tuple[int, Endpoint]]] = {}
+    for i, end in endpoints:
+        if end.address is None:
+            continue
+        earlier = first.setdefault(end.address, [])
+        earlier.append((i, end))
+        j, other = earlier[0]
+        translated = spec.mode is Mode.TUNNEL and all(
+            one.public_address or (served and not one.preferred_server) for one in (end, other)
+        )
+        if j == i or (translated and not any(end.shares_site(one) for _, one in earlier[:-1])):
+            continue
+        nat = ", or a public_address if each is behind a NAT" if spec.mode is Mode.TUNNEL else ""
+        yield Problem(
+            ("endpoints", i, "address"),
+            f"'{end.address}' is the address of endpoints[{j}] too; give each endpoint its own"
+            f" address{nat}",
+        )
 
 
 def _shared_public_addresses(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
@@ -107,31 +144,65 @@ def _families(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
                     f"'{value}' is IPv{value.version};"
                     f" allowed: IPv{version}, like endpoints[{first}].address",
                 )
-    network = spec.vtep and spec.vtep.network
-    if network and network.version != version:
-        yield Problem(
-            ("vtep", "network"),
-            f"'{network}' is IPv{network.version};"
-            f" allowed: IPv{version}, like endpoints[{first}].address",
-        )
+    for name in ("network", "underlay"):
+        network: AnyNetwork | None = getattr(spec.vtep, name, None)
+        if network and network.version != version:
+            yield Problem(
+                ("vtep", name),
+                f"'{network}' is IPv{network.version};"
+                f" allowed: IPv{version}, like endpoints[{first}].address",
+            )
 
 
-def _gateways_in_subnets(subnets: Subnets, gateways: list[AnyAddress]) -> Iterator[Problem]:
-    """Find subnets that contain a gateway: their route would send the cable through itself."""
-    sorted_gateways = {
-        version: sorted((address for address in gateways if address.version == version), key=int)
+def _gateways_in_subnets(spec: Spec, subnets: Subnets, endpoints: Endpoints) -> Iterator[Problem]:
+    """Find subnets that contain a gateway: their routes would send the cable through itself.
+
+    A gateway may be in a subnet of its own cluster. An overlay's routes then must not lead to the
+    address at which others reach it.
+    """
+    sites = Counter(end.site for _, end in endpoints if end.site)
+    held = [
+        (address, i, address in reached)
+        for i, end in endpoints
+        for reached in [_reached(end, sites)]
+        for address in sorted({end.address, *reached}, key=int)
+    ]
+    by_version = {
+        version: sorted((entry for entry in held if entry[0].version == version), key=_number)
         for version in (4, 6)
     }
     for path, subnet in subnets:
-        candidates = sorted_gateways[subnet.version]
-        # Only the first gateway at or after the subnet's first address can tell.
-        index = bisect_left(candidates, int(subnet.network_address), key=int)
-        if index < len(candidates) and candidates[index] in subnet:
-            yield Problem(
-                path,
-                f"'{subnet}' contains the gateway {candidates[index]};"
-                " use subnets that contain no gateway",
-            )
+        inside = by_version[subnet.version]
+        for n in range(bisect_left(inside, int(subnet.network_address), key=_number), len(inside)):
+            address, i, is_reached = inside[n]
+            if address not in subnet:
+                break
+            if i != path[1]:
+                yield Problem(
+                    path,
+                    f"'{subnet}' contains the gateway {address} of endpoints[{i}];"
+                    " use subnets that contain no other gateway",
+                )
+                break
+            if is_reached and spec.device:
+                yield Problem(
+                    path,
+                    f"'{subnet}' contains the gateway {address}, at which others reach it; use"
+                    " another subnet, add a public_address outside of it with mode: tunnel, or"
+                    " write mode: tunnel without an overlay",
+                )
+                break
+
+
+def _number(entry: tuple[AnyAddress, int, bool]) -> int:
+    return int(entry[0])
+
+
+def _reached(end: Endpoint, sites: Mapping[str, int]) -> set[AnyAddress]:
+    """Return the addresses at which other gateways reach an endpoint."""
+    neighbours = end.site is not None and sites[end.site] > 1
+    reached = {end.address} if neighbours or not end.public_address else set()
+    return reached | ({end.public_address} if end.public_address else set())
 
 
 def _overlaps(subnets: Subnets) -> Iterator[Problem]:
@@ -166,36 +237,74 @@ def _overlap(first: AnyNetwork, second: AnyNetwork) -> bool:
 
 
 def _vteps(spec: Spec, endpoints: Endpoints, subnets: Subnets) -> Iterator[Problem]:
-    """Find gateways with the same VTEP, and a VTEP network that is used elsewhere."""
+    """Find gateways with the same VTEP, and networks of cablectl's own that are used elsewhere."""
     version = endpoints[0][1].address.version if endpoints else 4
-    network = spec.vtep_network(version)
-    owners: dict[object, tuple[int, AnyAddress]] = {}
-    for i, endpoint in endpoints:
-        address = endpoint.address
-        if not address.version == version == network.version:
-            continue
-        for identifier in (vtep(address, network).ip, endpoint.mac):
-            j, owner = owners.setdefault(identifier, (i, address))
-            if owner != address:
-                yield Problem(
-                    ("endpoints", i, "address"),
-                    f"{address} and {owner} of endpoints[{j}] give the same VTEP,"
-                    f" {vtep(owner, network).ip}; use addresses that differ after the first"
-                    f" {network.prefixlen} bits, or another vtep.network",
-                )
-                break
+    networks = {"network": spec.vtep_network(version)}
+    if spec.mode is Mode.TUNNEL:
+        networks["underlay"] = spec.underlay_network(version)
+    of_version = [(i, end) for i, end in endpoints if end.address.version == version]
+    if all(network.version == version for network in networks.values()):
+        yield from _equal_vteps(spec, networks, of_version)
     used: list[AnyAddress | AnyNetwork] = [endpoint.address for _, endpoint in endpoints]
     used += [subnet for _, subnet in subnets]
-    for value in used:
-        network = spec.vtep_network(value.version)
-        if network.version == value.version and _contains(network, value):
-            yield Problem(
-                ("vtep", "network"),
-                f"'{network}' contains {value}; use a network without gateways and subnets",
-            )
+    for name, network in networks.items():
+        for value in used:
+            if _contains(network, value):
+                yield Problem(
+                    ("vtep", name),
+                    f"'{network}' contains {value}; use a network without gateways and subnets",
+                )
+    if underlay := networks.get("underlay"):
+        yield from _underlay(networks["network"], underlay)
+
+
+def _underlay(vteps: AnyNetwork, underlay: AnyNetwork) -> Iterator[Problem]:
+    """Find an underlay that isn't as large as the VTEPs' network, beside it."""
+    if _overlap(vteps, underlay):
+        yield Problem(
+            ("vtep", "underlay"),
+            f"'{underlay}' overlaps vtep.network, {vteps}; use networks that don't overlap",
+        )
+    elif vteps.prefixlen != underlay.prefixlen:
+        yield Problem(
+            ("vtep", "underlay"),
+            f"'{underlay}' isn't as large as vtep.network, {vteps}; use a network with the prefix"
+            f" length {vteps.prefixlen}",
+        )
+
+
+def _equal_vteps(
+    spec: Spec, networks: dict[str, AnyNetwork], endpoints: Endpoints
+) -> Iterator[Problem]:
+    """Find gateways whose addresses on the overlay, or MACs, are equal."""
+    tunnel = spec.mode is Mode.TUNNEL
+    same = twins_of(end for _, end in endpoints) if tunnel else {}
+    owners: dict[object, tuple[int, Endpoint]] = {}
+    for i, endpoint in endpoints:
+        bits = host_bits(endpoint, same)
+        addresses = [vtep(bits, network).ip for network in networks.values()]
+        gateway = addresses[-1] if tunnel else endpoint.address
+        for identifier in (*addresses, mac_of(gateway)):
+            j, owner = owners.setdefault(identifier, (i, endpoint))
+            if owner.address != endpoint.address or (owner is not endpoint and same):
+                network = spec.vtep_network(endpoint.address.version)
+                remedy = (
+                    "give one of them another cluster name"
+                    if endpoint.cluster in same
+                    else f"use addresses that differ after the first {network.prefixlen} bits, or"
+                    " another vtep.network"
+                )
+                yield Problem(
+                    ("endpoints", i, "address"),
+                    f"{endpoint.address} and {owner.address} of endpoints[{j}] give the same VTEP,"
+                    f" {vtep(host_bits(owner, same), network).ip}; {remedy}",
+                )
+                break
 
 
 def _contains(network: AnyNetwork, value: AnyAddress | AnyNetwork) -> bool:
+    if network.version != value.version:
+        return False
     if hasattr(value, "network_address"):
         return network.overlaps(value)  # type: ignore[arg-type]
     return value in network

@@ -54,12 +54,6 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
 def _mode(spec: Spec) -> Iterator[Problem]:
     """Find fields that the mode doesn't support, and fields without effect."""
     overlay = spec.overlay
-    if spec.mode is Mode.TUNNEL and overlay not in (None, OverlayKind.NONE):
-        yield Problem(
-            ("overlay",),
-            f"'{overlay}' is not allowed in mode tunnel, which needs no overlay to carry subnets;"
-            " write overlay: none, or mode: transport",
-        )
     if spec.mode is Mode.TUNNEL and spec.ipsec and spec.ipsec.offload is Offload.PACKET:
         yield Problem(
             ("ipsec", "offload"),
@@ -92,10 +86,15 @@ def _mode(spec: Spec) -> Iterator[Problem]:
     for kind in OVERLAYS:
         if getattr(spec, kind) and overlay is not kind:
             why = f"with overlay: {overlay}" if overlay else "without an overlay"
-            other = "" if spec.mode is Mode.TUNNEL else f", or write overlay: {kind}"
-            yield Problem((kind.value,), f"{kind} has no effect {why}; remove it{other}")
+            yield Problem(
+                (kind.value,), f"{kind} has no effect {why}; remove it, or write overlay: {kind}"
+            )
     if spec.vtep and not spec.device:
         yield Problem(("vtep",), "vtep has no effect without an overlay; remove it")
+    elif spec.vtep and spec.vtep.underlay and spec.mode is not Mode.TUNNEL:
+        yield Problem(
+            ("vtep", "underlay"), f"underlay has no effect in mode {spec.mode}; remove it"
+        )
     if spec.routes and not spec.device:
         yield Problem(("routes",), "routes has no effect without an overlay; remove it")
     if spec.routes and spec.routes.table in KERNEL_TABLES:
@@ -147,7 +146,7 @@ def _roles(spec: Spec, ipsec: Ipsec, endpoints: Endpoints) -> Iterator[Problem]:
         yield Problem(
             natted[0],
             f"not allowed in mode {spec.mode}: {reasons[spec.mode]};"
-            " remove it, or write mode: tunnel",
+            f" remove it, or write mode: tunnel{' and keep the overlay' if spec.device else ''}",
         )
     if natted and ipsec.encapsulation is Encapsulation.NO:
         yield Problem(
@@ -196,7 +195,7 @@ def _ports(spec: Spec, ipsec: Ipsec, endpoints: Endpoints) -> Iterator[Problem]:
 
 def _connections(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find the gateway with the most connections, if pluto would need minutes to load them."""
-    if spec.mode is not Mode.TUNNEL or not endpoints:
+    if spec.mode is not Mode.TUNNEL or spec.device or not endpoints:
         return
     known = [(i, end) for i, end in endpoints if end.address and None not in (end.subnets or ())]
     subnets = {i: len(end.networks) for i, end in known if end.subnets}
@@ -214,7 +213,7 @@ def _connections(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
 
 def _subnets_for_the_mode(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     """Find endpoints without a subnet to tunnel, and subnets that the cable can't carry."""
-    if spec.mode is Mode.TUNNEL:
+    if spec.mode is Mode.TUNNEL and not spec.device:
         for i, endpoint in endpoints:
             known = endpoint.subnets is not None and None not in endpoint.subnets
             if known and not endpoint.networks:

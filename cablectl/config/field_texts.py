@@ -6,10 +6,11 @@ The model has the allowed values and the defaults. `*` stands for any section.
 WORDS = {
     "version": "The version of the file format.",
     "mode": "How IPsec carries the traffic between the endpoints. tunnel: one connection for each"
-    " pair of subnets. transport: the gateways' own packets, such as an overlay's. none: no IPsec;"
-    " everything is sent in clear text.",
-    "overlay": "What IPsec transport mode carries. Required in mode transport, where none means all"
-    " traffic between the two hosts. In mode none it has to be vxlan.",
+    " pair of subnets, or an overlay through NAT. transport: the gateways' own packets, such as an"
+    " overlay's. none: no IPsec; everything is sent in clear text.",
+    "overlay": "What IPsec carries. Required in mode transport, where none means all traffic"
+    " between the two hosts. In mode tunnel none means the subnets. In mode none it has to be"
+    " vxlan.",
     "allow_cleartext": "Has to be true in mode none, and false in every other mode.",
     "guard": "Whether an nftables table drops packets of the cable that aren't protected by IPsec,"
     " in both directions.",
@@ -22,14 +23,14 @@ WORDS = {
     " name.",
     "endpoints[].hostname": "The endpoint's host name, for people and for --local.",
     "endpoints[].address": "The endpoint's own address. All addresses and subnets of the file have"
-    " the same IP version.",
+    " the same IP version. In mode tunnel, two endpoints behind NAT may have the same one.",
     "endpoints[].public_address": "The address at which the other end reaches this endpoint through"
     " NAT. It needs mode tunnel.",
     "endpoints[].site": "The site of this endpoint. Endpoints of the same site reach each other at"
     " their own addresses, without NAT. If it is missing, the endpoint shares no site.",
     "endpoints[].subnets": "The cluster's subnets, which are reached through this endpoint. Subnets"
-    " must not overlap or contain a gateway. A subnet that is only the gateway's own address is"
-    " ignored.",
+    " must not overlap or contain the gateway of another endpoint. A subnet that is only the"
+    " gateway's own address is ignored.",
     "endpoints[].preferred_server": "Whether this endpoint waits for the other end to initiate."
     " null: not stated; then neither end is a server.",
     "endpoints[].ike_port": "The endpoint's IKE port. If it is missing, ipsec.ike_port applies.",
@@ -58,6 +59,9 @@ WORDS = {
     "vtep": "The addresses inside the overlay.",
     "vtep.network": "The network of the VTEP addresses. A VTEP address is the gateway's address"
     " with the prefix of this network. If it is missing, 241.0.0.0/8 or fdca:b1e0::/32 applies.",
+    "vtep.underlay": "The network of the addresses between which the overlay's packets travel in"
+    " mode tunnel, made like those of the VTEPs. As large as vtep.network. If it is missing,"
+    " 242.0.0.0/8 or fdca:b1e1::/32 applies.",
     "routes": "Where an overlay's routes to the remote subnets are. No other program may use the"
     " table or the priority.",
     "routes.table": "The number of the routing table.",

@@ -36,13 +36,15 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
         reader.problems += islice(between, MAX_PROBLEMS + 1)  # they may be millions
     refuse(known + reader.report())
     assert spec is not None  # noqa: S101 - a file without problems has a spec
+    version = spec.endpoints[0].address.version
     return Network(
         endpoints=spec.endpoints,
         mode=spec.mode,
         ipsec=spec.ipsec or Ipsec(),
         overlay=_device(spec),
         guard=spec.guard,
-        vtep_network=spec.vtep_network(spec.endpoints[0].address.version),
+        vtep_network=spec.vtep_network(version),
+        underlay_network=spec.underlay_network(version),
         routes=spec.routes or Routes(),
         mss=spec.mss,
     )

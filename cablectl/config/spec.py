@@ -1,5 +1,6 @@
 """The fields of the file, made of the model's types, with their defaults."""
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
@@ -7,6 +8,7 @@ from msgspec import Meta, Struct, structs
 from cablectl.model.wishes import (
     MAX_ENDPOINTS,
     OVERLAYS,
+    UNDERLAY_NETWORKS,
     VTEP_NETWORKS,
     AnyNetwork,
     Clamp,
@@ -26,9 +28,10 @@ from cablectl.model.wishes import (
 
 
 class Vtep(Struct, frozen=True, kw_only=True):
-    """The section `vtep`: a network of None stands for the default in VTEP_NETWORKS."""
+    """The section `vtep`; None stands for the default in VTEP_NETWORKS and UNDERLAY_NETWORKS."""
 
     network: Subnet | None = None
+    underlay: Subnet | None = None
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -63,6 +66,13 @@ class Spec(Struct, frozen=True, kw_only=True):
     def vtep_network(self, version: int) -> AnyNetwork:
         """Return the network of the VTEPs for gateways of that IP version, 4 or 6."""
         return (self.vtep and self.vtep.network) or VTEP_NETWORKS[version]
+
+    def underlay_network(self, version: int) -> AnyNetwork:
+        """Return the network of the underlay addresses, which is as large by default."""
+        if self.vtep and self.vtep.underlay:
+            return self.vtep.underlay
+        default, length = UNDERLAY_NETWORKS[version], self.vtep_network(version).prefixlen
+        return ip_network((default.network_address, length), strict=False)
 
 
 FIELDS = tuple(field.name for field in structs.fields(Spec))  # in the order of a file

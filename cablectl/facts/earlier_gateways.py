@@ -44,7 +44,7 @@ class Index:
                 self._names[cable_id(owner)].append(name)
         self._by_cluster: dict[str, list[tuple[str, AnyAddress]]] = defaultdict(list)
         for known in sorted(set(made_here) - {cable.id for cable in cables}):
-            for cluster, address in _readings(known):
+            for cluster, address in readings(known):
                 self._by_cluster[cluster].append((known, address))
 
     def of(self, cable: Cable, other_peers: frozenset[str]) -> Iterator[EarlierGateway]:
@@ -52,14 +52,18 @@ class Index:
 
         A gateway without a loaded connection may be one of another file.
         """
-        if cable.mode is not Mode.TUNNEL and (not cable.overlay or cable.shares_device):
+        if not cable.joins_subnets and (not cable.overlay or cable.shares_device):
             return
         for known, address in self._by_cluster.get(cable.remote.cluster.replace(".", "-"), ()):
-            if address.version != cable.local.address.version or str(address) in other_peers:
+            if address.version != cable.local.address.version:
+                continue
+            if str(cable_to(cable, address).remote_underlay) in other_peers:
                 continue
             names = tuple(self._names.get(known, ()))
             if all(
-                _in_the_way(cable, address, self._connections[name].selectors) for name in names
+                _leads_to(cable, known, address, self._connections[name].selectors)
+                and _in_the_way(cable, self._connections[name].selectors)
+                for name in names
             ):
                 yield EarlierGateway(known, str(address), names)
 
@@ -70,7 +74,7 @@ def cable_to(cable: Cable, address: AnyAddress | str) -> Cable:
     return replace(cable, remote=remote)
 
 
-def _readings(known: str) -> Iterator[tuple[str, AnyAddress]]:
+def readings(known: str) -> Iterator[tuple[str, AnyAddress]]:
     """Yield the possible clusters and addresses of a cable's id: both may contain dashes."""
     words = known.split("-")
     for i in range(1, len(words)):
@@ -81,12 +85,22 @@ def _readings(known: str) -> Iterator[tuple[str, AnyAddress]]:
                 continue
 
 
-def _in_the_way(cable: Cable, address: AnyAddress, ends: Selectors | None) -> bool:
+def _leads_to(cable: Cable, known: str, address: AnyAddress, ends: Selectors | None) -> bool:
+    """Tell whether a connection of the cable with that id leads to the address.
+
+    In tunnel mode pluto may know the gateway by its public address. Then the connection leads to
+    any address that the id may have.
+    """
+    host = ends.remote.host if ends else None
+    if host in (str(address), None):
+        return True
+    return cable.mode is Mode.TUNNEL and all(host != str(other) for _, other in readings(known))
+
+
+def _in_the_way(cable: Cable, ends: Selectors | None) -> bool:
     if ends is None or ends.local.host != str(cable.local.address):
         return False
-    if ends.remote.host not in (str(address), None):
-        return False
-    if cable.mode is not Mode.TUNNEL:
+    if not cable.joins_subnets:
         traffic = (ends.local.protocol, ends.local.port, ends.remote.port)
         wanted = map(pluto.selectors, cable.connections)
         return traffic in ((end.local.protocol, end.local.port, end.remote.port) for end in wanted)

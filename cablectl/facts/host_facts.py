@@ -82,7 +82,7 @@ class Link(Struct, frozen=True):
         """Tell whether this is the device that the cable needs."""
         overlay = overlay_of(wanted)
         kind, info = overlay.link_info(cable)
-        if overlay.has_macs and self.mac != cable.local.mac:
+        if overlay.has_macs and self.mac != cable.mac_of(cable.local):
             return False
         return self.kind == kind and info.items() <= self.info.items()
 
@@ -225,16 +225,16 @@ def connected(
 def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> OverlayFacts:
     overlay = overlay_of(wanted)
     kind, info = overlay.link_info(cable)
-    vtep = (str(cable.remote_vtep.ip), cable.remote.mac)
+    vtep = (str(cable.remote_vtep.ip), cable.mac_of(cable.remote))
     return OverlayFacts(
         link=Link(
             kind=kind,
             group=GROUP,
-            mac=cable.local.mac,
+            mac=cable.mac_of(cable.local),
             mtu=mtu,
             up=True,
             info=info,
-            addresses=frozenset({str(cable.local_vtep)}),
+            addresses=frozenset(map(str, cable.device_addresses)),
         ),
         fdb=frozenset(overlay.fdb_entries(cable)),
         neighbours=frozenset({vtep}) if overlay.has_macs else frozenset(),

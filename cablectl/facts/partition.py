@@ -10,14 +10,14 @@ from ipaddress import ip_address
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl.facts.earlier_gateways import EarlierGateway, Index
+from cablectl.facts.earlier_gateways import EarlierGateway, Index, readings
 from cablectl.facts.host_facts import Facts, OverlayFacts, StalePeer
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import LoadedConnection
 from cablectl.linux import iproute, xfrm
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable, cable_id, vtep
-from cablectl.model.wishes import MACS, Mode, dashed, mac_of
+from cablectl.model.wishes import MACS, AnyAddress, Mode, dashed, mac_of, number_of
 
 Pair = tuple[str, str]
 Names = dict[str, list[str]]  # names of connections, by whatever they have in common
@@ -28,7 +28,11 @@ class _ByPeer(Struct, frozen=True):
 
     fdb: dict[str, set[Pair]]  # by gateway
     neighbours: dict[str, set[Pair]]  # by VTEP
-    routes: dict[str, set[iproute.Route]]  # by VTEP
+    routes: dict[str, set[iproute.Route]]  # by VTEP, those without next hop by underlay address
+
+    def routes_to(self, vtep: str, underlay: str) -> frozenset[iproute.Route]:
+        """Return the routes of one peer."""
+        return frozenset(self.routes[vtep] | self.routes[underlay])
 
 
 def of_each(
@@ -39,8 +43,9 @@ def of_each(
     `made_here` are the ids of the cables that cablectl made on this host.
     """
     by_cable, by_gateway = _by_cable(whole.connections), _by_gateway(whole.connections)
+    by_underlay = _by_underlay(whole.connections)
     by_peer = _by_peer(whole.overlay)
-    stale_peers = tuple(_stale_peers(cables, whole, by_peer, by_gateway, made_here))
+    stale_peers = tuple(_stale_peers(cables, whole, by_peer, by_underlay, made_here))
     earlier_of = Index(made_here, cables, whole.connections).of
     earlier = [tuple(earlier_of(cable, whole.overlay.other_peers)) for cable in cables]
     shares = _policies_of_each(cables, whole.policies)
@@ -81,6 +86,26 @@ def _by_gateway(connections: dict[str, LoadedConnection]) -> Names:
     return names
 
 
+def _by_underlay(connections: dict[str, LoadedConnection]) -> Names:
+    """Return the names of overlays' connections by the address that the peer's packets have."""
+    names: Names = defaultdict(list)
+    for name, loaded in connections.items():
+        if loaded.selectors and pluto.cable_of(name, loaded):
+            names[loaded.selectors.remote.network.partition("/")[0]].append(name)
+    return names
+
+
+def _leads_to(known: str, cable: Cable, underlay: AnyAddress) -> bool:
+    """Tell whether a cable's id may be that of the peer with this underlay address."""
+    if cable.mode is not Mode.TUNNEL:
+        return known.endswith(f"-{dashed(underlay)}")
+    return any(
+        underlay == vtep(bits, cable.underlay_network).ip
+        for cluster, address in readings(known)
+        for bits in (int(address), number_of(cluster))
+    )
+
+
 def _connections(
     cable: Cable, connections: dict[str, LoadedConnection], by_cable: Names
 ) -> dict[str, LoadedConnection]:
@@ -113,7 +138,7 @@ def _former(
 
 def _to_unload(cable: Cable, earlier: tuple[EarlierGateway, ...]) -> dict[str, str]:
     """Return connections whose traffic selectors pluto would find in use already."""
-    if cable.mode is not Mode.TUNNEL:
+    if not cable.joins_subnets:
         return {}
     return {name: gateway.id for gateway in earlier for name in gateway.connections}
 
@@ -152,18 +177,18 @@ def _by_peer(whole: OverlayFacts) -> _ByPeer:
     for neighbour in whole.neighbours:
         by_peer.neighbours[neighbour[0]].add(neighbour)
     for route in whole.routes:
-        by_peer.routes[route[1]].add(route)
+        by_peer.routes[route[1] or route[0].partition("/")[0]].add(route)
     return by_peer
 
 
 def _overlay(cable: Cable, whole: OverlayFacts, by_peer: _ByPeer) -> OverlayFacts:
     """Return what the kernel holds of the overlay for one peer."""
-    peer_vtep = str(cable.remote_vtep.ip)
+    peer_vtep, underlay = str(cable.remote_vtep.ip), str(cable.remote_underlay)
     return replace(
         whole,
-        fdb=frozenset(by_peer.fdb[str(cable.remote_host)]),
+        fdb=frozenset(by_peer.fdb[underlay]),
         neighbours=frozenset(by_peer.neighbours[peer_vtep]),
-        routes=frozenset(by_peer.routes[peer_vtep]),
+        routes=by_peer.routes_to(peer_vtep, underlay),
         device_routes=whole.routes,
     )
 
@@ -172,7 +197,7 @@ def _stale_peers(
     cables: tuple[Cable, ...],
     whole: Facts,
     by_peer: _ByPeer,
-    by_gateway: Names,
+    by_underlay: Names,
     made_here: frozenset[str],
 ) -> Iterator[StalePeer]:
     """Yield the device's other peers, known by the MAC that connect derives from an address."""
@@ -183,24 +208,24 @@ def _stale_peers(
     if not wish.serves_all_peers:
         yield from _stale_vteps(first, by_peer)
         return
-    for gateway in sorted(by_peer.fdb.keys() - {str(cable.remote_host) for cable in cables}):
+    for gateway in sorted(by_peer.fdb.keys() - {str(cable.remote_underlay) for cable in cables}):
         address = ip_address(gateway)
         if (mac_of(address), gateway) not in by_peer.fdb[gateway]:
             continue
         names = [
             name
-            for name in by_gateway.get(gateway, ())
+            for name in by_underlay.get(gateway, ())
             if _carries(whole.connections[name], wish.port_number)
         ]
         ids = {cable_id(pluto.cable_of(name, whole.connections[name])) for name in names}
-        ids = ids or {known for known in made_here if known.endswith(f"-{dashed(address)}")}
-        peer_vtep = str(vtep(address, first.vtep_network).ip)
+        ids = ids or {known for known in made_here if _leads_to(known, first, address)}
+        peer_vtep = str(vtep(int(address), first.vtep_network).ip)
         yield StalePeer(
             id=min(ids, default=dashed(address)),
             gateway=gateway,
             fdb=frozenset(by_peer.fdb[gateway]),
             neighbours=frozenset(by_peer.neighbours[peer_vtep]),
-            routes=frozenset(by_peer.routes[peer_vtep]),
+            routes=by_peer.routes_to(peer_vtep, gateway),
             connections=tuple(names),
             made_here=bool(ids & made_here),
         )
@@ -208,7 +233,8 @@ def _stale_peers(
 
 def _stale_vteps(cable: Cable, by_peer: _ByPeer) -> Iterator[StalePeer]:
     """Yield the earlier peers of a device for one peer; their connections are found otherwise."""
-    for stale in sorted({*by_peer.neighbours, *by_peer.routes} - {str(cable.remote_vtep.ip)}):
+    own = {str(cable.remote_vtep.ip), str(cable.remote_underlay)}
+    for stale in sorted({*by_peer.neighbours, *by_peer.routes} - own):
         neighbours = {pair for pair in by_peer.neighbours[stale] if pair[1].startswith(MACS)}
         if neighbours or by_peer.routes[stale]:
             yield StalePeer(

@@ -6,7 +6,7 @@ guard is expected. The remote subnets of an overlay, and whether frames are floo
 """
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 
 from msgspec.structs import replace
 
@@ -25,9 +25,11 @@ from cablectl.model.wishes import (
     OverlayWish,
     Routes,
     dashed,
+    host_bits,
 )
 
 Links = Mapping[str, Link]  # by name
+EVERYTHING: dict[int, AnyNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 HERE = "here"  # the name of the local cluster leaves no trace
 
 
@@ -59,10 +61,13 @@ def cable(
         overlay=None,
         guard=True,
         vtep_network=VTEP_NETWORKS[first.local.host.version],
+        underlay_network=EVERYTHING[first.local.host.version],
         traced=True,
     )
-    if first.mode is Mode.TUNNEL:
+    if first.mode is Mode.TUNNEL and first.local.protocol is None:
         return _with_subnets(bare, connections)
+    if first.mode is Mode.TUNNEL:
+        bare = _with_underlay(bare, first)
     found = _with_overlay(bare, connections, links)
     if found and found.overlay and found.overlay.device in routes:
         return replace(found, routes=routes[found.overlay.device])
@@ -122,6 +127,13 @@ def _in_order(subnets: dict[str, AnyNetwork]) -> tuple[AnyNetwork, ...] | None:
     return tuple(subnets[i] for i in indexes) if subnets.keys() == set(indexes) else None
 
 
+def _with_underlay(bare: Cable, first: Connection) -> Cable:
+    """Add the addresses of the overlay's packets, whatever their network is."""
+    ends = ((bare.local, first.local), (bare.remote, first.remote))
+    bits = {end.cluster: int(selector.network.network_address) for end, selector in ends}
+    return replace(bare, twins=bits)
+
+
 def _with_overlay(bare: Cable, connections: tuple[Connection, ...], links: Links) -> Cable | None:
     """Add the overlay with the connections' protocol and port; None if no overlay has them."""
     protocol = connections[0].local.protocol
@@ -156,6 +168,7 @@ def _is_device_of(bare: Cable, wish: OverlayWish, link: Link) -> bool:
 def _network(bare: Cable, link: Link) -> AnyNetwork:
     """Return the network of the VTEPs, judged by the device's own address."""
     for held in map(ip_interface, link.addresses):
-        if vtep(bare.local.address, held.network) == held:
+        is_underlay = bare.mode is Mode.TUNNEL and held.ip == bare.local_underlay
+        if vtep(host_bits(bare.local, bare.twins), held.network) == held and not is_underlay:
             return held.network
     return bare.vtep_network

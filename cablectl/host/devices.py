@@ -12,7 +12,7 @@ from cablectl.linux import iproute
 from cablectl.linux.overlay.protocol import UDP_KINDS
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import OverlayWish
+from cablectl.model.wishes import Mode, OverlayWish
 
 
 def addresses() -> frozenset[str]:
@@ -26,10 +26,14 @@ def addresses() -> frozenset[str]:
 
 
 def leaves_with(cable: Cable) -> str:
-    """Return the source address of a device's packets, if only the route to the peer decides it."""
-    if not (cable.overlay and overlay_of(cable.overlay).leaves_by_route):
+    """Return the source address of a device's packets, if only the host's route decides it.
+
+    In tunnel mode cablectl's own route to the peer does.
+    """
+    by_route = cable.overlay and overlay_of(cable.overlay).leaves_by_route
+    if not by_route or cable.mode is Mode.TUNNEL:
         return ""
-    (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_host))
+    (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_underlay))
     return str(route.get("prefsrc", ""))
 
 

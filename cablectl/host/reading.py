@@ -20,7 +20,6 @@ from cablectl.libreswan import dialects, secrets_file
 from cablectl.libreswan.dialects import Version
 from cablectl.linux import esp_offload, guard, guard_file, mss
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Mode
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
 
@@ -131,8 +130,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
 def _with_clamp(cables: tuple[Cable, ...], found: list[Facts]) -> Iterator[Facts]:
     """Add the tables that limit TCP's segments, and what is missing for them."""
     first = cables[0]
-    carries = first.overlay is not None or first.mode is Mode.TUNNEL
-    tables = ipsec_state.clamps_of(cables) if carries else {}
+    tables = ipsec_state.clamps_of(cables) if first.carries_subnets else {}
     nft_is_missing = not shutil.which("nft")
     for cable, facts in zip(cables, found, strict=True):
         not_ready = facts.not_ready

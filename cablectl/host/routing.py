@@ -22,7 +22,7 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
     """Return the routes of the cable's device and the rules, without the device itself."""
     version, wanted = cable.local_vtep.version, cable.routes
     routes, rules = _own_routes(version), _rules(version)
-    own = [(_table(route), _route(route, cable)) for route in routes if _is_via(route, device)]
+    own = [(_table(route), _route(route, cable)) for route in routes if route.get("dev") == device]
     elsewhere = {_table(route) for route in routes if route.get("dev") != device}
     own_rules = {OldRule(_table(rule), rule["priority"]) for rule in rules if _is_ours(rule)}
     rule = OldRule(wanted.table, wanted.priority)
@@ -69,10 +69,6 @@ def _is_ours(entry: Listed) -> bool:
     return entry.get("protocol") == iproute.PROTOCOL
 
 
-def _is_via(route: Listed, device: str) -> bool:
-    return "gateway" in route and route.get("dev") == device
-
-
 def _table(entry: Listed) -> int:
     """Return the table's number; without a table, an entry is of main or leads to none."""
     table = str(entry.get("table", 0))
@@ -82,7 +78,7 @@ def _table(entry: Listed) -> int:
 def _route(route: Listed, cable: Cable) -> Route:
     whole = f"/{cable.local_vtep.max_prefixlen}"
     subnet = route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}"
-    return subnet, route["gateway"], route.get("prefsrc", "")
+    return subnet, route.get("gateway", ""), route.get("prefsrc", "")
 
 
 def _foreign_routes(version: int, wanted: Routes) -> Iterator[str]:

@@ -210,9 +210,10 @@ def _is_overlay_or_any(protocol: str | None) -> bool:
 def cable_of(name: str, loaded: LoadedConnection) -> str:
     """Return the name of the connection's cable; empty if the connection belongs to no cable.
 
-    A connection has its cable's name and one number in transport mode, two in tunnel mode.
+    A connection has its cable's name and one number, or two if it joins two subnets.
     """
     if not name.startswith(CABLE) or loaded.selectors is None or loaded.more_subnets:
         return ""
-    numbers = 1 if mode_of(loaded.selectors) is Mode.TRANSPORT else 2
+    one = mode_of(loaded.selectors) is Mode.TRANSPORT or loaded.selectors.local.protocol
+    numbers = 1 if one else 2
     return name.rsplit("-", numbers)[0]

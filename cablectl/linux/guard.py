@@ -6,7 +6,8 @@ clear packets that others send to the cable, which a VXLAN device would accept.
 
 What a cable guards:
 
-- mode tunnel: what is to or from a remote subnet has an SA.
+- mode tunnel without an overlay: what is to or from a remote subnet has an SA, except IKE and ESP
+  of a gateway that is in its own subnet.
 - an overlay: what is to or from a remote subnet or VTEP goes by the overlay's device. The device's
   own packets have an SA, and only the device sends such packets to the peers.
 - transport mode alone: what the two gateways send to each other has an SA, except IKE and ESP.
@@ -39,7 +40,7 @@ from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable, vtep
 from cablectl.model.network import Network
-from cablectl.model.wishes import PLUTO_PORTS, Endpoint, Mode, OverlayWish
+from cablectl.model.wishes import PLUTO_PORTS, Endpoint, Mode, OverlayWish, host_bits, twins_of
 
 # Between connection tracking (-200) and destination NAT (-100); right after source NAT (100).
 BEFORE_DNAT, AFTER_SNAT = -110, 110
@@ -124,7 +125,7 @@ class _Table:
         this, that = self.cable, other.cable
         return this.others is that.others and all(
             getattr(this, name) == getattr(that, name)
-            for name in ("local", "mode", "overlay", "vtep_network")
+            for name in ("local", "mode", "overlay", "vtep_network", "underlay_network", "twins")
         )
 
 
@@ -142,7 +143,7 @@ def _fingerprint_of_device(table: _Table) -> str:
 def table_of(cable: Cable) -> Table:
     """Return the cable's table."""
     overlay, sets = cable.overlay, tuple[Set, ...]()
-    if cable.mode is Mode.TUNNEL:
+    if cable.joins_subnets:
         sets, chains = (_remote(cable),), tuple(_of_tunnel(cable))
     elif overlay:
         sets, chains = (_remote(cable), _peers(cable)), tuple(_of_overlay(cable, overlay))
@@ -163,8 +164,8 @@ def _remote(cable: Cable) -> Set:
 
 
 def _peers(cable: Cable) -> Set:
-    """Return the set of the peers' addresses."""
-    hosts = tuple(str(cable.host_of(peer)) for peer in cable.sharing)
+    """Return the set of the addresses that the peers' overlay packets have."""
+    hosts = tuple(str(cable.underlay_of(peer)) for peer in cable.sharing)
     return Set("peers", cable.local.address.version, hosts)
 
 
@@ -173,10 +174,14 @@ def _drop(direction: str, *conditions: Expression) -> Rule:
 
 
 def _of_tunnel(cable: Cable) -> Iterator[Chain]:
-    incoming = _drop(_IN, _address(cable, "saddr", "@remote"), _MISSING[_IN])
-    outgoing = _drop(_OUT, _address(cable, "daddr", "@remote"), _MISSING[_OUT])
-    yield Chain("in", (incoming,), "prerouting", BEFORE_DNAT)
-    yield Chain("out", (outgoing,), "postrouting", AFTER_SNAT)
+    inside = any(cable.remote_host in network for network in cable.remote.networks)
+    for chain, field, hook, priority in (
+        (_IN, "saddr", "prerouting", BEFORE_DNAT),
+        (_OUT, "daddr", "postrouting", AFTER_SNAT),
+    ):
+        accepted = _accepted(cable, chain) if inside else ()
+        drop = _drop(chain, _address(cable, field, "@remote"), _MISSING[chain])
+        yield Chain(chain, (*accepted, drop), hook, priority)
 
 
 def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
@@ -221,10 +226,15 @@ def _of_hosts(cable: Cable) -> Iterator[Chain]:
         (_IN, "prerouting", BEFORE_DNAT),
         (_OUT, "postrouting", AFTER_SNAT),
     ):
-        hosts = _hosts(cable, chain)
-        needed = _needed_by_ipsec(cable.ike_ports, cable.local.address.version)
-        accepted = (Rule((*hosts, *condition, ACCEPT), "accept") for condition in needed)
-        yield Chain(chain, (*accepted, _drop(chain, *hosts, _MISSING[chain])), hook, priority)
+        drop = _drop(chain, *_hosts(cable, chain), _MISSING[chain])
+        yield Chain(chain, (*_accepted(cable, chain), drop), hook, priority)
+
+
+def _accepted(cable: Cable, direction: str) -> Iterator[Rule]:
+    """Yield the rules that accept what IPsec needs between the two gateways."""
+    version, hosts = cable.local.address.version, _hosts(cable, direction)
+    for condition in _needed_by_ipsec(cable.ike_ports, version):
+        yield Rule((*hosts, *condition, ACCEPT), "accept")
 
 
 def _needed_by_ipsec(ports: Sequence[int], version: int) -> Iterator[tuple[Expression, ...]]:
@@ -236,10 +246,12 @@ def _needed_by_ipsec(ports: Sequence[int], version: int) -> Iterator[tuple[Expre
 
 
 def _hosts(cable: Cable, direction: str) -> tuple[Expression, ...]:
-    """Return the match of packets from one gateway to the other."""
-    local, remote = str(cable.local.address), str(cable.remote_host)
+    """Return the match of the overlay's packets, or of all, from one gateway to the other."""
+    local, remote = cable.local.address, cable.remote_host
+    if cable.overlay:
+        local, remote = cable.local_underlay, cable.remote_underlay
     source, target = (local, remote) if direction == _OUT else (remote, local)
-    return _address(cable, "saddr", source), _address(cable, "daddr", target)
+    return _address(cable, "saddr", str(source)), _address(cable, "daddr", str(target))
 
 
 def _address(cable: Cable, field: str, value: str, op: str = "==") -> Expression:
@@ -258,10 +270,8 @@ def unlocated(network: Network) -> Table:
     """
     version = network.endpoints[0].address.version
     sets = [_cluster(f"cluster{i}", end, version) for i, end in enumerate(network.endpoints)]
-    addresses = [end.address for end in network.endpoints]
     subnets = [str(subnet) for end in network.endpoints for subnet in end.networks]
-    vteps = [str(vtep(each, network.vtep_network).ip) for each in addresses]
-    gateways = tuple(map(str, addresses))
+    gateways = tuple(dict.fromkeys(str(end.address) for end in network.endpoints))
     rules: list[Rule] = []
     for each in sets:
         for here, there in (("saddr", "daddr"), ("daddr", "saddr")):
@@ -278,7 +288,7 @@ def unlocated(network: Network) -> Table:
         f"cablectl_unlocated_{zlib.crc32(' '.join(gateways).encode()):08x}",
         (
             *sets,
-            Set("carried", version, (*subnets, *(vteps if network.overlay else ()))),
+            Set("carried", version, (*subnets, *_of_overlays(network))),
             Set("gateways", version, gateways),
         ),
         (
@@ -286,6 +296,18 @@ def unlocated(network: Network) -> Table:
             Chain("out", tuple(rules), "postrouting", AFTER_SNAT),
         ),
     )
+
+
+def _of_overlays(network: Network) -> Iterator[str]:
+    """Yield the addresses of the VTEPs and, in tunnel mode, of the overlay's packets."""
+    if not network.overlay:
+        return
+    tunnel, same = network.mode is Mode.TUNNEL, twins_of(network.endpoints)
+    for end in network.endpoints:
+        bits = host_bits(end, same)
+        yield str(vtep(bits, network.vtep_network).ip)
+        if tunnel:
+            yield str(vtep(bits, network.underlay_network).ip)
 
 
 def _cluster(name: str, end: Endpoint, version: int) -> Set:

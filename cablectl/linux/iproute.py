@@ -10,8 +10,8 @@ above 4).
 from typing import NamedTuple
 
 from cablectl.model.argv import Argv
-from cablectl.model.cable import Cable
-from cablectl.model.wishes import OverlayWish
+from cablectl.model.cable import AnyInterface, Cable, host_network
+from cablectl.model.wishes import Mode, OverlayWish
 
 METRIC = "100"
 PROTOCOL = "241"
@@ -24,7 +24,10 @@ ANY_MAC = "00:00:00:00:00:00"
 # `read` doesn't work here: it reads byte by byte, and such a file ends after the first read.
 _WRITE = 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]'
 
-Route = tuple[str, str, str]  # subnet, next hop (a VTEP), source address or ""
+# Subnet, next hop (a VTEP; "" if the device itself leads there), source address or "".
+Route = tuple[str, str, str]
+# Bytes: IPsec limits packets to the underlay, and the device's MTU doesn't (ip-route(8)).
+_LARGEST = "65535"
 
 
 class OldRoute(NamedTuple):
@@ -56,11 +59,10 @@ def set_link(overlay: OverlayWish, state: str) -> Argv:
     return ("ip", "link", "set", "dev", overlay.device, state)
 
 
-def address(cable: Cable, overlay: OverlayWish, verb: str) -> Argv:
-    """Add or delete the local VTEP's address; nodad, so that IPv6 can use it at once."""
-    vtep = cable.local_vtep
-    nodad = ("nodad",) if vtep.version == 6 and verb == "add" else ()
-    return ("ip", "address", verb, str(vtep), "dev", overlay.device, *nodad)
+def address(interface: AnyInterface, overlay: OverlayWish, verb: str) -> Argv:
+    """Add or delete an address of the device; nodad, so that IPv6 can use it at once."""
+    nodad = ("nodad",) if interface.version == 6 and verb == "add" else ()
+    return ("ip", "address", verb, str(interface), "dev", overlay.device, *nodad)
 
 
 def neighbour(overlay: OverlayWish, verb: str, vtep: str, mac: str) -> Argv:
@@ -93,17 +95,26 @@ def set_setting(path: str, value: str) -> Argv:
 
 
 def routes(cable: Cable, source: str) -> tuple[Route, ...]:
-    """Return the routes to the remote cluster's subnets; a `source` of "" sets no source."""
+    """Return the routes to the remote cluster's subnets; a `source` of "" sets no source.
+
+    In tunnel mode there is one to the remote underlay address as well. It gives the overlay's
+    packets their source. It leads to the overlay's device itself, so the kernel drops the packets
+    unless a policy of IPsec leads them elsewhere.
+    """
     vtep = str(cable.remote_vtep.ip)
-    return tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
+    subnets = tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
+    if cable.mode is not Mode.TUNNEL:
+        return subnets
+    return ((str(host_network(cable.remote_underlay)), "", str(cable.local_underlay)), *subnets)
 
 
 def route(overlay: OverlayWish, verb: str, wanted: Route, table: int) -> Argv:
     """Add, replace or delete one route in a table."""
     subnet, vtep, source = wanted
     return (
-        *("ip", "route", verb, subnet, "via", vtep, "dev", overlay.device),
+        *("ip", "route", verb, subnet, *(("via", vtep) if vtep else ()), "dev", overlay.device),
         *("table", str(table), "metric", METRIC, "proto", PROTOCOL),
+        *(() if vtep or verb == "delete" else ("mtu", _LARGEST)),
         *(("src", source) if source and verb != "delete" else ()),
     )
 

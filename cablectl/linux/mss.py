@@ -15,7 +15,7 @@ from cablectl.linux import mtu, nftables
 from cablectl.linux.nftables import Chain, Json, Rule, Set, match, payload
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Clamp, Encapsulation, Mode
+from cablectl.model.wishes import Clamp, Encapsulation
 
 PREFIX = "cablectl-mss_"  # how the table's name begins; that of a guard begins with cablectl_
 TCP_HEADER = 20  # bytes, without options (RFC 9293, section 3.1)
@@ -35,8 +35,7 @@ CHANGED = Table(0)
 
 def is_wanted(cable: Cable) -> bool:
     """Tell whether the cable has a clamp: if it carries the packets of remote subnets."""
-    carries = cable.overlay is not None or cable.mode is Mode.TUNNEL
-    return carries and cable.mss is not Clamp.OFF and bool(cable.remote.networks)
+    return cable.carries_subnets and cable.mss is not Clamp.OFF and bool(cable.remote.networks)
 
 
 def name(cable: Cable) -> str:

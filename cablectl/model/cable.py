@@ -3,6 +3,7 @@
 Everything follows from the file, so two ends with the same file mirror each other.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
@@ -25,6 +26,8 @@ from cablectl.model.wishes import (
     Mss,
     OverlayWish,
     Routes,
+    host_bits,
+    mac_of,
 )
 
 AnyInterface = IPv4Interface | IPv6Interface
@@ -38,12 +41,18 @@ class Role(StrEnum):
     CLIENT = "client"
 
 
-def vtep(address: AnyAddress, network: AnyNetwork) -> AnyInterface:
-    """Return a gateway's VTEP address: its own address with the prefix of the VTEP network."""
-    host = int(address) & int(network.hostmask)
-    if isinstance(network, IPv4Network):
-        return IPv4Interface((int(network.network_address) | host, network.prefixlen))
-    return IPv6Interface((int(network.network_address) | host, network.prefixlen))
+def vtep(host_bits: int, network: AnyNetwork) -> AnyInterface:
+    """Return the address in a network that ends in a gateway's `host_bits`."""
+    host = host_bits & int(network.hostmask)
+    address = network.network_address + host
+    return interface(address, network.prefixlen)
+
+
+def interface(address: AnyAddress, length: int) -> AnyInterface:
+    """Return an address with the length of its prefix."""
+    if isinstance(address, IPv4Address):
+        return IPv4Interface((address, length))
+    return IPv6Interface((address, length))
 
 
 def cable_id(name: str) -> str:
@@ -105,9 +114,11 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    underlay_network: AnyNetwork
     routes: Routes = Routes()
     mss: Mss = Clamp.AUTO
     others: tuple[Endpoint, ...] = ()  # all peers of a device that serves all peers
+    twins: Mapping[str, int] = {}  # the host bits of clusters that haven't those of an address
     traced: bool = False  # known by its traces on the host alone, without a file
 
     @property
@@ -159,18 +170,60 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         return public or peer.address
 
     @property
+    def joins_subnets(self) -> bool:
+        """Whether its traffic selectors are the subnets: mode tunnel without an overlay."""
+        return self.mode is Mode.TUNNEL and self.overlay is None
+
+    @property
+    def carries_subnets(self) -> bool:
+        """Whether hosts of the subnets reach each other through it."""
+        return self.overlay is not None or self.mode is Mode.TUNNEL
+
+    @property
     def local_vtep(self) -> AnyInterface:
         """The local address on the overlay."""
-        return vtep(self.local.address, self.vtep_network)
+        return self.vtep_of(self.local)
 
     @property
     def remote_vtep(self) -> AnyInterface:
         """The other end's address on the overlay."""
         return self.vtep_of(self.remote)
 
-    def vtep_of(self, peer: Endpoint) -> AnyInterface:
-        """Return a peer's address on the overlay."""
-        return vtep(peer.address, self.vtep_network)
+    def vtep_of(self, endpoint: Endpoint) -> AnyInterface:
+        """Return a gateway's address on the overlay."""
+        return vtep(host_bits(endpoint, self.twins), self.vtep_network)
+
+    @property
+    def local_underlay(self) -> AnyAddress:
+        """The address from which the overlay's packets leave."""
+        return self.underlay_of(self.local)
+
+    @property
+    def remote_underlay(self) -> AnyAddress:
+        """The address to which the overlay's packets go."""
+        return self.underlay_of(self.remote)
+
+    def underlay_of(self, endpoint: Endpoint) -> AnyAddress:
+        """Return a gateway's address in the overlay's packets.
+
+        In tunnel mode it is one of cablectl's own, since no gateway knows another one by its
+        address behind NAT; two of them may even be the same.
+        """
+        if self.mode is not Mode.TUNNEL:
+            return endpoint.address
+        return vtep(host_bits(endpoint, self.twins), self.underlay_network).ip
+
+    @property
+    def device_addresses(self) -> tuple[AnyInterface, ...]:
+        """The addresses of the overlay's device: that of the VTEP and, in tunnel mode, its own."""
+        if self.mode is not Mode.TUNNEL:
+            return (self.local_vtep,)
+        underlay = self.local_underlay
+        return (interface(underlay, underlay.max_prefixlen), self.local_vtep)
+
+    def mac_of(self, endpoint: Endpoint) -> str:
+        """Return the MAC of a gateway's VTEP, which the other ends compute as well."""
+        return mac_of(self.underlay_of(endpoint))
 
     @property
     def role(self) -> Role:
@@ -187,73 +240,80 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         """The connections of the cable, in order."""
         if self.mode is Mode.NONE:
             return ()
-        return self._tunnels() if self.mode is Mode.TUNNEL else self._transports()
+        return self._between_subnets() if self.joins_subnets else self._between_hosts()
 
     @property
     def names(self) -> frozenset[str]:
         """The names of these connections."""
         return frozenset(connection.name for connection in self.connections)
 
-    def _tunnels(self) -> tuple[Connection, ...]:
+    def _between_subnets(self) -> tuple[Connection, ...]:
         """Return one connection for each pair of subnets, as Submariner's driver does."""
-
-        def pair(i: int, j: int, ours: AnyNetwork, theirs: AnyNetwork) -> Connection:
-            ids = (str(self.local.address), str(self.remote.address))
-            if self.role is not Role.BIDIRECTIONAL:
-                ids = (f"@{ids[0]}-{i}-{j}", f"@{ids[1]}-{j}-{i}")
-            server, client = self.role is Role.SERVER, self.role is Role.CLIENT
-            return Connection(
-                f"{self.remote.cable_name}-{i}-{j}",
-                Mode.TUNNEL,
-                End(
-                    host=self.local.address,
-                    network=ours,
-                    identity=ids[0],
-                    ike_port=None if client else self.ike_port(self.local),
-                ),
-                End(
-                    host=None if server else self.remote_host,
-                    network=theirs,
-                    identity=ids[1],
-                    ike_port=None if server else self.ike_port(self.remote),
-                ),
-            )
-
         return tuple(
-            pair(i, j, ours, theirs)
+            Connection(
+                f"{self.remote.cable_name}-{i}-{j}",
+                self.mode,
+                self._end(self.local, ours, f"-{i}-{j}"),
+                self._end(self.remote, theirs, f"-{j}-{i}"),
+            )
             for i, ours in enumerate(self.local.networks)
             for j, theirs in enumerate(self.remote.networks)
         )
 
-    def _transports(self) -> tuple[Connection, ...]:
+    def _between_hosts(self) -> tuple[Connection, ...]:
         """Return one connection, or two for an overlay over UDP.
 
         A VTEP sends from any port to the overlay's port, so each direction needs its own selector:
         connection 0 has the local end's port, connection 1 the remote end's port.
         """
         port = self.overlay.port if self.overlay else None
-        version = self.local.address.version
-        protocol = self.overlay.protocol(version) if self.overlay else None
-
-        def end(endpoint: Endpoint, port: int | str | None) -> End:
-            return End(
-                host=endpoint.address,
-                network=host_network(endpoint.address),
-                ike_port=self.ike_port(endpoint),
-                protocol=protocol,
-                port=port,
-            )
-
         ends = [(port, None), (None, port)] if port else [(None, None)]
+        last = len(ends) - 1
+        networks = host_network(self.local_underlay), host_network(self.remote_underlay)
         return tuple(
             Connection(
                 f"{self.remote.cable_name}-{number}",
-                Mode.TRANSPORT,
-                end(self.local, ours),
-                end(self.remote, theirs),
+                self.mode,
+                self._end(self.local, networks[0], f"-{number}", ours),
+                self._end(self.remote, networks[1], f"-{last - number}", theirs),
             )
             for number, (ours, theirs) in enumerate(ends)
         )
+
+    def _end(
+        self, endpoint: Endpoint, network: AnyNetwork, number: str, port: int | str | None = None
+    ) -> End:
+        """Return an end of a connection; `number` tells it from the cable's others at that end.
+
+        In tunnel mode a server accepts its client from any address and port. It knows the client
+        by its identity, which is another one for each connection.
+        """
+        is_local, tunnel = endpoint is self.local, self.mode is Mode.TUNNEL
+        role = self.role if tunnel else Role.BIDIRECTIONAL
+        from_anywhere = role is Role.SERVER and not is_local
+        identity = self._identity(endpoint) if tunnel else ""
+        if role is not Role.BIDIRECTIONAL:
+            identity = f"@{identity.removeprefix('@')}{number}"
+        reached = endpoint.address if is_local else self.remote_host
+        any_port = from_anywhere or (role is Role.CLIENT and is_local)
+        version = endpoint.address.version
+        return End(
+            host=None if from_anywhere else reached,
+            network=network,
+            identity=identity,
+            ike_port=None if any_port else self.ike_port(endpoint),
+            protocol=self.overlay.protocol(version) if self.overlay else None,
+            port=port,
+        )
+
+    def _identity(self, endpoint: Endpoint) -> str:
+        """Return the identity by which a gateway is known, whatever its address becomes by NAT.
+
+        Between subnets it is the address, as Submariner's driver has it.
+        """
+        if self.overlay or endpoint.cluster in self.twins:
+            return f"@{endpoint.cluster}"
+        return str(endpoint.address)
 
     def ike_port(self, endpoint: Endpoint) -> int:
         """Return the IKE port of an end."""
@@ -290,7 +350,9 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
             return True
         if self.nat and self.local.behind_nat != self.remote.behind_nat:
             return self.local.behind_nat
-        return int(self.local.address) < int(self.remote.address)
+        ends = self.local, self.remote
+        local, remote = ((int(end.address), end.cluster) for end in ends)
+        return local < remote
 
 
 def host_network(address: AnyAddress) -> AnyNetwork:

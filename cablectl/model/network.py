@@ -18,6 +18,7 @@ from cablectl.model.wishes import (
     Offload,
     OverlayWish,
     Routes,
+    twins_of,
 )
 
 MAX_LISTED = 8  # endpoints that an error names
@@ -32,16 +33,25 @@ class Network(Struct, frozen=True, kw_only=True):
     overlay: OverlayWish | None
     guard: bool
     vtep_network: AnyNetwork
+    underlay_network: AnyNetwork
     routes: Routes = Routes()
     mss: Mss = Clamp.AUTO
 
     def named(self, name: str) -> Endpoint:
-        """Return the endpoint of that cluster, hostname or address; UsageError if there is none."""
-        for endpoint in self.endpoints:
-            if name in (endpoint.cluster, endpoint.hostname, str(endpoint.address)):
-                return endpoint
+        """Return the endpoint of that cluster, hostname or address.
+
+        UsageError if there is none, or if two endpoints behind NAT have the address.
+        """
+        found = [
+            endpoint
+            for endpoint in self.endpoints
+            if name in (endpoint.cluster, endpoint.hostname, str(endpoint.address))
+        ]
+        if len(found) == 1 or (found and name in (found[0].cluster, found[0].hostname)):
+            return found[0]
+        which = "more than one endpoint has" if found else "no endpoint has"
         raise UsageError(
-            f"{name!r}: no endpoint has that cluster, hostname or address",
+            f"{name!r}: {which} that {'address' if found else 'cluster, hostname or address'}",
             hint=f"the endpoints are {self.listed}",
         )
 
@@ -52,6 +62,7 @@ class Network(Struct, frozen=True, kw_only=True):
     def cables(self, local: Endpoint, peers: Sequence[Endpoint] = ()) -> tuple[Cable, ...]:
         """Return the cables from `local` to the peers, or else to all, in the file's order."""
         others = tuple(end for end in self.endpoints if end is not local)
+        same = twins_of(self.endpoints)
         shared = self.overlay is not None and self.overlay.serves_all_peers
         return tuple(
             Cable(
@@ -62,9 +73,11 @@ class Network(Struct, frozen=True, kw_only=True):
                 overlay=self.overlay,
                 guard=self.guard,
                 vtep_network=self.vtep_network,
+                underlay_network=self.underlay_network,
                 others=others if shared else (),
                 routes=self.routes,
                 mss=self.mss,
+                twins=same,
             )
             for remote in others
             if not peers or remote in peers

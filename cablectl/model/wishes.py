@@ -4,6 +4,7 @@ Every value is frozen. The terms are those of RFC 4301 (selector, SA), RFC 7348 
 Submariner (endpoint, cable). Connections are named as Submariner names them.
 """
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, ClassVar, get_args
@@ -26,6 +27,12 @@ AnyNetwork = IPv4Network | IPv6Network
 VTEP_NETWORKS: dict[int, AnyNetwork] = {
     4: IPv4Network("241.0.0.0/8"),
     6: IPv6Network("fdca:b1e0::/32"),
+}
+# The networks beside them: of the underlay addresses, between which an overlay's packets travel in
+# tunnel mode.
+UNDERLAY_NETWORKS: dict[int, AnyNetwork] = {
+    4: IPv4Network("242.0.0.0/8"),
+    6: IPv6Network("fdca:b1e1::/32"),
 }
 
 Name = Annotated[
@@ -344,18 +351,42 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         """The subnets, without any that is only the gateway's own address."""
         return tuple(net for net in self.subnets if net.network_address != self.address)
 
-    @property
-    def mac(self) -> str:
-        """The VTEP's MAC, which the other ends compute as well."""
-        return mac_of(self.address)
+
+def host_bits(endpoint: Endpoint, twins: Mapping[str, int]) -> int:
+    """Return the number whose last bits tell a gateway's VTEP from others: that of its address.
+
+    A cluster among the `twins` has another one.
+    """
+    return twins.get(endpoint.cluster, int(endpoint.address))
 
 
-def mac_of(gateway: AnyAddress) -> str:
-    """Return a VTEP's MAC, derived from the gateway's address.
+def twins_of(endpoints: Iterable[Endpoint]) -> dict[str, int]:
+    """Return the clusters whose gateway has the address of an earlier endpoint.
+
+    Each has a number that is made of its name.
+    """
+    seen: set[AnyAddress] = set()
+    found: dict[str, int] = {}
+    for endpoint in endpoints:
+        if endpoint.address in seen:
+            found[endpoint.cluster] = number_of(endpoint.cluster)
+        seen.add(endpoint.address)
+    return found
+
+
+def number_of(cluster: str) -> int:
+    """Return the number, of 32 bits, that a twin has instead of its address."""
+    import zlib
+
+    return zlib.crc32(cluster.encode())
+
+
+def mac_of(underlay: AnyAddress) -> str:
+    """Return a VTEP's MAC, derived from the address that the overlay's packets to it have.
 
     It is locally administered (IEEE 802, the 02 bit of the first octet).
     """
-    octets = gateway.packed
+    octets = underlay.packed
     if len(octets) > 4:
         import zlib
 

@@ -9,7 +9,7 @@ from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, mss, mtu, xfrm
 from cablectl.linux.firewall import remedies, rewriting
-from cablectl.linux.overlay.registry import overlay_of
+from cablectl.linux.overlay.registry import headers_of, overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
 from cablectl.plan import clamp, device, ipsec, stale_peers
@@ -84,7 +84,7 @@ def _checked(cable: Cable, facts: Facts) -> int:
         _refuse_a_pluto_that_is_not_ready(cable, facts)
         _refuse_software(cable, facts)
     if not cable.overlay:
-        return mss.tunnel_mtu(cable, facts.path_mtu) if cable.mode is Mode.TUNNEL else 0
+        return mss.tunnel_mtu(cable, facts.path_mtu) if cable.joins_subnets else 0
     _refuse_a_device_that_is_not_ours(cable, facts, cable.overlay)
     _refuse_a_rival(cable, facts, cable.overlay)
     _refuse_a_table_that_is_not_ours(cable, facts)
@@ -93,7 +93,7 @@ def _checked(cable: Cable, facts: Facts) -> int:
 
 def overlay_mtu(cable: Cable, facts: Facts, wanted: OverlayWish) -> int:
     """Return the device's MTU in bytes: the file's, or the largest that fits the path."""
-    version, headers = cable.local.address.version, overlay_of(wanted).headers
+    version, headers = cable.local.address.version, headers_of(cable, wanted)
     if cable.mode is Mode.NONE:
         largest = mtu.clear(facts.path_mtu, headers, version=version)
     else:
@@ -178,7 +178,7 @@ AGAIN = "run cablectl teardown with the file that made it, then connect"
 
 
 def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: OverlayWish) -> None:
-    link, ours = facts.overlay.link, str(cable.local.address)
+    link, ours = facts.overlay.link, str(cable.local_underlay)
     if link and not link.ours:
         raise HostNotReadyError(
             f"the device {wanted.device} exists, but cablectl didn't make it",

@@ -73,12 +73,14 @@ def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Itera
         undo = iproute.set_mtu(wanted, link.mtu)
         why = f"the device's MTU in bytes; it was {link.mtu}"
         yield step(iproute.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)
-    yield step(
-        iproute.address(cable, wanted, "add"),
-        "the VTEP's address",
-        iproute.address(cable, wanted, "delete") if link else None,
-        done=link is not None and str(cable.local_vtep) in link.addresses,
-    )
+    for interface in cable.device_addresses:
+        is_vtep = interface == cable.local_vtep
+        yield step(
+            iproute.address(interface, wanted, "add"),
+            "the VTEP's address" if is_vtep else "the address from which the overlay's packets go",
+            iproute.address(interface, wanted, "delete") if link else None,
+            done=link is not None and str(interface) in link.addresses,
+        )
 
 
 def _forward(cable: Cable, facts: Facts, wanted: OverlayWish, *, alone: bool) -> Iterator[Step]:
@@ -96,7 +98,7 @@ def _forward(cable: Cable, facts: Facts, wanted: OverlayWish, *, alone: bool) ->
             else None,
             done=(mac, gateway) in present.fdb,
         )
-    flooded = (iproute.ANY_MAC, str(cable.remote_host))
+    flooded = (iproute.ANY_MAC, str(cable.remote_underlay))
     if flooded in present.fdb - set(entries):
         yield step(
             iproute.forwarding_entry(wanted, "delete", *flooded),
@@ -139,10 +141,10 @@ def _reach(
     if overlay_of(wanted).has_macs:
         yield step(
             # replace, not add: waiting traffic makes the kernel add an incomplete entry.
-            iproute.neighbour(wanted, "replace", vtep, cable.remote.mac),
+            iproute.neighbour(wanted, "replace", vtep, cable.mac_of(cable.remote)),
             "the peer's VTEP needs no ARP",
-            iproute.neighbour(wanted, "delete", vtep, cable.remote.mac),
-            done=(vtep, cable.remote.mac) in present.neighbours,
+            iproute.neighbour(wanted, "delete", vtep, cable.mac_of(cable.remote)),
+            done=(vtep, cable.mac_of(cable.remote)) in present.neighbours,
         )
     route_of = partial(iproute.route, wanted, table=cable.routes.table)
     elsewhere = {subnet: route for subnet, route in installed.items() if route[1] != vtep}
@@ -152,7 +154,9 @@ def _reach(
         before = old.pop(route[:2], None) or elsewhere.get(route[0])
         yield step(
             route_of("replace" if before else "add", route),
-            f"a subnet of {cable.remote.cluster}",
+            f"a subnet of {cable.remote.cluster}"
+            if route[1]
+            else f"the overlay's packets to {cable.remote.cluster}",
             route_of("replace", before) if before else route_of("delete", route),
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,

@@ -27,8 +27,13 @@ def _steps(
     pairs: Pairs, wanted: OverlayWish, phase: Phase, *, narrowed: bool, undone: bool
 ) -> Iterator[Step]:
     cable, facts = pairs[0]
+    of_peers = {route[:2] for peer, _ in pairs for route in iproute.routes(peer, "")}
     vteps = {str(peer.remote_vtep.ip) for peer, _ in pairs}
-    leaving = [old for old in facts.overlay.old_routes if not narrowed or old.route[1] in vteps]
+    leaving = [
+        old
+        for old in facts.overlay.old_routes
+        if not narrowed or old.route[1] in vteps or old.route[:2] in of_peers
+    ]
     kept = {old.table for old in facts.overlay.old_routes.difference(leaving)}
     for rule in sorted(facts.overlay.old_rules):
         if rule.table in kept:

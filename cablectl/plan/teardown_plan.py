@@ -54,7 +54,9 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
             yield _gone(
                 phase=Phase.UNLINK,
                 argv=iproute.route(wanted, "delete", route, cable.routes.table),
-                why=f"a subnet of {cable.remote.cluster}",
+                why=f"a subnet of {cable.remote.cluster}"
+                if route[1]
+                else f"the overlay's packets to {cable.remote.cluster}",
                 not_needed="" if route[:2] in old else "already missing",
                 cable=cable.id,
             )
@@ -82,7 +84,7 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
 def _unreach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:
     """Remove one peer from a device that stays."""
     present, step = facts.overlay, partial(_gone, phase=Phase.UNLINK, cable=cable.id)
-    known = (str(cable.remote_vtep.ip), cable.remote.mac)
+    known = (str(cable.remote_vtep.ip), cable.mac_of(cable.remote))
     yield step(
         argv=iproute.neighbour(wanted, "delete", *known),
         why="the peer no longer has a VTEP",

@@ -80,11 +80,10 @@ def _endpoint(
 def _modes(mode: Mode, overlay: OverlayKind) -> Iterator[str]:
     match mode:
         case Mode.TUNNEL:
-            yield "mode: tunnel  # from subnet to subnet, also through NAT; or transport"
-            if overlay is not OverlayKind.NONE:
-                yield f"overlay: {overlay}"
+            yield "mode: tunnel  # also through NAT; or transport, where nothing translates"
+            yield f"overlay: {overlay}  # {', '.join(OVERLAYS)}, or none: from subnet to subnet"
         case Mode.TRANSPORT:
-            yield "mode: transport  # IPsec protects an overlay; or tunnel, without an overlay"
+            yield "mode: transport  # IPsec protects an overlay; or tunnel, also through NAT"
             yield f"overlay: {overlay}  # {', '.join(OVERLAYS)}, or none: the hosts' own traffic"
         case Mode.NONE:
             yield "mode: none  # no IPsec"

@@ -159,13 +159,14 @@ def _device(cable: Cable, present: OverlayFacts, link: Link, wanted: OverlayWish
         yield f"the device {device} is down"
     if former := link.former_peer(cable, wanted):
         yield f"the device {device} leads to {former}, the peer's gateway of an earlier file"
-    if str(cable.local_vtep) not in link.addresses:
-        yield f"{device} has no address {cable.local_vtep}"
+    for interface in cable.device_addresses:
+        if str(interface) not in link.addresses:
+            yield f"{device} has no address {interface}"
     for mac, gateway in overlay_of(wanted).fdb_entries(cable):
         if (mac, gateway) not in present.fdb:
             yield f"{device} has no forwarding entry for {mac} to {gateway}"
     vtep = str(cable.remote_vtep.ip)
-    if overlay_of(wanted).has_macs and (vtep, cable.remote.mac) not in present.neighbours:
+    if overlay_of(wanted).has_macs and (vtep, cable.mac_of(cable.remote)) not in present.neighbours:
         yield f"{device} has no neighbour {vtep}"
     for path, value in iproute.settings(cable, wanted):
         if (path, value) not in present.settings:
@@ -180,7 +181,7 @@ def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
             yield f"the route to {subnet} through {wanted.device} is missing"
         elif installed[subnet, vtep] != route:
             yield f"the route to {subnet} has another source address than {source or 'the VTEP'}"
-    if facts.leaves_with not in ("", str(cable.local.address)):
+    if facts.leaves_with not in ("", str(cable.local_underlay)):
         yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
     if not facts.overlay.rule:
         yield f"the rule that looks up table {cable.routes.table} is missing"

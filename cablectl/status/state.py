@@ -6,7 +6,7 @@ from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux import esp_offload, guard, mtu, xfrm
-from cablectl.linux.overlay.registry import overlay_of
+from cablectl.linux.overlay.registry import headers_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import Mode, OverlayWish
@@ -157,13 +157,13 @@ def _overlay(cable: Cable, facts: Facts, wanted: OverlayWish, largest: int | Non
         vtep=str(cable.local_vtep),
         peer_vtep=str(cable.remote_vtep.ip),
         fdb=tuple(FdbEntry(*entry) for entry in sorted(present.fdb)),
-        routes=tuple(sorted(subnet for subnet, _, _ in present.routes)),
+        routes=tuple(sorted(subnet for subnet, vtep, _ in present.routes if vtep)),
     )
 
 
 def _largest_mtu(cable: Cable, facts: Facts, sas: Sas, wanted: OverlayWish) -> int | None:
     """Return the largest MTU that path and SAs allow, in bytes; None without a known cipher."""
-    version, headers = cable.local.address.version, overlay_of(wanted).headers
+    version, headers = cable.local.address.version, headers_of(cable, wanted)
     if cable.mode is Mode.NONE:
         return mtu.clear(facts.path_mtu, headers, version=version)
     return xfrm.largest(sas, facts.path_mtu, headers, version)

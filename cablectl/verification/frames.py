@@ -14,7 +14,7 @@ from cablectl.linux.overlay.protocol import Packet, between
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import AnyAddress, AnyNetwork, Mode
+from cablectl.model.wishes import AnyAddress, AnyNetwork
 
 ENOUGH = 128  # bytes of a packet; they include the headers of IP, UDP and an overlay
 _UDP, _ESP, _ICMPV6 = 17, 50, 58
@@ -137,7 +137,7 @@ def _sa(packet: Packet, ports: frozenset[bytes]) -> Sa | None:
 
 def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:
     """Return the function that tells whether a packet is the cable's own, in clear text."""
-    if cable.mode is Mode.TUNNEL:
+    if cable.joins_subnets:
         return _between_subnets(cable)
     if cable.overlay:
         overlay = overlay_of(cable.overlay)

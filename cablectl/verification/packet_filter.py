@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cablectl.model.cable import Cable, Role, host_network
-from cablectl.model.wishes import AnyNetwork, IpProtocol, Mode
+from cablectl.model.wishes import AnyNetwork, IpProtocol
 from cablectl.verification.frames import ENOUGH, EXTENSIONS, FRAGMENT
 
 # linux/bpf_common.h: load bytes at an offset, or at an offset after the header of IPv4.
@@ -60,7 +60,7 @@ def _clauses(cable: Cable, version: int) -> list[Clause]:
         return clauses
     hosts = _hosts(cable)
     clauses.append([hosts, [[_protocol(version, _ESP)], *_udp(version, cable.ike_ports)]])
-    if cable.mode is Mode.TUNNEL:
+    if cable.joins_subnets:
         local, remote = cable.local.networks, cable.remote.networks
         clauses.append([_within(local, source=True), _within(remote, source=False)])
         clauses.append([_within(remote, source=True), _within(local, source=False)])

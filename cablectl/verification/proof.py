@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.linux import mtu, xfrm
-from cablectl.linux.overlay.registry import overlay_of
+from cablectl.linux.overlay.registry import headers_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
@@ -130,7 +130,7 @@ def flow(cable: Cable, facts: Facts) -> Flow:
     source, target = str(cable.local.address), str(cable.remote_host)
     if cable.overlay:
         source, target = str(cable.local_vtep.ip), str(cable.remote_vtep.ip)
-    elif cable.mode is Mode.TUNNEL:
+    elif cable.joins_subnets:
         source, target = facts.source, _target(cable)
     return Flow(source, target, facts.nic.device if facts.nic else "")
 
@@ -157,7 +157,7 @@ def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:
         yield f"the device {wanted.device} {problem}", "run sudo cablectl connect on both ends"
     if wanted and link and not link.fits(cable, wanted):
         yield f"the device {wanted.device} was made for another cable, port, VNI or key", AGAIN
-    if cable.mode is Mode.TUNNEL and not facts.source:
+    if cable.joins_subnets and not facts.source:
         subnets = ", ".join(map(str, cable.local.networks))
         yield (
             f"this host has no address in {subnets}, so it can't send from there",
@@ -179,7 +179,7 @@ def packet_size(cable: Cable, payload: int) -> int:
 def counted_size(cable: Cable, size: int) -> int:
     """Return how many bytes an SA counts for a packet of `size` bytes in the cable."""
     if cable.overlay:
-        return size + overlay_of(cable.overlay).headers
+        return size + headers_of(cable, cable.overlay)
     header = mtu.IP_HEADER[cable.local.address.version]
     return size if cable.mode is Mode.TUNNEL else size - header
 

@@ -170,7 +170,8 @@ def gateway(
         "ip -s -d xfrm state list nokeys": "",
         "ip -N -d -j address": [LINK],
         "bridge -j fdb show dev vxlan-tunnel": [
-            {"mac": cable.remote.mac, "dst": str(cable.remote.address)} for cable in CABLES
+            {"mac": cable.mac_of(cable.remote), "dst": str(cable.remote.address)}
+            for cable in CABLES
         ],
         "ip -j neigh show dev vxlan-tunnel nud permanent": [],
         "ip -N -j -4 route show table all proto 241": ROUTES,

@@ -17,9 +17,11 @@ NETWORKS = st.tuples(st.integers(0, 15), st.integers(12, 16)).map(
 GATEWAYS = st.integers(0, 13).map(lambda number: IPv4Address(TEN + (number << 20) + 9))
 
 
-def told(endpoints: list[tuple[IPv4Address, list[IPv4Network]]]) -> list[str]:
-    """Return what is wrong with a file that has these gateways and subnets."""
-    lines = ["version: 1", "endpoints:"]
+def told(
+    endpoints: list[tuple[IPv4Address, list[IPv4Network]]], overlay: str = "none"
+) -> list[str]:
+    """Return what is wrong with a file that has these gateways and subnets, in mode tunnel."""
+    lines = ["version: 1", f"overlay: {overlay}", "endpoints:"]
     for i, (address, subnets) in enumerate(endpoints):
         listed = ", ".join(map(str, subnets))
         lines += [f"- {{cluster: c{i}, hostname: h{i}, address: {address}, subnets: [{listed}]}}"]
@@ -50,14 +52,18 @@ def test_overlaps(subnets: list[list[IPv4Network]]) -> None:
 
 @given(st.lists(st.tuples(GATEWAYS, NETWORKS), min_size=2, max_size=6))
 def test_gateways_in_subnets(drawn: list[tuple[IPv4Address, IPv4Network]]) -> None:
+    """Without an overlay, a gateway may be in a subnet of its own cluster."""
     endpoints = [(address, [network]) for address, network in drawn]
-    expected = {
-        f"endpoints[{i}].subnets[0]"
-        for i, (_, network) in enumerate(drawn)
-        if any(address in network for address, _ in drawn)
-    }
-    found = {line.split(": ")[1] for line in told(endpoints) if " contains the gateway " in line}
-    assert found == expected
+    for overlay in ("none", "vxlan"):
+        expected = {
+            f"endpoints[{i}].subnets[0]"
+            for i, (_, network) in enumerate(drawn)
+            for j, (address, _) in enumerate(drawn)
+            if address in network and (i != j or overlay == "vxlan")
+        }
+        lines = told(endpoints, overlay)
+        found = {line.split(": ")[1] for line in lines if " contains the gateway " in line}
+        assert found == expected
 
 
 @given(st.lists(GATEWAYS, min_size=2, max_size=6))

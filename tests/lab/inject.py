@@ -83,7 +83,7 @@ def in_overlay(cable: Cable) -> bytes:
     """
     inner = echo(cable.remote_vtep.ip, cable.local_vtep.ip)
     kind = ETHERTYPES[cable.local_vtep.version]
-    frame = bytes.fromhex((cable.local.mac + cable.remote.mac).replace(":", ""))
+    frame = bytes.fromhex((cable.mac_of(cable.local) + cable.mac_of(cable.remote)).replace(":", ""))
     frame += kind.to_bytes(2) + inner
     match cable.overlay:
         case Vxlan(vni=vni):

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from difflib import unified_diff
 
 from cablectl.linux import mtu
-from cablectl.linux.overlay.registry import overlay_of
+from cablectl.linux.overlay.registry import headers_of, overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode
 
@@ -54,7 +54,7 @@ def largest(cable: Cable) -> int:
         return mtu.clear(1500, overlay_of(cable.overlay).headers, version=version)
     # In tunnel mode the inner IP header is payload; in transport mode it is the outer header.
     extra = -mtu.IP_HEADER[version] if cable.mode is Mode.TRANSPORT else 0
-    extra = overlay_of(cable.overlay).headers if cable.overlay else extra
+    extra = headers_of(cable, cable.overlay) if cable.overlay else extra
     return mtu.protected(1500, extra, version=version, encapsulated=True)
 
 

@@ -101,7 +101,7 @@ def test_a_device_for_one_peer_gets_the_new_one(shape: str) -> None:
 
 def test_the_old_neighbour_of_a_geneve_goes() -> None:
     before, after, host = failover("transport geneve v4")
-    delete = f"ip neigh delete {before.remote_vtep.ip} lladdr {before.remote.mac}"
+    delete = f"ip neigh delete {before.remote_vtep.ip} lladdr {before.mac_of(before.remote)}"
     assert any(line.startswith(delete) for line in needed(connect_plan.plan((after,), (host,))))
 
 

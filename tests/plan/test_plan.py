@@ -112,7 +112,7 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
     reads = {argv for argv in without if argv[0] == "pidof" or "get" in argv}
     assert cable.overlay
     gone = {iproute.set_setting(*each) for each in iproute.settings(cable, cable.overlay)}
-    gone |= {iproute.address(cable, cable.overlay, "add")}
+    gone |= {iproute.address(each, cable.overlay, "add") for each in cable.device_addresses}
     gone |= {argv for argv in without if argv[:3] == ("bridge", "fdb", "append")}
     modules = ("modprobe", "--all", "esp4_offload")
     assert without - reads - gone == {pluto_commands.STACK_MANAGER, modules, pluto_commands.LISTEN}

@@ -34,6 +34,7 @@ SHAPES = [
     " ".join(word for word in words if word)
     for words in (
         *product(("tunnel",), FAMILIES, NAT, SERVERS),
+        *product(("tunnel",), OVERLAYS, FAMILIES, ("", "nat server", "nats")),
         *product(("transport",), OverlayKind, FAMILIES, ("", "server")),
         *product(("none",), ("vxlan",), FAMILIES),
     )

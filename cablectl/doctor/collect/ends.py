@@ -73,7 +73,7 @@ def _route(cable: Cable) -> Route:
 
 def _subnets(cable: Cable) -> tuple[AnyNetwork, ...]:
     """Return the local subnets for whose hosts this gateway forwards."""
-    return cable.local.networks if cable.overlay or cable.mode is Mode.TUNNEL else ()
+    return cable.local.networks if cable.carries_subnets else ()
 
 
 def _device_to(subnet: AnyNetwork, links: dict[str, Link]) -> str:

@@ -67,7 +67,7 @@ def _harm(cable: Cable, sample: Sample, chain: Chain, rule: Rule) -> str:
         if cable.mode is Mode.NONE:
             return ""
         return "the peer sees another address" if of_source else "these packets go elsewhere"
-    if cable.mode is Mode.TUNNEL:
+    if cable.joins_subnets:
         lost = (
             "the guard drops these packets"
             if cable.guarded

@@ -108,7 +108,7 @@ def between_gateways(cable: Cable, devices: Devices) -> Iterator[Exchange]:
 
 def between_subnets(cable: Cable, devices: Devices) -> Iterator[Exchange]:
     """Yield the packets between the subnets, if this gateway forwards them: those of TCP."""
-    if cable.overlay is None and cable.mode is not Mode.TUNNEL:
+    if not cable.carries_subnets:
         return
     for local in cable.local.networks:
         for remote in cable.remote.networks:
@@ -178,7 +178,7 @@ def _between_two_subnets(
 ) -> Exchange:
     device = cable.overlay.device if cable.overlay else devices.outside
     inside = devices.subnets.get(str(local)) or UNKNOWN_DEVICE
-    tunnel = cable.mode is Mode.TUNNEL
+    tunnel = cable.joins_subnets
     base: Packet = {
         "family": f"ipv{local.version}",
         "protocol": "tcp",

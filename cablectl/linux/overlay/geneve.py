@@ -23,18 +23,18 @@ class GeneveOverlay(VniOverlay):
     def link_type(self, cable: Cable) -> Argv:
         """Return the arguments of `ip link add` from the word `type` on."""
         return (
-            *("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_host)),
+            *("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_underlay)),
             *("dstport", str(self.wish.port)),
         )
 
     def link_change(self, cable: Cable) -> Argv:
         """Return the arguments of `ip link set`; the kernel refuses a port, even the same one."""
-        return ("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_host))
+        return ("type", "geneve", "id", str(self.wish.vni), "remote", str(cable.remote_underlay))
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
-        remote = "remote" if cable.remote_host.version == 4 else "remote6"
-        peer = {remote: str(cable.remote_host)}
+        remote = "remote" if cable.remote_underlay.version == 4 else "remote6"
+        peer = {remote: str(cable.remote_underlay)}
         return "geneve", {"id": self.wish.vni, "port": self.wish.port, **peer}
 
     def clash_on_port(self, cable: Cable, info: LinkInfo, *, up: bool) -> Clash | None:  # noqa: ARG002

@@ -31,7 +31,7 @@ class GreOverlay(Overlay):
 
         Over IPv6, `encaplimit none` leaves out an option header of 8 bytes (RFC 2473).
         """
-        ends = ("local", str(cable.local.address), "remote", str(cable.remote_host))
+        ends = ("local", str(cable.local_underlay), "remote", str(cable.remote_underlay))
         return (
             *("type", _kind(cable), *ends, "key", str(self.wish.key)),
             *(("encaplimit", "none") if cable.local.address.version == 6 else ()),
@@ -40,7 +40,7 @@ class GreOverlay(Overlay):
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes as `ip -d -j link` prints them: a key as an IPv4 address."""
         key = str(IPv4Address(self.wish.key))
-        ends = {"local": str(cable.local.address), "remote": str(cable.remote_host)}
+        ends = {"local": str(cable.local_underlay), "remote": str(cable.remote_underlay)}
         return _kind(cable), {**ends, "ikey": key, "okey": key}
 
     def guard_match(self, cable: Cable) -> tuple[Expression, ...]:  # noqa: ARG002

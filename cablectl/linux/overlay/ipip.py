@@ -38,14 +38,21 @@ class IpipOverlay(Overlay):
         version = cable.local.address.version
         kind, mode = _KINDS[version]
         return (
-            *("type", kind, "local", str(cable.local.address), "remote", str(cable.remote_host)),
+            *(
+                "type",
+                kind,
+                "local",
+                str(cable.local_underlay),
+                "remote",
+                str(cable.remote_underlay),
+            ),
             *("mode", mode, *(("encaplimit", "none") if version == 6 else ())),
         )
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         kind, mode = _KINDS[cable.local.address.version]
-        ends = {"local": str(cable.local.address), "remote": str(cable.remote_host)}
+        ends = {"local": str(cable.local_underlay), "remote": str(cable.remote_underlay)}
         return kind, {"proto": mode, **ends}
 
     def guard_match(self, cable: Cable) -> tuple[Expression, ...]:

@@ -103,8 +103,8 @@ class Overlay(Protocol):
 
 
 def between(cable: Cable, packet: Packet) -> bool:
-    """Tell whether a packet travels between the two gateways, in either direction."""
-    return {packet.source, packet.destination} == {cable.local.address, cable.remote_host}
+    """Tell whether a packet is one that the two gateways' devices or hosts send to each other."""
+    return {packet.source, packet.destination} == {cable.local_underlay, cable.remote_underlay}
 
 
 class VniOverlay(Overlay, Protocol):

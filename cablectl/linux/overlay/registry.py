@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from cablectl.linux.mtu import IP_HEADER
 from cablectl.linux.overlay.geneve import GeneveOverlay
 from cablectl.linux.overlay.gre import GreOverlay
 from cablectl.linux.overlay.ipip import IpipOverlay
@@ -9,7 +10,7 @@ from cablectl.linux.overlay.protocol import GROUP, Overlay
 from cablectl.linux.overlay.vxlan import VxlanOverlay
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import OVERLAYS, Geneve, Gre, Ipip, OverlayWish, Vxlan
+from cablectl.model.wishes import OVERLAYS, Geneve, Gre, Ipip, Mode, OverlayWish, Vxlan
 
 
 def overlay_of(wish: OverlayWish) -> Overlay:
@@ -25,6 +26,15 @@ def overlay_of(wish: OverlayWish) -> Overlay:
             return IpipOverlay(wish)
         case _:
             assert_never(wish)
+
+
+def headers_of(cable: Cable, wish: OverlayWish) -> int:
+    """Return the length in bytes of the headers between the outer IP header and the inner packet.
+
+    In tunnel mode they include the IP header of the overlay's packets, which ESP carries as well.
+    """
+    inner = IP_HEADER[cable.local.address.version] if cable.mode is Mode.TUNNEL else 0
+    return overlay_of(wish).headers + inner
 
 
 def change_peer(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
@@ -46,6 +56,6 @@ def add_link(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
     overlay = overlay_of(wish)
     return (
         *("ip", "link", "add", "dev", wish.device),
-        *(("address", cable.local.mac) if overlay.has_macs else ()),
+        *(("address", cable.mac_of(cable.local)) if overlay.has_macs else ()),
         *("group", GROUP, "mtu", str(mtu), *overlay.link_type(cable)),
     )

@@ -32,14 +32,14 @@ class VxlanOverlay(VniOverlay):
     def link_type(self, cable: Cable) -> Argv:
         """Return the arguments of `ip link add` from the word `type` on."""
         return (
-            *("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local.address)),
+            *("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local_underlay)),
             *("dstport", str(self.wish.port_number), "nolearning"),
         )
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
         local = "local" if cable.local.address.version == 4 else "local6"
-        source = {local: str(cable.local.address)}
+        source = {local: str(cable.local_underlay)}
         return "vxlan", {"id": self.wish.vni, "port": self.wish.port_number, **source}
 
     def clash_on_port(self, cable: Cable, info: LinkInfo, *, up: bool) -> Clash | None:
@@ -60,8 +60,8 @@ class VxlanOverlay(VniOverlay):
 
     def fdb_entries(self, cable: Cable) -> tuple[tuple[str, str], ...]:
         """Return an entry for the peer's MAC and, unless forwarding is static, for any MAC."""
-        gateway = str(cable.remote_host)
-        entries = ((cable.remote.mac, gateway), (ANY_MAC, gateway))
+        gateway = str(cable.remote_underlay)
+        entries = ((cable.mac_of(cable.remote), gateway), (ANY_MAC, gateway))
         return entries[:1] if self.wish.forwarding is Forwarding.STATIC else entries
 
     @classmethod

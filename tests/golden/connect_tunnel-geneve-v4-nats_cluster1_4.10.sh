@@ -1,0 +1,67 @@
+#!/bin/sh
+# cablectl: connect cluster1 to cluster2, for Libreswan 4.10. Run as root.
+set -eu  # stop at the first failure
+pidof pluto >/dev/null || { echo "cablectl: pluto isn't running; try: sudo systemctl start ipsec" >&2; exit 3; }
+failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there, also the guard: nft delete table inet cablectl_cluster2-172-18-0-7"; echo "  try: cablectl teardown FILE"; } >&2; }
+trap 'failed $?' EXIT
+
+# guard: nothing of the cable passes without IPsec, in or out
+at='guard'
+nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16, 241.18.0.7 }; }; set peers { type ipv4_addr; flags interval; elements = { 242.18.0.7 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "geneve-tunnel" counter drop comment "cablectl 0c5d5cbe in"; udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 0c5d5cbe in"; udp dport 6081 @th,96,24 1000 ip saddr != @peers counter drop comment "cablectl 0c5d5cbe in"; }; chain through { type filter hook forward priority -500; ip daddr @peers udp dport 6081 @th,96,24 1000 counter drop comment "cablectl 0c5d5cbe out"; }; chain local { type filter hook output priority -500; udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 0c5d5cbe out"; ip daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 0c5d5cbe out"; }; chain own { type filter hook postrouting priority 500; oifname "geneve-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 0c5d5cbe own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "geneve-tunnel" counter drop comment "cablectl 0c5d5cbe out"; ip daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 0c5d5cbe out"; }; chain reassemble { ct state new comment "cablectl 0c5d5cbe all"; }; }'
+
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl-mss_cluster2-172-18-0-7; delete table inet cablectl-mss_cluster2-172-18-0-7; table inet cablectl-mss_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1348 comment "cablectl ea80cf6a in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1348 comment "cablectl ea80cf6a out"; }; }'
+
+# pluto: the daemon runs
+at='pluto'
+# not needed (pluto is running): systemctl start ipsec
+
+# offload: load the kernel's IPsec modules
+at='offload'
+pidof pluto
+ipsec _stackmanager start
+modprobe --all esp4_offload
+
+# secret: the pre-shared key of each pair of gateways
+at='secret'
+sh -c 'odd() { file=$1 dir=${1%/*}; at=$dir; set -- /; while at=${at%/*}; [ "$at" ]; do set -- "$@" "$at"; done; find "$@" -prune "(" ! -type d -o ! -user 0 ! -user "$(id -u)" -o ! -perm -1000 "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; set -- "${dir:-/}"; if [ -e "$file" ] || [ -L "$file" ]; then set -- "$@" "$file"; fi; find "$@" -prune "(" ! -type f ! -type d -o ! -user 0 ! -user "$(id -u)" -o "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; }; to=$1 from=$2; shift 2; found=$(odd "$to"; odd "$from"); [ ! -d "$to" ] || found=$to; [ ! "$found" ] || { echo "a link, not of root, or writable by others: $found" >&2; exit 3; }; key=$(cat -- "$from" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && [ ${#key} -le 1800 ] || { echo "no key of 1 to 900 bytes" >&2; exit 3; }; set -eC; umask 077; trap "rm -f \"\$to.new\"" EXIT; rm -f "$to.new"; for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"' sh /etc/ipsec.d/cablectl-cluster2-172-18-0-7.secrets /etc/cablectl/psk '@cluster1 @cluster2'
+ipsec whack --listen
+
+# add: load the connections
+at='add'
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0 --id @cluster1 --host 172.18.0.8 --client 242.18.0.8/32 --clientprotoport udp/6081 --ikeport 4500 --to --id @cluster2 --host 203.0.113.7 --client 242.18.0.7/32 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1 --id @cluster1 --host 172.18.0.8 --client 242.18.0.8/32 --clientprotoport udp --ikeport 4500 --to --id @cluster2 --host 203.0.113.7 --client 242.18.0.7/32 --clientprotoport udp/6081 --ikeport 4500 --dpdaction hold --dpddelay 30
+
+# route: trap policies, from here on what they match is encrypted or dropped
+at='route'
+ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0
+ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1
+ip xfrm policy get src 242.18.0.8/32 dst 242.18.0.7/32 proto udp sport 6081 dir out
+ip xfrm policy get src 242.18.0.8/32 dst 242.18.0.7/32 proto udp dport 6081 dir out
+
+# initiate: negotiate the SAs
+at='initiate'
+# not needed (cluster2 initiates): ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-0
+# not needed (cluster2 initiates): ipsec whack --initiate --asynchronous --name submariner-cable-cluster2-172-18-0-7-1
+
+# wait: until a Child SA stands for every connection
+at='wait'
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-0 60
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster2-172-18-0-7-1 60
+
+# overlay: the device, its address and settings, not up yet
+at='overlay'
+ip link add dev geneve-tunnel address 02:ca:f2:12:00:08 group 241 mtu 1388 type geneve id 1000 remote 242.18.0.7 dstport 6081
+ip address add 242.18.0.8/32 dev geneve-tunnel
+ip address add 241.18.0.8/8 dev geneve-tunnel
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/geneve-tunnel/rp_filter 2
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/geneve-tunnel/forwarding 1
+
+# up: the device and its routes
+at='up'
+ip link set dev geneve-tunnel up
+ip neigh replace 241.18.0.7 lladdr 02:ca:f2:12:00:07 dev geneve-tunnel nud permanent
+ip route add 242.18.0.7/32 dev geneve-tunnel table 24141 metric 100 proto 241 mtu 65535 src 242.18.0.8
+ip route add 10.45.0.0/16 via 241.18.0.7 dev geneve-tunnel table 24141 metric 100 proto 241
+ip rule add from all lookup 24141 pref 241 protocol 241

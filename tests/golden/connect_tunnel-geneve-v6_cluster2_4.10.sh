@@ -1,0 +1,67 @@
+#!/bin/sh
+# cablectl: connect cluster2 to cluster1, for Libreswan 4.10. Run as root.
+set -eu  # stop at the first failure
+pidof pluto >/dev/null || { echo "cablectl: pluto isn't running; try: sudo systemctl start ipsec" >&2; exit 3; }
+failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there, also the guard: nft delete table inet cablectl_cluster1-2001-db8--8"; echo "  try: cablectl teardown FILE"; } >&2; }
+trap 'failed $?' EXIT
+
+# guard: nothing of the cable passes without IPsec, in or out
+at='guard'
+nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48, fdca:b1e0::8 }; }; set peers { type ipv6_addr; flags interval; elements = { fdca:b1e1::8 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote iifname != "geneve-tunnel" counter drop comment "cablectl 021d32cb in"; udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 021d32cb in"; udp dport 6081 @th,96,24 1000 ip6 saddr != @peers counter drop comment "cablectl 021d32cb in"; }; chain through { type filter hook forward priority -500; ip6 daddr @peers udp dport 6081 @th,96,24 1000 counter drop comment "cablectl 021d32cb out"; }; chain local { type filter hook output priority -500; udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 021d32cb out"; ip6 daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 021d32cb out"; }; chain own { type filter hook postrouting priority 500; oifname "geneve-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 021d32cb own"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote oifname != "geneve-tunnel" counter drop comment "cablectl 021d32cb out"; ip6 daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 021d32cb out"; }; chain reassemble { ct state new comment "cablectl 021d32cb all"; }; }'
+
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl-mss_cluster1-2001-db8--8; delete table inet cablectl-mss_cluster1-2001-db8--8; table inet cablectl-mss_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:144::/48, 2001:db8:44::/48 }; }; chain in { type filter hook prerouting priority -150; ip6 saddr @remote tcp flags & syn == syn tcp option maxseg size set 1288 comment "cablectl 16eccfcf in"; }; chain out { type filter hook postrouting priority -150; ip6 daddr @remote tcp flags & syn == syn tcp option maxseg size set 1288 comment "cablectl 16eccfcf out"; }; }'
+
+# pluto: the daemon runs
+at='pluto'
+# not needed (pluto is running): systemctl start ipsec
+
+# offload: load the kernel's IPsec modules
+at='offload'
+pidof pluto
+ipsec _stackmanager start
+modprobe --all esp6_offload
+
+# secret: the pre-shared key of each pair of gateways
+at='secret'
+sh -c 'odd() { file=$1 dir=${1%/*}; at=$dir; set -- /; while at=${at%/*}; [ "$at" ]; do set -- "$@" "$at"; done; find "$@" -prune "(" ! -type d -o ! -user 0 ! -user "$(id -u)" -o ! -perm -1000 "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; set -- "${dir:-/}"; if [ -e "$file" ] || [ -L "$file" ]; then set -- "$@" "$file"; fi; find "$@" -prune "(" ! -type f ! -type d -o ! -user 0 ! -user "$(id -u)" -o "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; }; to=$1 from=$2; shift 2; found=$(odd "$to"; odd "$from"); [ ! -d "$to" ] || found=$to; [ ! "$found" ] || { echo "a link, not of root, or writable by others: $found" >&2; exit 3; }; key=$(cat -- "$from" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && [ ${#key} -le 1800 ] || { echo "no key of 1 to 900 bytes" >&2; exit 3; }; set -eC; umask 077; trap "rm -f \"\$to.new\"" EXIT; rm -f "$to.new"; for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"' sh /etc/ipsec.d/cablectl-cluster1-2001-db8--8.secrets /etc/cablectl/psk '@cluster2 @cluster1'
+ipsec whack --listen
+
+# add: load the connections
+at='add'
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-0 --id @cluster2 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp/6081 --ikeport 4500 --to --id @cluster1 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-1 --id @cluster2 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp --ikeport 4500 --to --id @cluster1 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport udp/6081 --ikeport 4500 --dpdaction hold --dpddelay 30
+
+# route: trap policies, from here on what they match is encrypted or dropped
+at='route'
+ipsec whack --route --name submariner-cable-cluster1-2001-db8--8-0
+ipsec whack --route --name submariner-cable-cluster1-2001-db8--8-1
+ip xfrm policy get src fdca:b1e1::7/128 dst fdca:b1e1::8/128 proto udp sport 6081 dir out
+ip xfrm policy get src fdca:b1e1::7/128 dst fdca:b1e1::8/128 proto udp dport 6081 dir out
+
+# initiate: negotiate the SAs
+at='initiate'
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-2001-db8--8-0
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-2001-db8--8-1
+
+# wait: until a Child SA stands for every connection
+at='wait'
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-2001-db8--8-0 60
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-2001-db8--8-1 60
+
+# overlay: the device, its address and settings, not up yet
+at='overlay'
+ip link add dev geneve-tunnel address 02:ca:dd:d8:58:7e group 241 mtu 1348 type geneve id 1000 remote fdca:b1e1::8 dstport 6081
+ip address add fdca:b1e1::7/128 dev geneve-tunnel nodad
+ip address add fdca:b1e0::7/32 dev geneve-tunnel nodad
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/geneve-tunnel/forwarding 1
+
+# up: the device and its routes
+at='up'
+ip link set dev geneve-tunnel up
+ip neigh replace fdca:b1e0::8 lladdr 02:ca:4d:67:45:ef dev geneve-tunnel nud permanent
+ip route add fdca:b1e1::8/128 dev geneve-tunnel table 24141 metric 100 proto 241 mtu 65535 src fdca:b1e1::7
+ip route add 2001:db8:44::/48 via fdca:b1e0::8 dev geneve-tunnel table 24141 metric 100 proto 241
+ip route add 2001:db8:144::/48 via fdca:b1e0::8 dev geneve-tunnel table 24141 metric 100 proto 241
+ip -6 rule add from all lookup 24141 pref 241 protocol 241

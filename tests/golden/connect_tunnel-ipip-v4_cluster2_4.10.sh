@@ -1,0 +1,62 @@
+#!/bin/sh
+# cablectl: connect cluster2 to cluster1, for Libreswan 4.10. Run as root.
+set -eu  # stop at the first failure
+pidof pluto >/dev/null || { echo "cablectl: pluto isn't running; try: sudo systemctl start ipsec" >&2; exit 3; }
+failed() { [ "$1" = 0 ] || { echo "cablectl: the phase $at failed with exit code $1; the error is above"; echo "  What the script made before is still there, also the guard: nft delete table inet cablectl_cluster1-172-18-0-8"; echo "  try: cablectl teardown FILE"; } >&2; }
+trap 'failed $?' EXIT
+
+# guard: nothing of the cable passes without IPsec, in or out
+at='guard'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 242.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "ipip-tunnel" counter drop comment "cablectl 9ab9206e in"; ip saddr 242.18.0.8 ip daddr 242.18.0.7 meta l4proto 4 meta ipsec missing counter drop comment "cablectl 9ab9206e in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto 4 counter drop comment "cablectl 9ab9206e out"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "ipip-tunnel" counter drop comment "cablectl 9ab9206e out"; ip saddr 242.18.0.7 ip daddr 242.18.0.8 meta l4proto 4 rt ipsec missing counter drop comment "cablectl 9ab9206e out"; }; chain reassemble { ct state new comment "cablectl 9ab9206e all"; }; }'
+
+# mss: TCP agrees on segments that fit the cable
+at='mss'
+nft 'table inet cablectl-mss_cluster1-172-18-0-8; delete table inet cablectl-mss_cluster1-172-18-0-8; table inet cablectl-mss_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -150; ip saddr @remote tcp flags & syn == syn tcp option maxseg size set 1378 comment "cablectl 3da38136 in"; }; chain out { type filter hook postrouting priority -150; ip daddr @remote tcp flags & syn == syn tcp option maxseg size set 1378 comment "cablectl 3da38136 out"; }; }'
+
+# pluto: the daemon runs
+at='pluto'
+# not needed (pluto is running): systemctl start ipsec
+
+# offload: load the kernel's IPsec modules
+at='offload'
+pidof pluto
+ipsec _stackmanager start
+modprobe --all esp4_offload
+
+# secret: the pre-shared key of each pair of gateways
+at='secret'
+sh -c 'odd() { file=$1 dir=${1%/*}; at=$dir; set -- /; while at=${at%/*}; [ "$at" ]; do set -- "$@" "$at"; done; find "$@" -prune "(" ! -type d -o ! -user 0 ! -user "$(id -u)" -o ! -perm -1000 "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; set -- "${dir:-/}"; if [ -e "$file" ] || [ -L "$file" ]; then set -- "$@" "$file"; fi; find "$@" -prune "(" ! -type f ! -type d -o ! -user 0 ! -user "$(id -u)" -o "(" -perm -002 -o -perm -020 ! -group 0 ")" ")"; }; to=$1 from=$2; shift 2; found=$(odd "$to"; odd "$from"); [ ! -d "$to" ] || found=$to; [ ! "$found" ] || { echo "a link, not of root, or writable by others: $found" >&2; exit 3; }; key=$(cat -- "$from" | tr -d "\r\n" | od -An -v -tx1 | tr -d " \n"); [ "$key" ] && [ ${#key} -le 1800 ] || { echo "no key of 1 to 900 bytes" >&2; exit 3; }; set -eC; umask 077; trap "rm -f \"\$to.new\"" EXIT; rm -f "$to.new"; for who; do echo "$who : PSK 0x$key"; done >"$to.new"; mv -f "$to.new" "$to"' sh /etc/ipsec.d/cablectl-cluster1-172-18-0-8.secrets /etc/cablectl/psk '@cluster2 @cluster1'
+ipsec whack --listen
+
+# add: load the connections
+at='add'
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport 4 --ikeport 4500 --to --id @cluster1 --host 172.18.0.8 --client 242.18.0.8/32 --clientprotoport 4 --ikeport 4500 --dpdaction hold --dpddelay 30
+
+# route: trap policies, from here on what they match is encrypted or dropped
+at='route'
+ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0
+ip xfrm policy get src 242.18.0.7/32 dst 242.18.0.8/32 proto 4 dir out
+
+# initiate: negotiate the SAs
+at='initiate'
+ipsec whack --initiate --asynchronous --name submariner-cable-cluster1-172-18-0-8-0
+
+# wait: until a Child SA stands for every connection
+at='wait'
+sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "type=ESP"; do [ $((i += 1)) -le $2 ] || exit 4; sleep 1; done' sh submariner-cable-cluster1-172-18-0-8-0 60
+
+# overlay: the device, its address and settings, not up yet
+at='overlay'
+ip link add dev ipip-tunnel group 241 mtu 1418 type ipip local 242.18.0.7 remote 242.18.0.8 mode ipip
+ip address add 242.18.0.7/32 dev ipip-tunnel
+ip address add 241.18.0.7/8 dev ipip-tunnel
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/ipip-tunnel/rp_filter 2
+sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/ipip-tunnel/forwarding 1
+
+# up: the device and its routes
+at='up'
+ip link set dev ipip-tunnel up
+ip route add 242.18.0.8/32 dev ipip-tunnel table 24141 metric 100 proto 241 mtu 65535 src 242.18.0.7
+ip route add 10.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 24141 metric 100 proto 241
+ip route add 100.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 24141 metric 100 proto 241
+ip rule add from all lookup 24141 pref 241 protocol 241
