@@ -69,7 +69,7 @@ def _named(network: Network, option: str, name: str) -> Endpoint:
 
 def _this_host(network: Network) -> Endpoint:
     """Return the endpoint whose address this host has; UsageError if there isn't exactly one."""
-    ends = network.held_by(devices.addresses())
+    ends = network.held_by(devices.addresses(), os.uname().nodename)
     if len(ends) == 1:
         return ends[0]
     raise UsageError(

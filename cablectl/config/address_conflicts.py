@@ -81,23 +81,26 @@ def _shared_addresses(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
 
     Such a gateway has a public address, or it is the client of a server.
     """
-    served = any(end.preferred_server for _, end in endpoints)
-    first: dict[AnyAddress, list[tuple[int, Endpoint]]] = {}
+    tunnel, served = spec.mode is Mode.TUNNEL, any(end.preferred_server for _, end in endpoints)
+
+    def translated(end: Endpoint) -> bool:
+        return tunnel and bool(end.public_address or (served and not end.preferred_server))
+
+    earlier: dict[tuple[AnyAddress, str | None], tuple[int, Endpoint]] = {}
     for i, end in endpoints:
         if end.address is None:
             continue
-        earlier = first.setdefault(end.address, [])
-        earlier.append((i, end))
-        j, other = earlier[0]
-        translated = spec.mode is Mode.TUNNEL and all(
-            one.public_address or (served and not one.preferred_server) for one in (end, other)
-        )
-        if j == i or (translated and not any(end.shares_site(one) for _, one in earlier[:-1])):
+        first, other = earlier.setdefault((end.address, None), (i, end))
+        beside, _ = earlier.setdefault((end.address, end.site), (i, end)) if end.site else (i, end)
+        if beside != i:
+            first, nat = beside, ""
+        elif first == i or (translated(end) and translated(other)):
             continue
-        nat = ", or a public_address if each is behind a NAT" if spec.mode is Mode.TUNNEL else ""
+        else:
+            nat = ", or a public_address if each is behind a NAT" if tunnel else ""
         yield Problem(
             ("endpoints", i, "address"),
-            f"'{end.address}' is the address of endpoints[{j}] too; give each endpoint its own"
+            f"'{end.address}' is the address of endpoints[{first}] too; give each endpoint its own"
             f" address{nat}",
         )
 

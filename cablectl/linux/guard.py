@@ -26,6 +26,7 @@ from cablectl.linux.nftables import (
     ACCEPT,
     COUNTER,
     DROP,
+    NOTRACK,
     Chain,
     Expression,
     Installed,
@@ -198,14 +199,15 @@ def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
     yield Chain("in", tuple(incoming), "prerouting", BEFORE_DNAT)
     # Nobody else may send through the SAs: neither hosts behind this gateway nor processes on it.
     yield Chain("through", (_drop(_OUT, to_peers, *packets),), "forward", FIRST)
+    local: list[Rule] = []
     if overlay.port_number:  # a process needs no privilege to send UDP
         not_own = match({"&": [meta("mark"), OWN]}, 0)
-        yield Chain(
-            "local",
-            (_drop(_OUT, *packets, _MISSING[_OUT]), _drop(_OUT, to_peers, *packets, not_own)),
-            "output",
-            FIRST,
-        )
+        local = [_drop(_OUT, *packets, _MISSING[_OUT]), _drop(_OUT, to_peers, *packets, not_own)]
+    if cable.mode is Mode.TUNNEL:  # another program's masquerade would take the address away
+        local.append(Rule((*_hosts(cable, _OUT, "@peers"), *packets, NOTRACK), "own"))
+    if local:
+        yield Chain("local", tuple(local), "output", FIRST)
+    if overlay.port_number:
         mark: Expression = {"mangle": {"key": meta("mark"), "value": {"|": [meta("mark"), OWN]}}}
         own = Rule((match(meta("oifname"), device), mark), "own")
         yield Chain("own", (own,), "postrouting", LAST)
@@ -245,13 +247,17 @@ def _needed_by_ipsec(ports: Sequence[int], version: int) -> Iterator[tuple[Expre
         yield (match(payload("icmpv6", "type"), {"set": list(_NEIGHBOUR_DISCOVERY)}),)
 
 
-def _hosts(cable: Cable, direction: str) -> tuple[Expression, ...]:
-    """Return the match of the overlay's packets, or of all, from one gateway to the other."""
+def _hosts(cable: Cable, direction: str, peers: str = "") -> tuple[Expression, ...]:
+    """Return the match of the overlay's packets, or of all, from one gateway to the other.
+
+    `peers` is a set of other ends instead.
+    """
     local, remote = cable.local.address, cable.remote_host
     if cable.overlay:
         local, remote = cable.local_underlay, cable.remote_underlay
-    source, target = (local, remote) if direction == _OUT else (remote, local)
-    return _address(cable, "saddr", str(source)), _address(cable, "daddr", str(target))
+    ends = (str(local), peers or str(remote))
+    source, target = ends if direction == _OUT else ends[::-1]
+    return _address(cable, "saddr", source), _address(cable, "daddr", target)
 
 
 def _address(cable: Cable, field: str, value: str, op: str = "==") -> Expression:

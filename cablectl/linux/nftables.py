@@ -21,6 +21,7 @@ MARK = "cablectl "  # the beginning of each rule's comment
 COUNTER: dict[str, Any] = {"counter": None}
 DROP: dict[str, Any] = {"drop": None}
 ACCEPT: dict[str, Any] = {"accept": None}
+NOTRACK: dict[str, Any] = {"notrack": None}  # so that no NAT rule sees the packet
 LONGEST = 100_000  # characters of a word; Linux takes 131072 bytes (execve(2))
 # /etc/protocols, from which nft takes the names, differs between releases of Debian.
 _PROTOCOLS = {"ipencap": 4, "ipv4": 4, "ipv6": 41, "gre": 47, "esp": 50}

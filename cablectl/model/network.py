@@ -55,9 +55,15 @@ class Network(Struct, frozen=True, kw_only=True):
             hint=f"the endpoints are {self.listed}",
         )
 
-    def held_by(self, addresses: frozenset[str]) -> tuple[Endpoint, ...]:
-        """Return the endpoints whose address is among `addresses`."""
-        return tuple(end for end in self.endpoints if str(end.address) in addresses)
+    def held_by(self, addresses: frozenset[str], hostname: str) -> tuple[Endpoint, ...]:
+        """Return the endpoints whose address is among `addresses`.
+
+        Of several, it is the one with the `hostname`, with or without domain, if there is one.
+        """
+        held = tuple(end for end in self.endpoints if str(end.address) in addresses)
+        names = {hostname, hostname.partition(".")[0]}
+        named = tuple(end for end in held if end.hostname in names)
+        return named if len(held) > 1 and len(named) == 1 else held
 
     def cables(self, local: Endpoint, peers: Sequence[Endpoint] = ()) -> tuple[Cable, ...]:
         """Return the cables from `local` to the peers, or else to all, in the file's order."""

@@ -77,6 +77,12 @@ def _checked(cable: Cable, facts: Facts) -> int:
     With an overlay it is the device's MTU; it is 0 for a cable that carries no subnets.
     """
     _refuse_unknown_algorithms(facts)
+    if cable.remote_host == cable.local.address and any(each.routed for each in cable.connections):
+        raise UsageError(
+            f"{cable.remote.cluster} can't be reached: it has this gateway's own address,"
+            f" {cable.local.address}, and no public_address",
+            hint="name the peers that can be reached with --peer, or add the public_address",
+        )
     if facts.not_ready:
         message, hint = facts.not_ready[0]
         raise HostNotReadyError(message, hint=hint)

@@ -3,6 +3,7 @@
 nft runs by `subprocess`, not by `sh`: this program runs for months, and should stay small.
 """
 
+import os
 import select
 import signal
 import socket
@@ -130,9 +131,14 @@ class Watcher:
             return
         if self._local is None:
             self._network = network
-        elif ends := network.held_by(frozenset({str(self._local.address)})):
-            self._network, self._local = network, ends[0]
-            self._tables = self._exact(ends[0])
+        elif end := self._still_there(network, self._local):
+            self._network, self._local = network, end
+            self._tables = self._exact(end)
+
+    def _still_there(self, network: Network, local: Endpoint) -> Endpoint | None:
+        """Return the end of a changed file that has the address and, of several, the cluster."""
+        ends = network.held_by(frozenset({str(local.address)}), local.hostname)
+        return next((end for end in ends if end.cluster == local.cluster), next(iter(ends), None))
 
     def _locate(self) -> bool:
         """Find out which end this host is, and hold its tables; tell whether that is known now."""
@@ -148,7 +154,7 @@ class Watcher:
         return end is not None
 
     def _held_end(self) -> Endpoint | None:
-        ends = self._network.held_by(devices.addresses())
+        ends = self._network.held_by(devices.addresses(), os.uname().nodename)
         return ends[0] if len(ends) == 1 else None
 
     def _exact(self, end: Endpoint) -> dict[str, Table]:

@@ -99,7 +99,7 @@ def in_overlay(cable: Cable) -> bytes:
 def of_overlay(cable: Cable, source: AnyAddress) -> bytes:
     """Return a clear packet of the overlay from `source` to the local gateway."""
     assert cable.overlay
-    target, payload = cable.local.address, in_overlay(cable)
+    target, payload = cable.local_underlay, in_overlay(cable)
     if port := cable.overlay.port_number:
         return udp(source, target, port, payload)
     protocol: IpProtocol = cable.overlay.protocol(source.version)

@@ -151,6 +151,23 @@ TABLES = {
             counter drop
         reassemble: ct state new
     """,
+    "tunnel geneve v4": """
+        set remote { 10.45.0.0/16, 241.18.0.7 }
+        set peers { 242.18.0.7 }
+        in prerouting -110: ip saddr @remote iifname != "geneve-tunnel" counter drop
+        in prerouting -110: udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop
+        in prerouting -110: udp dport 6081 @th,96,24 1000 ip saddr != @peers counter drop
+        through forward -500: ip daddr @peers udp dport 6081 @th,96,24 1000 counter drop
+        local output -500: udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop
+        local output -500: ip daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0
+            counter drop
+        local output -500: ip saddr 242.18.0.8 ip daddr @peers udp dport 6081 @th,96,24 1000 notrack
+        own postrouting 500: oifname "geneve-tunnel" meta mark set meta mark | 0x1000
+        out postrouting 110: ip daddr @remote oifname != "geneve-tunnel" counter drop
+        out postrouting 110: ip daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing
+            counter drop
+        reassemble: ct state new
+    """,
     "transport none v4": """
         in prerouting -110: ip saddr 172.18.0.7 ip daddr 172.18.0.8 meta l4proto esp accept
         in prerouting -110: ip saddr 172.18.0.7 ip daddr 172.18.0.8 udp dport { 500, 4500 } accept
@@ -177,6 +194,17 @@ def lines(table: Table) -> Iterator[str]:
 def test_tables(shape: str) -> None:
     cable, *_ = meshed(shape)
     assert " ".join(lines(guard.table_of(cable))).split() == TABLES[shape].split()
+
+
+def test_ike_and_esp_of_a_gateway_in_its_own_subnet_pass() -> None:
+    cable = shaped("tunnel v4")
+    remote = replace(cable.remote, subnets=(ip_network("172.18.0.4/30"),))
+    inside = list(lines(guard.table_of(replace(cable, remote=remote))))
+    assert (
+        "out postrouting 110: ip saddr 172.18.0.8 ip daddr 172.18.0.7 meta l4proto esp accept"
+        in (inside)
+    )
+    assert inside.index("in prerouting -110: ip saddr @remote meta ipsec missing counter drop") == 3
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.startswith("none")])

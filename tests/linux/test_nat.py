@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cablectl.linux.firewall import iptables, nft, remedies, rewriting
 from cablectl.linux.firewall.filters import Chain, Condition, Rule
@@ -100,10 +101,21 @@ VXLAN = "transport vxlan v4"
             ["UDP 4500 to 172.18.0.7", "the overlay's UDP 4789 to 172.18.0.7"],
         ),
         ([masquerade()], "tunnel v6", []),
+        ([masquerade(BY_ETH0)], "tunnel vxlan v4", []),  # the guard exempts them
     ],
 )
 def test_the_packets_that_are_rewritten(rules: list[Rule], of: str, expected: list[str]) -> None:
     assert found(*rules, of=of) == expected
+
+
+def test_without_a_guard_a_masquerade_takes_the_underlay_address() -> None:
+    chain = Chain(
+        "table ip nat", "c", "ipv4", "postrouting", rules=(masquerade(BY_ETH0),), type="nat"
+    )
+    cable = replace(shaped("tunnel gre v4"), guard=False)
+    (found,) = rewriting.rewritings((chain,), cable, DEVICES)
+    assert [sample.name for sample in found.samples] == ["the overlay's GRE to 242.18.0.7"]
+    assert found.breaks
 
 
 def test_a_masquerade_on_a_device_whose_addresses_are_not_known() -> None:

@@ -21,7 +21,10 @@ NEW = {4: "172.18.0.5", 6: "2001:db8::5"}
 SINGLE = [kind for kind, wish in OVERLAYS.items() if not wish.serves_all_peers]
 SHAPES = [
     f"{mode} {family}"
-    for mode in ("tunnel", *(f"transport {kind}" for kind in OVERLAYS))
+    for mode in (
+        "tunnel",
+        *(f"{mode} {kind}" for mode in ("transport", "tunnel") for kind in OVERLAYS),
+    )
     for family in ("v4", "v6")
 ]
 

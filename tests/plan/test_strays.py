@@ -41,6 +41,21 @@ class TestOneThatIsGone:
         ]
         assert all(step.change == "-" for step in steps)
 
+    def test_in_tunnel_mode_too(self) -> None:
+        cables = meshed("tunnel vxlan v4 mesh")
+        plan = connect_plan.plan(cables[:1], there(cables[:1], cables))
+        gone = [" ".join(step.argv) for step in plan.needed[1:]]
+        assert gone[:3] == [
+            "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100"
+            " proto 241",
+            "ip route delete 242.18.0.6/32 dev vxlan-tunnel table 24141 metric 100 proto 241",
+            "ip neigh delete 241.18.0.6 lladdr 02:ca:f2:12:00:06 dev vxlan-tunnel nud permanent",
+        ]
+        assert "ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-1" in gone
+        host = replace(whole(cables), connections=whole(cables[:1]).connections)
+        (found,) = partition.of_each(cables[:1], host, frozenset({SECOND, THIRD}))
+        assert [stray.id for stray in found.overlay.stale_peers] == [THIRD]
+
     def test_not_where_somebody_named_one_peer(self) -> None:
         assert connect_plan.plan(self.one, there(self.one, CABLES), narrowed=True).needed == ()
 

@@ -161,6 +161,7 @@ class TestRekeying:
         ("transport gre v6", 104, 104 + 8),
         ("transport none v6", 104, 64),
         ("tunnel v4", 84, 84),
+        ("tunnel vxlan v4", 84, 84 + 30 + 20),
     ],
 )
 def test_what_an_sa_counts_of_a_ping(shape: str, size: int, counted: int) -> None:
@@ -192,6 +193,7 @@ def up(cable: Cable, **changed: object) -> Facts:
         ("transport none v4", ("172.18.0.8", "172.18.0.7")),
         ("tunnel v4", ("10.44.0.1", "10.45.0.1")),
         ("tunnel v4 nats", ("10.44.0.1", "10.45.0.1")),
+        ("tunnel geneve v4 nats", ("241.18.0.8", "241.18.0.7")),
         ("none vxlan v4", ("241.18.0.8", "241.18.0.7")),
     ],
 )
@@ -246,6 +248,8 @@ def test_mode_none_needs_no_pluto() -> None:
         ("transport none v4", True, 1458),
         ("transport gre v6", True, 1410),
         ("tunnel v4", False, 1446),
+        ("tunnel vxlan v4", True, 1388),
+        ("tunnel ipip v6", True, 1378),
     ],
 )
 def test_the_largest_packet(shape: str, encapsulated: bool, size: int) -> None:

@@ -51,6 +51,8 @@ def rewritings(chains: Iterable[Chain], cable: Cable, devices: Devices) -> tuple
     found: dict[tuple[Chain, str, str, bool], list[Sample]] = {}
     for exchange in traffic.of_cable(cable, devices) if bases else ():
         for sample in (exchange.incoming, exchange.outgoing):
+            if sample.untracked:
+                continue
             for chain, rule, sure in _of_sample(bases, by_name, sample, devices):
                 key = (chain, rule.text, _harm(cable, sample, chain, rule), sure)
                 found.setdefault(key, []).append(sample)

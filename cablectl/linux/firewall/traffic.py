@@ -15,6 +15,7 @@ from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, host_network
 from cablectl.model.wishes import (
     PLUTO_PORTS,
+    AnyAddress,
     AnyNetwork,
     Encapsulation,
     Initiate,
@@ -42,6 +43,7 @@ class Sample(Struct, frozen=True):
     hooks: tuple[str, ...]  # the hooks that the packet passes
     packet: Packet
     outgoing: bool = False  # whether it leaves for the remote end
+    untracked: bool = False  # whether the guard exempts it from connection tracking, so from NAT
 
     @property
     def forwarded(self) -> bool:
@@ -95,13 +97,14 @@ def of_cable(cable: Cable, devices: Devices) -> Iterator[Exchange]:
 
 def between_gateways(cable: Cable, devices: Devices) -> Iterator[Exchange]:
     """Yield the packets between the gateways: IKE, ESP, and the overlay's."""
+    ends = cable.local.address, cable.remote_host
     if cable.mode is not Mode.NONE:
         for port in _ike_ports(cable):
-            ike = _between(cable, devices, f"UDP {port}", "udp", port)
+            ike = _between(ends, devices, f"UDP {port}", "udp", port)
             both = cable.ipsec.initiate is Initiate.BOTH
             yield Exchange(*ike, cable.initiates, both or not cable.initiates)
         if cable.encapsulation is not Encapsulation.YES:
-            yield Exchange(*_between(cable, devices, "ESP", "esp"))
+            yield Exchange(*_between(ends, devices, "ESP", "esp"))
     if cable.overlay:
         yield _inside(cable, devices, cable.overlay)
 
@@ -131,22 +134,33 @@ def _inside(cable: Cable, devices: Devices, overlay: OverlayWish) -> Exchange:
     port, protocol = overlay.port_number, overlay.protocol(cable.local.address.version)
     name = f"the overlay's UDP {port}" if port else f"the overlay's {kind.upper()}"
 
-    incoming, outgoing = _between(cable, devices, name, protocol, port)
+    ends = cable.local_underlay, cable.remote_underlay
+    incoming, outgoing = _between(ends, devices, name, protocol, port)
     protected = cable.mode is not Mode.NONE
     # The ingress hook sees the packet while it is still ESP.
     return Exchange(
         Sample(incoming.name, INWARD[1:], {**incoming.packet, "ipsec": protected}),
-        Sample(outgoing.name, OUTWARD, {**outgoing.packet, "ipsec_out": protected}, outgoing=True),
+        Sample(
+            outgoing.name,
+            OUTWARD,
+            {**outgoing.packet, "ipsec_out": protected},
+            outgoing=True,
+            untracked=cable.guarded and cable.mode is Mode.TUNNEL,
+        ),
         begins_here=port is None,
         begins_there=port is None,
     )
 
 
 def _between(
-    cable: Cable, devices: Devices, name: str, protocol: str, port: int | None = None
+    ends: tuple[AnyAddress, AnyAddress],
+    devices: Devices,
+    name: str,
+    protocol: str,
+    port: int | None = None,
 ) -> tuple[Sample, Sample]:
-    """Return an incoming and an outgoing packet between the gateways."""
-    local, remote = host_network(cable.local.address), host_network(cable.remote_host)
+    """Return an incoming and an outgoing packet between the ends, the local one first."""
+    local, remote = map(host_network, ends)
     base: Packet = {
         "family": f"ipv{local.version}",
         "protocol": protocol,
@@ -168,8 +182,8 @@ def _between(
     }
     there["iif"] = back["oif"] = devices.outside or UNKNOWN_DEVICE
     return (
-        Sample(f"{name} from {cable.remote_host}", INWARD, {**base, **there}),
-        Sample(f"{name} to {cable.remote_host}", OUTWARD, {**base, **back}, outgoing=True),
+        Sample(f"{name} from {ends[1]}", INWARD, {**base, **there}),
+        Sample(f"{name} to {ends[1]}", OUTWARD, {**base, **back}, outgoing=True),
     )
 
 
