@@ -147,6 +147,7 @@ def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:
 
 def _between_subnets(cable: Cable) -> Callable[[Packet, bool], bool]:
     local, remote = cable.local.networks, cable.remote.networks
+    gateways = {cable.local.address, cable.remote_host}
     ports = frozenset(port.to_bytes(2) for port in cable.ike_ports)
 
     def is_clear(packet: Packet, outgoing: bool) -> bool:
@@ -155,7 +156,8 @@ def _between_subnets(cable: Cable) -> Callable[[Packet, bool], bool]:
         if not (_within(packet.source, source) and _within(packet.destination, target)):
             return False
         # The gateways may be within these subnets.
-        return not (between(cable, packet) and _of_ipsec(packet, ports))
+        between_gateways = {packet.source, packet.destination} == gateways
+        return not (between_gateways and _of_ipsec(packet, ports))
 
     return is_clear
 

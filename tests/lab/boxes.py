@@ -13,8 +13,10 @@ from .rooms import LabError
 # linux/netlink.h, linux/netfilter/nfnetlink_conntrack.h: without attributes, all flows are deleted.
 _NETFILTER, _DELETE_FLOWS, _REQUEST_AND_ACK = 12, 1 << 8 | 2, 5
 
-# A box rewrites what passes between its LAN (inside) and the switch (eth0).
-NAT = """
+# What passes between a box's LAN and the switch, which is at eth0.
+_NAT = """
+table {family} lab {{ }}
+flush table {family} lab
 table {family} lab {{
     chain in {{
         type nat hook prerouting priority dstnat;
@@ -22,28 +24,32 @@ table {family} lab {{
     }}
     chain out {{
         type nat hook postrouting priority srcnat;
-        {outgoing}
+        oifname "eth0" {outgoing}
     }}
 }}
 """
 
 
 def translate(box: Gateway, private: str, public: str) -> None:
-    """Give one host a public address of its own, in both directions, as clouds do."""
-    _load(box, private, f'iifname "eth0" dnat to {private}', f"snat to {public}")
+    """Give a host of the LAN a public address of its own, in both directions, as clouds do."""
+    family = "ip6" if ":" in private else "ip"
+    _load(box, f'iifname "eth0" dnat to {private}', f"snat to {public}", family)
 
 
 def forward(box: Gateway, ports: Mapping[int, str]) -> None:
     """Forward UDP ports of the box to hosts of its LAN, and masquerade what the LAN sends."""
-    rules = [
-        f'iifname "eth0" udp dport {port} dnat to {host}' for port, host in ports.items()
-    ]
-    _load(box, next(iter(ports.values())), "\n".join(rules), "masquerade")
+    rules = (f'iifname "eth0" udp dport {port} dnat to {host}' for port, host in ports.items())
+    _load(box, "\n".join(rules), "masquerade")
 
 
 def masquerade(box: Gateway) -> None:
     """Let the LAN out by the box's own address, each flow with a port that the box chooses."""
-    _load(box, "0.0.0.0", "", "masquerade random")
+    _load(box, "", "masquerade random")
+
+
+def let_pass(box: Gateway) -> None:
+    """Translate nothing."""
+    box.run("nft", "flush", "ruleset")
 
 
 def forget_flows(box: Gateway) -> None:
@@ -57,10 +63,6 @@ def forget_flows(box: Gateway) -> None:
         raise LabError(f"{box.name}: conntrack: {os.strerror(-error)}")
 
 
-def _load(box: Gateway, private: str, incoming: str, source: str) -> None:
-    rules = NAT.format(
-        family="ip6" if private.count(":") > 1 else "ip",
-        incoming=incoming,
-        outgoing=f'oifname "eth0" {source}',
-    )
+def _load(box: Gateway, incoming: str, outgoing: str, family: str = "ip") -> None:
+    rules = _NAT.format(family=family, incoming=incoming, outgoing=outgoing)
     box.run("nft", "--file", "-", input=rules)

@@ -213,9 +213,7 @@ class Lab:
         box.run("nft", "--file", "-", input=MASQUERADE)
         return gateway
 
-    def behind(
-        self, name: str, box: Gateway, *addresses: str, release: str = "4.10"
-    ) -> Gateway:
+    def behind(self, name: str, box: Gateway, *addresses: str, release: str = "4.10") -> Gateway:
         """Add a host with addresses like 10.44.0.2/16 behind `box`, which forwards.
 
         All hosts behind a box share one LAN, whose router the box is.

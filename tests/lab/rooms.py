@@ -164,10 +164,6 @@ class Room:
         if result.returncode:
             raise LabError(f"{self.name}: ip: {result.stderr}")
 
-    def socket(self) -> socket.socket:
-        """Open a packet socket in the room's network namespace; it receives every frame."""
-        return self.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-
     def open_socket(self, family: int, kind: int, protocol: int) -> socket.socket:
         """Open a socket in the room's network namespace."""
 
@@ -179,3 +175,7 @@ class Room:
 
         with ThreadPoolExecutor(1) as thread:  # setns moves only the thread that calls it
             return thread.submit(open_there).result()
+
+    def socket(self) -> socket.socket:
+        """Open a packet socket in the room's network namespace; it receives every frame."""
+        return self.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))

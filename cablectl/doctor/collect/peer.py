@@ -3,10 +3,8 @@
 import os
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 from cablectl.doctor import ike
 from cablectl.doctor.evidence import Reply
@@ -15,9 +13,6 @@ from cablectl.model.wishes import AnyAddress
 # A request may be lost: in seconds, when it is sent again (twice), and when the peer is silent.
 PATIENCE = (0.5, 1.5, 3.0)
 _MAX_DATAGRAM = 65535  # bytes
-# linux/in.h, linux/in6.h: a socket's own policy, with which pluto's IKE passes by its own SAs.
-_POLICY_OPTION = {4: (socket.IPPROTO_IP, 17), 6: (socket.IPPROTO_IPV6, 35)}
-_FAMILY_AT, _DIRECTION_AT, _POLICY_SIZE = 40, 160, 168  # bytes of linux/xfrm.h's userpolicy_info
 
 
 class _Question:
@@ -30,7 +25,6 @@ class _Question:
         family = socket.AF_INET if local.version == 4 else socket.AF_INET6
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
-        _pass_by_policies(self.socket, local.version)
         try:
             self.socket.bind((str(local), 0))
             self.socket.connect((str(remote), port))  # so the kernel reports a refusal by ICMP
@@ -57,20 +51,6 @@ class _Question:
     def _fail(self, error: OSError) -> None:
         refused = isinstance(error, ConnectionRefusedError)
         self.reply = Reply(refused=refused, error="" if refused else str(error.strerror))
-
-
-def _pass_by_policies(asking: socket.socket, version: int) -> None:
-    """Keep the question and its answer out of the SAs, if the kernel and the privilege allow it.
-
-    A gateway within its own subnet is reached through the SAs otherwise, and its answer isn't
-    encrypted.
-    """
-    for direction in (0, 1):  # in, out
-        policy = bytearray(_POLICY_SIZE)  # everything else is 0: any packet, allowed, for ever
-        policy[_FAMILY_AT : _FAMILY_AT + 2] = asking.family.to_bytes(2, sys.byteorder)
-        policy[_DIRECTION_AT] = direction
-        with suppress(OSError):
-            asking.setsockopt(*_POLICY_OPTION[version], bytes(policy))
 
 
 def ask(local: AnyAddress, remote: AnyAddress, ports: Iterable[int]) -> dict[int, Reply]:
