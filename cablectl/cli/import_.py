@@ -33,7 +33,7 @@ def import_(
             "--output",
             "-o",
             metavar="PATH",
-            help="Output file; must not exist. [default: stdout]",
+            help="Output file; must not exist; - is standard output. [default: -]",
         ),
     ] = None,
     psk_file: Annotated[
@@ -50,11 +50,13 @@ def import_(
 ) -> None:
     """Make cablectl's file from Submariner's documents.
 
-    The documents are Endpoints, the Submariner resource, its Secret, and the ConfigMap of
+    The documents are Endpoints, Gateways, the Submariner resource, its Secret, and the ConfigMap of
     cableDriverCustomConfig. The pre-shared key is never written into the file.
     """
     from cablectl.config.submariner import documents
 
+    if output == "-":
+        output = None
     psk_file = str(Path(psk_file).absolute())
     texts = {name: source.read(name) for name in names}
     found = documents.parse(texts, psk_file)

@@ -12,7 +12,8 @@ from cablectl.config import native
 from cablectl.config.reader import check
 from cablectl.errors import UsageError
 from cablectl.host import files
-from cablectl.model.wishes import Address, Mode, Name, OverlayKind, Subnet
+from cablectl.model.names import Name
+from cablectl.model.wishes import Address, Mode, OverlayKind, Subnet
 from cablectl.render.text import printable
 
 if TYPE_CHECKING:

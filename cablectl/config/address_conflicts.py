@@ -55,9 +55,10 @@ def _collisions(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
         for i, endpoint in endpoints:
             value = getattr(endpoint, name)
             if value is not None and (other := first.setdefault(value, i)) != i:
+                shown = endpoint.short_hostname if name == "hostname" else value
                 yield Problem(
                     ("endpoints", i, name),
-                    f"'{value}' is the {name} of endpoints[{other}] too; give each endpoint its own"
+                    f"'{shown}' is the {name} of endpoints[{other}] too; give each endpoint its own"
                     f" {name}",
                 )
     yield from _shared_addresses(spec, endpoints)

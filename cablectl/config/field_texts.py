@@ -61,7 +61,7 @@ WORDS = {
     " with the prefix of this network. If it is missing, 241.0.0.0/8 or fdca:b1e0::/32 applies.",
     "vtep.underlay": "The network of the addresses between which the overlay's packets travel in"
     " mode tunnel, made like those of the VTEPs. As large as vtep.network. If it is missing,"
-    " 242.0.0.0/8 or fdca:b1e1::/32 applies.",
+    " 244.0.0.0/8 or fdca:b1e1::/32 applies.",
     "routes": "Where an overlay's routes to the remote subnets are. No other program may use the"
     " table or the priority.",
     "routes.table": "The number of the routing table.",

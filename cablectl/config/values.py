@@ -8,14 +8,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from msgspec import ValidationError, convert
 
+from cablectl.model.names import Device, Hostname, Name
 from cablectl.model.wishes import (
     AnyAddress,
     AnyNetwork,
     Clamp,
-    Device,
     Mss,
     MssBytes,
-    Name,
     OverlayKind,
     Port,
 )
@@ -98,7 +97,7 @@ def refusal(kind: Any, value: object, source: str | None = None) -> str:  # noqa
 
 def _wrong_yaml_type(kind: Any, value: object, source: str | None) -> str:  # noqa: ANN401
     """Say which quotes to add or to remove, if that makes the value right; else nothing."""
-    if kind in (Name, Device) and source is not None and _fits(kind, source):
+    if kind in (Name, Hostname, Device) and source is not None and _fits(kind, source):
         return f"{source} is {_yaml_type(value)}; write it in quotes: '{source}'"
     if isinstance(value, str) and _fits(kind, _without_quotes(value)):
         return f"{shown(value)} is text; write it without quotes: {value}"

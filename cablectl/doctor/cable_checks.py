@@ -167,7 +167,7 @@ def check_offload(report: OffloadReport | None) -> Iterator[Finding]:
 
 def check_traffic(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     """Check whether the peer's VTEP answers pings, and if not, where packets are lost."""
-    pings, wanted, peer = evidence.pings, cable.overlay, cable.remote.hostname
+    pings, wanted, peer = evidence.pings, cable.overlay, cable.remote.short_hostname
     if pings is None or wanted is None:
         return
     vtep = cable.remote_vtep.ip

@@ -224,7 +224,7 @@ def check_peer(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
             yield fail("peer", result, _remedy(cable, reply, evidence))
         elif reply.answer == "NO_PROPOSAL_CHOSEN":
             reason = f"the peer has no connection for {cable.local.address} yet"
-            remedy = f"run connect on {cable.remote.hostname} with the same file"
+            remedy = f"run connect on {cable.remote.short_hostname} with the same file"
             yield warn("peer", f"{result}: {reason}", remedy)
         else:
             yield ok("peer", result)
@@ -252,7 +252,7 @@ def _result(reply: Reply) -> str:
 
 
 def _remedy(cable: Cable, reply: Reply, evidence: CableEvidence) -> str:
-    hostname = cable.remote.hostname
+    hostname = cable.remote.short_hostname
     if reply.refused:
         return f"start pluto on {hostname}, and check that it listens on that address and port"
     if reply.error:

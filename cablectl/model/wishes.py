@@ -11,6 +11,8 @@ from typing import Annotated, ClassVar, get_args
 
 from msgspec import Meta, Struct
 
+from cablectl.model.names import Algorithm, Device, Hostname, Name
+
 IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
@@ -19,6 +21,7 @@ MACS = "02:ca:"  # the beginning of every VTEP's MAC
 DEFAULT_PSK = "/etc/cablectl/psk"
 KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
 MAX_ENDPOINTS = 4096  # of one file
+MAX_SHOWN_HOSTNAME = 40  # characters; a hostname may have 253
 
 AnyAddress = IPv4Address | IPv6Address
 AnyNetwork = IPv4Network | IPv6Network
@@ -28,30 +31,16 @@ VTEP_NETWORKS: dict[int, AnyNetwork] = {
     4: IPv4Network("241.0.0.0/8"),
     6: IPv6Network("fdca:b1e0::/32"),
 }
-# The networks beside them: of the underlay addresses, between which an overlay's packets travel in
-# tunnel mode.
+# Those of the underlay addresses, between which an overlay's packets travel in tunnel mode.
+# Submariner uses the networks from 240 to 243: docs/adr/0008-tunnel-overlay.md.
 UNDERLAY_NETWORKS: dict[int, AnyNetwork] = {
-    4: IPv4Network("242.0.0.0/8"),
+    4: IPv4Network("244.0.0.0/8"),
     6: IPv6Network("fdca:b1e1::/32"),
 }
 
-Name = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z",
-        description="1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-    ),
-]
 Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
 Vni = Annotated[
     int, Meta(ge=0, le=2**24 - 1, description="a VNI, 0 to 16777215 (RFC 7348, section 5)")
-]
-Algorithm = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z",
-        description="an algorithm as Libreswan writes it, such as aes_gcm-null or modp2048",
-    ),
 ]
 Address = Annotated[AnyAddress, Meta(description="an IPv4 or IPv6 address of a host")]
 Subnet = Annotated[AnyNetwork, Meta(description="a subnet such as 10.44.0.0/16, no host bits set")]
@@ -170,13 +159,6 @@ class Ipsec(Struct, frozen=True, kw_only=True):
     initiate: Initiate = Initiate.AUTO
 
 
-Device = Annotated[
-    str,
-    Meta(
-        pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,14}\Z",
-        description="1 to 15 of A-Z a-z 0-9 . _ -, the first a letter or digit",
-    ),
-]
 Mtu = Annotated[
     Annotated[int, Meta(ge=576, le=65535)] | None,
     Meta(description="bytes, 576 to 65535, or auto"),
@@ -315,7 +297,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """
 
     cluster: Name
-    hostname: Name
+    hostname: Hostname
     address: Address
     public_address: Annotated[
         Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
@@ -330,7 +312,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Return the endpoint as an error message lists it."""
-        return f"{self.cluster} ({self.hostname}, {self.address})"
+        return f"{self.cluster} ({self.short_hostname}, {self.address})"
+
+    @property
+    def short_hostname(self) -> str:
+        """The hostname as a message shows it: MAX_SHOWN_HOSTNAME characters at most."""
+        if len(self.hostname) <= MAX_SHOWN_HOSTNAME:
+            return self.hostname
+        return f"{self.hostname[: MAX_SHOWN_HOSTNAME - 3]}..."
 
     @property
     def behind_nat(self) -> bool:

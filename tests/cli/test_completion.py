@@ -10,7 +10,7 @@ import pytest
 from cablectl.libreswan import dialects
 from cablectl.libreswan.dialects import DIALECTS, dialect
 from tests.support.documents import document
-from tests.support.places import BIN, EXAMPLES, ROOT
+from tests.support.places import BIN, CASES, EXAMPLES, ROOT
 from tests.support.program import complete
 from tests.support.terminal import Terminal
 
@@ -129,6 +129,13 @@ def test_a_callback_takes_documents_of_submariner_and_keeps_its_notes() -> None:
     done = complete("cablectl", "plan", *files, "--local", "c")
     assert done.stdout.split() == NAMES
     assert done.stderr == ""
+
+
+def test_a_long_hostname_is_offered_whole() -> None:
+    file = CASES / "submariner" / "long_hostname.yaml"
+    done = complete("cablectl", "plan", str(file), "--local", "managed")
+    (offered,) = done.stdout.split()
+    assert f"hostname: {offered}\n" in file.read_text()
 
 
 def test_a_tab_imports_neither_rich_nor_sh() -> None:

@@ -2,11 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import shlex
-import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,16 +18,27 @@ from cablectl.facts.host_facts import Facts
 from cablectl.libreswan.dialects import LATEST, parse_version
 from cablectl.model.cable import Role
 from cablectl.model.network import Network
-from cablectl.model.wishes import Encapsulation, Forwarding, Mode, PskEnv, PskFile, Vxlan
+from cablectl.model.wishes import (
+    DEFAULT_PSK,
+    Encapsulation,
+    Forwarding,
+    Mode,
+    PskEnv,
+    PskFile,
+    Vxlan,
+)
 from cablectl.plan import connect_plan
 from cablectl.render import draft, plans
-from tests.support.places import CASES, EXAMPLES, PROGRAM
+from tests.support.places import CASES, EXAMPLES
 
 FOLDER = EXAMPLES / "submariner"
 CONFIGMAP, ENDPOINTS, RESOURCE = (
     (FOLDER / f"{name}.yaml").read_text() for name in ("configmap", "endpoints", "submariner")
 )
-REFUSED = sorted((CASES / "submariner").glob("*.yaml"))
+REFUSED, ACCEPTED = (
+    [path.with_suffix(".yaml") for path in sorted((CASES / "submariner").glob(f"*.{suffix}"))]
+    for suffix in ("txt", "out")
+)
 
 
 def parse(*texts: str, psk_file: str = "") -> Imported:
@@ -112,7 +119,7 @@ def test_more_than_two_endpoints_are_a_mesh() -> None:
             "subnets": [f"10.{number}.0.0/16"],
             "cable_name": f"submariner-cable-cluster{number}-172-18-0-{number}",
         }
-        listed["items"].append({**first, "spec": spec_of})
+        listed["items"].append({**first, "metadata": {}, "spec": spec_of})
     found = parse(CONFIGMAP, json.dumps(listed))
     assert [each.cluster for each in found.network.endpoints] == [
         *("cluster1", "cluster2", "cluster3", "cluster4"),
@@ -333,6 +340,24 @@ def test_refused(path: Path) -> None:
     assert problems(path.read_text()) == path.with_suffix(".txt").read_text().splitlines()
 
 
+@pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.stem)
+def test_accepted(path: Path) -> None:
+    """Beside the documents are the notes, and the file that says the same."""
+    found = parse(path.read_text(), psk_file=DEFAULT_PSK)
+    written = draft.as_file(found.value, ["0.yaml"])
+    told = "".join(f"note: {note}\n" for note in found.notes)
+    assert told + written == path.with_suffix(".out").read_text()
+    assert native.parse(written, "cable.yaml") == found.network
+    for end in found.network.endpoints:
+        cables = found.network.cables(end)
+        assert connect_plan.plan(cables, (Facts(libreswan=LATEST),) * len(cables)).steps
+
+
+def test_each_case_is_either_accepted_or_refused() -> None:
+    assert {*REFUSED, *ACCEPTED} == set((CASES / "submariner").glob("*.yaml"))
+    assert not {*REFUSED} & {*ACCEPTED}
+
+
 @settings(max_examples=200)
 @given(st.text(alphabet="ceIPSMod:, \"[]{}\n|-'#&*!", max_size=80))
 def test_no_block_makes_a_traceback(block: str) -> None:
@@ -340,57 +365,3 @@ def test_no_block_makes_a_traceback(block: str) -> None:
     config["data"]["ceCustomConfig"] = block
     with pytest.raises(UsageError):
         parse(yaml.safe_dump(config), ENDPOINTS.replace("backend: libreswan", "backend: none"))
-
-
-FILES = tuple(str(FOLDER / f"{name}.yaml") for name in ("submariner", "endpoints"))
-
-
-def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "80", **more}
-    return subprocess.run(
-        [PROGRAM, *args], capture_output=True, text=True, check=False, env=environment
-    )
-
-
-class TestCommand:
-    def test_file_and_key_are_written_apart(self, tmp_path: Path) -> None:
-        psk, file = tmp_path / "psk", tmp_path / "cable.yaml"
-        done = run("import", *FILES, "--psk-file", str(psk), "-o", str(file))
-        assert (done.returncode, done.stdout) == (0, ""), done.stderr
-        assert stat.S_IMODE(psk.stat().st_mode) == 0o600
-        assert psk.read_text().strip() not in file.read_text() + done.stderr
-        assert f"the key is in {psk}" in done.stderr
-        ours, theirs = (
-            run("plan", *names, "--dry-run", "--local", "cluster1", "--libreswan", "4.10").stdout
-            for names in ((str(file),), FILES)
-        )
-        (differ,) = set(ours.splitlines()) - set(theirs.splitlines())
-        (other,) = set(theirs.splitlines()) - set(ours.splitlines())
-        target, variable, *pairs = shlex.split(other)[4:]
-        assert variable == "CE_IPSEC_PSK"
-        assert shlex.split(differ)[4:] == [target, str(psk), *pairs]
-
-    def test_documents_go_straight_to_plan(self) -> None:
-        done = run("plan", *FILES, "--dry-run", "--local", "172.18.0.7", "--libreswan", "4.10")
-        assert done.returncode == 0
-        assert "--name submariner-cable-cluster1-172-18-0-8-0" in done.stdout
-        assert "ZXhhbXBsZ" not in done.stdout + done.stderr
-
-    def test_a_file_that_is_there_stays(self, tmp_path: Path) -> None:
-        (tmp_path / "cable.yaml").write_text("mine")
-        psk = ("--psk-file", str(tmp_path / "psk"))
-        done = run("import", *FILES, *psk, "-o", str(tmp_path / "cable.yaml"))
-        assert done.returncode == 2
-        assert "exists already" in done.stderr
-        assert not (tmp_path / "psk").exists()
-
-    def test_two_files_of_ours_are_one_too_many(self) -> None:
-        name = str(EXAMPLES / "quickstart.yaml")
-        done = run("plan", name, str(EXAMPLES / "proposal.yaml"), "--dry-run")
-        assert done.returncode == 2
-        assert "none of them is a document of Submariner" in done.stderr
-
-    def test_our_own_file_is_nothing_to_import(self) -> None:
-        done = run("import", str(EXAMPLES / "quickstart.yaml"))
-        assert done.returncode == 2
-        assert "kind: missing; allowed: Endpoint, Submariner" in done.stderr

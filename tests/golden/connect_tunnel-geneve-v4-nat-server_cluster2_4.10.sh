@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 242.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "geneve-tunnel" counter drop comment "cablectl 70a77030 in"; udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 70a77030 in"; udp dport 6081 @th,96,24 1000 ip saddr != @peers counter drop comment "cablectl 70a77030 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers udp dport 6081 @th,96,24 1000 counter drop comment "cablectl 70a77030 out"; }; chain local { type filter hook output priority -500; udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 70a77030 out"; ip daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 70a77030 out"; ip saddr 242.18.0.7 ip daddr @peers udp dport 6081 @th,96,24 1000 notrack comment "cablectl 70a77030 own"; }; chain own { type filter hook postrouting priority 500; oifname "geneve-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 70a77030 own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "geneve-tunnel" counter drop comment "cablectl 70a77030 out"; ip daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 70a77030 out"; }; chain reassemble { ct state new comment "cablectl 70a77030 all"; }; }'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 244.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "geneve-tunnel" counter drop comment "cablectl 4355e506 in"; udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 4355e506 in"; udp dport 6081 @th,96,24 1000 ip saddr != @peers counter drop comment "cablectl 4355e506 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers udp dport 6081 @th,96,24 1000 counter drop comment "cablectl 4355e506 out"; }; chain local { type filter hook output priority -500; udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 4355e506 out"; ip daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 4355e506 out"; ip saddr 244.18.0.7 ip daddr @peers udp dport 6081 @th,96,24 1000 notrack comment "cablectl 4355e506 own"; }; chain own { type filter hook postrouting priority 500; oifname "geneve-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 4355e506 own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "geneve-tunnel" counter drop comment "cablectl 4355e506 out"; ip daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 4355e506 out"; }; chain reassemble { ct state new comment "cablectl 4355e506 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport udp/6081 --ikeport 4500 --to --id @cluster1-1 --host %any --client 242.18.0.8/32 --clientprotoport udp --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-1 --id @cluster2-1 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport udp --ikeport 4500 --to --id @cluster1-0 --host %any --client 242.18.0.8/32 --clientprotoport udp/6081 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp/6081 --ikeport 4500 --to --id @cluster1-1 --host %any --client 244.18.0.8/32 --clientprotoport udp --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-1 --id @cluster2-1 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp --ikeport 4500 --to --id @cluster1-0 --host %any --client 244.18.0.8/32 --clientprotoport udp/6081 --dpdaction hold --dpddelay 30
 
 # initiate: negotiate the SAs
 at='initiate'
@@ -45,8 +45,8 @@ sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "typ
 
 # overlay: the device, its address and settings, not up yet
 at='overlay'
-ip link add dev geneve-tunnel address 02:ca:f2:12:00:07 group 241 mtu 1388 type geneve id 1000 remote 242.18.0.8 dstport 6081
-ip address add 242.18.0.7/32 dev geneve-tunnel
+ip link add dev geneve-tunnel address 02:ca:f4:12:00:07 group 241 mtu 1388 type geneve id 1000 remote 244.18.0.8 dstport 6081
+ip address add 244.18.0.7/32 dev geneve-tunnel
 ip address add 241.18.0.7/8 dev geneve-tunnel
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/geneve-tunnel/rp_filter 2
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/geneve-tunnel/forwarding 1
@@ -54,8 +54,8 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/g
 # up: the device and its routes
 at='up'
 ip link set dev geneve-tunnel up
-ip neigh replace 241.18.0.8 lladdr 02:ca:f2:12:00:08 dev geneve-tunnel nud permanent
-ip route add 242.18.0.8/32 dev geneve-tunnel table 24141 metric 100 proto 241 mtu 65535 src 242.18.0.7
+ip neigh replace 241.18.0.8 lladdr 02:ca:f4:12:00:08 dev geneve-tunnel nud permanent
+ip route add 244.18.0.8/32 dev geneve-tunnel table 24141 metric 100 proto 241 mtu 65535 src 244.18.0.7
 ip route add 10.44.0.0/16 via 241.18.0.8 dev geneve-tunnel table 24141 metric 100 proto 241
 ip route add 100.44.0.0/16 via 241.18.0.8 dev geneve-tunnel table 24141 metric 100 proto 241
 ip rule add from all lookup 24141 pref 241 protocol 241

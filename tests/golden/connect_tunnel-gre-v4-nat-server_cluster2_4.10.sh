@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 242.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "gre-tunnel" counter drop comment "cablectl 046dc519 in"; ip saddr 242.18.0.8 ip daddr 242.18.0.7 meta l4proto gre @th,32,32 1000 meta ipsec missing counter drop comment "cablectl 046dc519 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto gre @th,32,32 1000 counter drop comment "cablectl 046dc519 out"; }; chain local { type filter hook output priority -500; ip saddr 242.18.0.7 ip daddr @peers meta l4proto gre @th,32,32 1000 notrack comment "cablectl 046dc519 own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "gre-tunnel" counter drop comment "cablectl 046dc519 out"; ip saddr 242.18.0.7 ip daddr 242.18.0.8 meta l4proto gre @th,32,32 1000 rt ipsec missing counter drop comment "cablectl 046dc519 out"; }; chain reassemble { ct state new comment "cablectl 046dc519 all"; }; }'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 244.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "gre-tunnel" counter drop comment "cablectl 689cb098 in"; ip saddr 244.18.0.8 ip daddr 244.18.0.7 meta l4proto gre @th,32,32 1000 meta ipsec missing counter drop comment "cablectl 689cb098 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto gre @th,32,32 1000 counter drop comment "cablectl 689cb098 out"; }; chain local { type filter hook output priority -500; ip saddr 244.18.0.7 ip daddr @peers meta l4proto gre @th,32,32 1000 notrack comment "cablectl 689cb098 own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "gre-tunnel" counter drop comment "cablectl 689cb098 out"; ip saddr 244.18.0.7 ip daddr 244.18.0.8 meta l4proto gre @th,32,32 1000 rt ipsec missing counter drop comment "cablectl 689cb098 out"; }; chain reassemble { ct state new comment "cablectl 689cb098 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
@@ -30,7 +30,7 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport gre --ikeport 4500 --to --id @cluster1-0 --host %any --client 242.18.0.8/32 --clientprotoport gre --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport gre --ikeport 4500 --to --id @cluster1-0 --host %any --client 244.18.0.8/32 --clientprotoport gre --dpdaction hold --dpddelay 30
 
 # initiate: negotiate the SAs
 at='initiate'
@@ -42,8 +42,8 @@ sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "typ
 
 # overlay: the device, its address and settings, not up yet
 at='overlay'
-ip link add dev gre-tunnel group 241 mtu 1410 type gre local 242.18.0.7 remote 242.18.0.8 key 1000
-ip address add 242.18.0.7/32 dev gre-tunnel
+ip link add dev gre-tunnel group 241 mtu 1410 type gre local 244.18.0.7 remote 244.18.0.8 key 1000
+ip address add 244.18.0.7/32 dev gre-tunnel
 ip address add 241.18.0.7/8 dev gre-tunnel
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/gre-tunnel/rp_filter 2
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/gre-tunnel/forwarding 1
@@ -51,7 +51,7 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/g
 # up: the device and its routes
 at='up'
 ip link set dev gre-tunnel up
-ip route add 242.18.0.8/32 dev gre-tunnel table 24141 metric 100 proto 241 mtu 65535 src 242.18.0.7
+ip route add 244.18.0.8/32 dev gre-tunnel table 24141 metric 100 proto 241 mtu 65535 src 244.18.0.7
 ip route add 10.44.0.0/16 via 241.18.0.8 dev gre-tunnel table 24141 metric 100 proto 241
 ip route add 100.44.0.0/16 via 241.18.0.8 dev gre-tunnel table 24141 metric 100 proto 241
 ip rule add from all lookup 24141 pref 241 protocol 241

@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 242.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "ipip-tunnel" counter drop comment "cablectl 6c87e14a in"; ip saddr 242.18.0.8 ip daddr 242.18.0.7 meta l4proto 4 meta ipsec missing counter drop comment "cablectl 6c87e14a in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto 4 counter drop comment "cablectl 6c87e14a out"; }; chain local { type filter hook output priority -500; ip saddr 242.18.0.7 ip daddr @peers meta l4proto 4 notrack comment "cablectl 6c87e14a own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "ipip-tunnel" counter drop comment "cablectl 6c87e14a out"; ip saddr 242.18.0.7 ip daddr 242.18.0.8 meta l4proto 4 rt ipsec missing counter drop comment "cablectl 6c87e14a out"; }; chain reassemble { ct state new comment "cablectl 6c87e14a all"; }; }'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16, 241.18.0.8 }; }; set peers { type ipv4_addr; flags interval; elements = { 244.18.0.8 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "ipip-tunnel" counter drop comment "cablectl a7756884 in"; ip saddr 244.18.0.8 ip daddr 244.18.0.7 meta l4proto 4 meta ipsec missing counter drop comment "cablectl a7756884 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers meta l4proto 4 counter drop comment "cablectl a7756884 out"; }; chain local { type filter hook output priority -500; ip saddr 244.18.0.7 ip daddr @peers meta l4proto 4 notrack comment "cablectl a7756884 own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "ipip-tunnel" counter drop comment "cablectl a7756884 out"; ip saddr 244.18.0.7 ip daddr 244.18.0.8 meta l4proto 4 rt ipsec missing counter drop comment "cablectl a7756884 out"; }; chain reassemble { ct state new comment "cablectl a7756884 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
@@ -30,7 +30,7 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport 4 --ikeport 4500 --to --id @cluster1-0 --host %any --client 242.18.0.8/32 --clientprotoport 4 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport 4 --ikeport 4500 --to --id @cluster1-0 --host %any --client 244.18.0.8/32 --clientprotoport 4 --dpdaction hold --dpddelay 30
 
 # initiate: negotiate the SAs
 at='initiate'
@@ -42,8 +42,8 @@ sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "typ
 
 # overlay: the device, its address and settings, not up yet
 at='overlay'
-ip link add dev ipip-tunnel group 241 mtu 1418 type ipip local 242.18.0.7 remote 242.18.0.8 mode ipip
-ip address add 242.18.0.7/32 dev ipip-tunnel
+ip link add dev ipip-tunnel group 241 mtu 1418 type ipip local 244.18.0.7 remote 244.18.0.8 mode ipip
+ip address add 244.18.0.7/32 dev ipip-tunnel
 ip address add 241.18.0.7/8 dev ipip-tunnel
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/ipip-tunnel/rp_filter 2
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/ipip-tunnel/forwarding 1
@@ -51,7 +51,7 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/i
 # up: the device and its routes
 at='up'
 ip link set dev ipip-tunnel up
-ip route add 242.18.0.8/32 dev ipip-tunnel table 24141 metric 100 proto 241 mtu 65535 src 242.18.0.7
+ip route add 244.18.0.8/32 dev ipip-tunnel table 24141 metric 100 proto 241 mtu 65535 src 244.18.0.7
 ip route add 10.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 24141 metric 100 proto 241
 ip route add 100.44.0.0/16 via 241.18.0.8 dev ipip-tunnel table 24141 metric 100 proto 241
 ip rule add from all lookup 24141 pref 241 protocol 241

@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_vxlan-tunnel; delete table inet cablectl_vxlan-tunnel; table inet cablectl_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16, 241.18.0.7 }; }; set peers { type ipv4_addr; flags interval; elements = { 242.18.0.7 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "vxlan-tunnel" counter drop comment "cablectl 37c5fc64 in"; udp dport 4789 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 37c5fc64 in"; udp dport 4789 @th,96,24 1000 ip saddr != @peers counter drop comment "cablectl 37c5fc64 in"; }; chain through { type filter hook forward priority -500; ip daddr @peers udp dport 4789 @th,96,24 1000 counter drop comment "cablectl 37c5fc64 out"; }; chain local { type filter hook output priority -500; udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 37c5fc64 out"; ip daddr @peers udp dport 4789 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 37c5fc64 out"; ip saddr 242.18.0.8 ip daddr @peers udp dport 4789 @th,96,24 1000 notrack comment "cablectl 37c5fc64 own"; }; chain own { type filter hook postrouting priority 500; oifname "vxlan-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 37c5fc64 own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "vxlan-tunnel" counter drop comment "cablectl 37c5fc64 out"; ip daddr @peers udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 37c5fc64 out"; }; chain reassemble { ct state new comment "cablectl 37c5fc64 all"; }; }'
+nft 'table inet cablectl_vxlan-tunnel; delete table inet cablectl_vxlan-tunnel; table inet cablectl_vxlan-tunnel { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16, 241.18.0.7 }; }; set peers { type ipv4_addr; flags interval; elements = { 244.18.0.7 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote iifname != "vxlan-tunnel" counter drop comment "cablectl 437880dd in"; udp dport 4789 @th,96,24 1000 meta ipsec missing counter drop comment "cablectl 437880dd in"; udp dport 4789 @th,96,24 1000 ip saddr != @peers counter drop comment "cablectl 437880dd in"; }; chain through { type filter hook forward priority -500; ip daddr @peers udp dport 4789 @th,96,24 1000 counter drop comment "cablectl 437880dd out"; }; chain local { type filter hook output priority -500; udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 437880dd out"; ip daddr @peers udp dport 4789 @th,96,24 1000 meta mark & 0x1000 == 0 counter drop comment "cablectl 437880dd out"; ip saddr 244.18.0.8 ip daddr @peers udp dport 4789 @th,96,24 1000 notrack comment "cablectl 437880dd own"; }; chain own { type filter hook postrouting priority 500; oifname "vxlan-tunnel" meta mark set meta mark | 0x1000 comment "cablectl 437880dd own"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote oifname != "vxlan-tunnel" counter drop comment "cablectl 437880dd out"; ip daddr @peers udp dport 4789 @th,96,24 1000 rt ipsec missing counter drop comment "cablectl 437880dd out"; }; chain reassemble { ct state new comment "cablectl 437880dd all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'
@@ -30,15 +30,15 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0 --id @cluster1 --host 172.18.0.8 --client 242.18.0.8/32 --clientprotoport udp/4789 --ikeport 4500 --to --id @cluster2 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1 --id @cluster1 --host 172.18.0.8 --client 242.18.0.8/32 --clientprotoport udp --ikeport 4500 --to --id @cluster2 --host 172.18.0.7 --client 242.18.0.7/32 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0 --id @cluster1 --host 172.18.0.8 --client 244.18.0.8/32 --clientprotoport udp/4789 --ikeport 4500 --to --id @cluster2 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1 --id @cluster1 --host 172.18.0.8 --client 244.18.0.8/32 --clientprotoport udp --ikeport 4500 --to --id @cluster2 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
 ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0
 ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1
-ip xfrm policy get src 242.18.0.8/32 dst 242.18.0.7/32 proto udp sport 4789 dir out
-ip xfrm policy get src 242.18.0.8/32 dst 242.18.0.7/32 proto udp dport 4789 dir out
+ip xfrm policy get src 244.18.0.8/32 dst 244.18.0.7/32 proto udp sport 4789 dir out
+ip xfrm policy get src 244.18.0.8/32 dst 244.18.0.7/32 proto udp dport 4789 dir out
 
 # initiate: negotiate the SAs
 at='initiate'
@@ -52,18 +52,18 @@ sh -c 'i=0; until ipsec whack --trafficstatus | grep -F "\"$1\"" | grep -qF "typ
 
 # overlay: the device, its address and settings, not up yet
 at='overlay'
-ip link add dev vxlan-tunnel address 02:ca:f2:12:00:08 group 241 mtu 1388 type vxlan id 1000 local 242.18.0.8 dstport 4789 nolearning
-ip address add 242.18.0.8/32 dev vxlan-tunnel
+ip link add dev vxlan-tunnel address 02:ca:f4:12:00:08 group 241 mtu 1388 type vxlan id 1000 local 244.18.0.8 dstport 4789 nolearning
+ip address add 244.18.0.8/32 dev vxlan-tunnel
 ip address add 241.18.0.8/8 dev vxlan-tunnel
-bridge fdb append 02:ca:f2:12:00:07 dev vxlan-tunnel dst 242.18.0.7 self permanent
-bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 242.18.0.7 self permanent
+bridge fdb append 02:ca:f4:12:00:07 dev vxlan-tunnel dst 244.18.0.7 self permanent
+bridge fdb append 00:00:00:00:00:00 dev vxlan-tunnel dst 244.18.0.7 self permanent
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/vxlan-tunnel/rp_filter 2
 sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/vxlan-tunnel/forwarding 1
 
 # up: the device and its routes
 at='up'
 ip link set dev vxlan-tunnel up
-ip neigh replace 241.18.0.7 lladdr 02:ca:f2:12:00:07 dev vxlan-tunnel nud permanent
-ip route add 242.18.0.7/32 dev vxlan-tunnel table 24141 metric 100 proto 241 mtu 65535 src 242.18.0.8
+ip neigh replace 241.18.0.7 lladdr 02:ca:f4:12:00:07 dev vxlan-tunnel nud permanent
+ip route add 244.18.0.7/32 dev vxlan-tunnel table 24141 metric 100 proto 241 mtu 65535 src 244.18.0.8
 ip route add 10.45.0.0/16 via 241.18.0.7 dev vxlan-tunnel table 24141 metric 100 proto 241
 ip rule add from all lookup 24141 pref 241 protocol 241

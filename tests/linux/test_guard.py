@@ -162,7 +162,7 @@ TABLES = {
     """,
     "tunnel geneve v4": """
         set remote { 10.45.0.0/16, 241.18.0.7 }
-        set peers { 242.18.0.7 }
+        set peers { 244.18.0.7 }
         in prerouting -110: ip saddr @remote iifname != "geneve-tunnel" counter drop
         in prerouting -110: udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop
         in prerouting -110: udp dport 6081 @th,96,24 1000 ip saddr != @peers counter drop
@@ -170,7 +170,7 @@ TABLES = {
         local output -500: udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop
         local output -500: ip daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0
             counter drop
-        local output -500: ip saddr 242.18.0.8 ip daddr @peers udp dport 6081 @th,96,24 1000 notrack
+        local output -500: ip saddr 244.18.0.8 ip daddr @peers udp dport 6081 @th,96,24 1000 notrack
         own postrouting 500: oifname "geneve-tunnel" meta mark set meta mark | 0x1000
         out postrouting 110: ip daddr @remote oifname != "geneve-tunnel" counter drop
         out postrouting 110: ip daddr @peers udp dport 6081 @th,96,24 1000 rt ipsec missing

@@ -114,7 +114,7 @@ def test_without_a_guard_a_masquerade_takes_the_underlay_address() -> None:
     )
     cable = replace(shaped("tunnel gre v4"), guard=False)
     (found,) = rewriting.rewritings((chain,), cable, DEVICES)
-    assert [sample.name for sample in found.samples] == ["the overlay's GRE to 242.18.0.7"]
+    assert [sample.name for sample in found.samples] == ["the overlay's GRE to 244.18.0.7"]
     assert found.breaks
 
 

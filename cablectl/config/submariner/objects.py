@@ -12,8 +12,16 @@ from cablectl.config.values import shown
 from cablectl.errors import UsageError
 
 API_VERSION = "apiVersion"  # every object of Kubernetes has this key, no file of cablectl has
-KINDS = ("Endpoint", "Submariner", "ConfigMap", "Secret", "List")
+GROUP = "submariner.io/"  # the beginning of apiVersion
+KINDS = ("Endpoint", "Gateway", "Submariner", "ConfigMap", "Secret", "List")
 NOT_NEEDED = ("Broker", "Cluster", "Gateway", "Node", "ServiceDiscovery")  # ignored
+# Kubernetes' own kinds, of which `kubectl get endpoints` prints the first.
+CORE_ENDPOINTS = ("Endpoints", "EndpointsList", "EndpointSlice", "EndpointSliceList")
+COMMAND = "kubectl get endpoints.submariner.io -n submariner-operator -o yaml"
+_SEPARATE = "put a line --- between two documents"
+CORE_ADVICE = (
+    f"is Kubernetes' own kind, not Submariner's Endpoint; give what this prints: {COMMAND}"
+)
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -84,8 +92,19 @@ def has_objects(text: str) -> bool:
 
 
 def objects(file: str, text: str, problems: Problems) -> Iterator[Object]:
-    """Yield the objects in a text; its problems are appended to `problems`."""
-    file_documents, duplicates = documents(text, file, several=True)
+    """Yield the objects in a text; its problems are appended to `problems`.
+
+    UsageError if the text isn't YAML, or has two documents without a line between them.
+    """
+    try:
+        file_documents, duplicates = documents(text, file, several=True)
+    except UsageError as error:
+        if "document start" in error.message:  # as after a document in JSON
+            raise UsageError(f"{error.message}; {_SEPARATE}") from None
+        raise
+    for place, message in duplicates:
+        if place.field == API_VERSION:
+            raise UsageError(f"{place.file}:{place.line}: {place.field}: {message}; {_SEPARATE}")
     problems += duplicates
     for document in file_documents:
         if document.value is not None:
@@ -95,17 +114,28 @@ def objects(file: str, text: str, problems: Problems) -> Iterator[Object]:
 def _unlisted(document: Document, value: Any, path: Path, problems: Problems) -> Iterator[Object]:  # noqa: ANN401
     kind = value.get("kind") if isinstance(value, dict) else None
     items = value.get("items") if isinstance(value, dict) else None
-    if isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
+    if kind in CORE_ENDPOINTS:
+        problems.append((document.place((*path, "kind")), f"{shown(kind)} {CORE_ADVICE}"))
+    elif isinstance(kind, str) and kind.endswith("List") and isinstance(items, list):
         for i, item in enumerate(items):
             yield from _unlisted(document, item, (*path, "items", i), problems)
-    elif kind in KINDS:
+    elif _is_needed(kind, value):
         metadata = value.get("metadata")
         name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
         yield Object(str(kind), name, value, document, path)
-    elif kind not in NOT_NEEDED:
+    elif kind not in NOT_NEEDED and not (kind and _is_submariners(value)):
         problem = f"{shown(kind)} is not allowed" if kind else "missing"
         place = document.place((*path, "kind"))
         problems.append((place, f"{problem}; allowed: {', '.join(KINDS)}"))
+
+
+def _is_needed(kind: object, value: object) -> bool:
+    """Return whether an object is read; other API groups have Gateways too."""
+    return kind in KINDS and (kind != "Gateway" or _is_submariners(value))
+
+
+def _is_submariners(value: object) -> bool:
+    return isinstance(value, dict) and str(value.get(API_VERSION)).startswith(GROUP)
 
 
 def block(lines: Sequence[str], config_map: Object, problems: Problems) -> dict[str, Field]:
