@@ -36,3 +36,9 @@ class TimeLimitError(CablectlError):
     """A time limit passed and the changes were undone: exit code 4."""
 
     exit_code = 4
+
+
+class ClientAwayError(TimeLimitError):
+    """A server's client hasn't connected; nothing was undone, and the cable waits: exit code 5."""
+
+    exit_code = 5

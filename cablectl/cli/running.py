@@ -9,7 +9,7 @@ import typer
 from cablectl.cli import reporting
 from cablectl.cli.options import OutcomeFormat
 from cablectl.cli.source import Chosen
-from cablectl.errors import CablectlError, TimeLimitError, UsageError
+from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError, UsageError
 from cablectl.facts.host_facts import Facts, StalePeer, connected
 from cablectl.host import privilege, reading
 from cablectl.libreswan.dialects import Version
@@ -101,13 +101,15 @@ def _print_as_json(outcome: Outcome) -> None:
 
 
 def refuse_failed(outcome: Outcome) -> None:
-    """Raise one error for all cables that failed; TimeLimitError if every one ran out of time."""
+    """Raise one error for all cables that failed.
+
+    TimeLimitError if every one ran out of time, ClientAwayError if every one waits for its client.
+    """
     failed = {**outcome.plan.refused, **outcome.failed}
     if not failed:
         return
-    kind = CablectlError
-    if all(isinstance(error, TimeLimitError) for error in failed.values()):
-        kind = TimeLimitError
+    kinds = (ClientAwayError, TimeLimitError, CablectlError)
+    kind = next(k for k in kinds if all(isinstance(error, k) for error in failed.values()))
     count = len({cable.id for cable in outcome.plan.cables} | failed.keys())
     lines = [
         line
@@ -115,4 +117,9 @@ def refuse_failed(outcome: Outcome) -> None:
         for line in (f"{cable}: {error.message}", *(f"  {detail}" for detail in error.details))
     ]
     hint = next((error.hint for error in failed.values() if error.hint), "")
-    raise kind(f"{len(failed)} of {count} cables failed", details=lines, hint=hint)
+    if count == 1:
+        raise next(iter(failed.values()))
+    what = "failed"
+    if kind is ClientAwayError:
+        what = "waits for its client" if len(failed) == 1 else "wait for their clients"
+    raise kind(f"{len(failed)} of {count} cables {what}", details=lines, hint=hint)

@@ -36,12 +36,21 @@ from cablectl.linux.nftables import (
     match,
     meta,
     payload,
+    raw,
 )
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable, vtep
 from cablectl.model.network import Network
-from cablectl.model.wishes import PLUTO_PORTS, Endpoint, Mode, OverlayWish, host_bits, twins_of
+from cablectl.model.wishes import (
+    PLUTO_PORTS,
+    AnyNetwork,
+    Endpoint,
+    Mode,
+    OverlayWish,
+    host_bits,
+    twins_of,
+)
 
 # Between connection tracking (-200) and destination NAT (-100); right after source NAT (100).
 BEFORE_DNAT, AFTER_SNAT = -110, 110
@@ -54,6 +63,9 @@ _NEIGHBOUR_DISCOVERY = (  # RFC 4861, by nft's words
     *("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"),
     "nd-redirect",
 )
+# Where a redirect has the destination that it is about, in bits after the begin of ICMP's header:
+# in the packet that it quotes (RFC 792), or after the better first hop (RFC 4861, section 4.5).
+_REDIRECTED = 192
 _IN, _OUT = "in", "out"  # the direction of the packets that a rule drops
 _MISSING = {
     _IN: match(meta("ipsec"), right=False),
@@ -183,6 +195,30 @@ def _of_tunnel(cable: Cable) -> Iterator[Chain]:
         accepted = _accepted(cable, chain) if inside else ()
         drop = _drop(chain, _address(cable, field, "@remote"), _MISSING[chain])
         yield Chain(chain, (*accepted, drop), hook, priority)
+    yield Chain("redirects", tuple(map(_redirect, cable.remote.networks)), "output", FIRST)
+
+
+def _redirect(network: AnyNetwork) -> Rule:
+    """Return the rule that drops this host's redirects of packets to a network.
+
+    The kernel sends one for each packet that comes and leaves by the same device, also if an SA
+    takes the packet. The sender would then send to that device's router, in clear text.
+    """
+    redirect = payload("icmp", "type"), "redirect"
+    if network.version == 6:
+        redirect = payload("icmpv6", "type"), "nd-redirect"
+    # The type comes last: nft 1.1 lists what follows the type of a redirect by another name.
+    return Rule((*_destination(network), match(*redirect), DROP), "redirect")
+
+
+def _destination(network: AnyNetwork) -> Iterator[Expression]:
+    """Yield the matches of a redirect's destination, 32 bits each."""
+    address, netmask = network.network_address.packed, network.netmask.packed
+    for at in range(0, len(address), 4):
+        value, mask = (int.from_bytes(octets[at : at + 4]) for octets in (address, netmask))
+        word = raw(_REDIRECTED + 8 * at, 32)
+        if mask:
+            yield match(word if mask == 0xFFFFFFFF else {"&": [word, mask]}, value)
 
 
 def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:

@@ -8,7 +8,7 @@ import shlex
 import signal
 from collections.abc import Callable, Collection, Iterable
 
-from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
 from cablectl.libreswan.refusal import is_unoriented
 from cablectl.plan.calls import Call, calls
@@ -29,10 +29,11 @@ def apply(locks: Collection[str], make_plan: MakePlan, progress: Progress, wait:
     """Read the host, run the needed steps, check that no step is left; return the outcome.
 
     If a step fails, connect rolls back everything; if the step belongs to one of several cables, it
-    rolls back that cable alone, and the others go on. If a step of teardown fails, its phase is
-    finished for that cable, and no later phase begins: while the device is there, the policies
-    stay. `locks` are the names of the locks to hold. CablectlError has the command and its output.
-    TimeLimitError if another cablectl works on one of the cables for longer than `wait` seconds.
+    rolls back that cable alone, and the others go on. A server whose client is away goes on, too,
+    and the outcome has a ClientAwayError. If a step of teardown fails, its phase is finished for
+    that cable, and no later phase begins: while the device is there, the policies stay. `locks` are
+    the names of the locks to hold. CablectlError has the command and its output; TimeLimitError if
+    another cablectl works on one of the cables for longer than `wait` seconds.
     """
     with handled(leave), held(locks, wait, progress.note) as journal:
         if earlier := journal.unfinished:
@@ -58,9 +59,9 @@ def apply(locks: Collection[str], make_plan: MakePlan, progress: Progress, wait:
 
 
 class _Connect:
-    """Runs connect: a cable succeeds or is rolled back.
+    """Runs connect: a cable succeeds or is rolled back, or it is a server's and waits.
 
-    Steps that all cables share are rolled back if no cable succeeds.
+    Steps that all cables share are rolled back if no cable succeeds or waits.
     """
 
     def __init__(self, plan: Plan, runner: Runner, failed: Failed, progress: Progress) -> None:
@@ -68,6 +69,7 @@ class _Connect:
         self._cables = {cable.id: cable for cable in plan.cables}
         self._facts = dict(zip(self._cables, plan.facts, strict=True))
         self._done: list[Step] = []  # the steps to undo, also those that only began
+        self._away: Failed = {}  # what a server still waits for, its client
 
     def run(self, make_plan: MakePlan) -> None:
         """Run the needed steps; put the error of one of several cables into `failed`."""
@@ -81,6 +83,8 @@ class _Connect:
             raise
         if not self._any_succeeds:
             self._roll_back()
+        for cable, error in self._away.items():
+            self._failed.setdefault(cable, error)
 
     def _roll_back(self) -> None:
         with handled(signal.SIG_IGN):  # every command has its time limit
@@ -115,6 +119,9 @@ class _Connect:
 
     def _fail(self, cable: str, error: CablectlError) -> None:
         """Roll back one of several cables; raise an error that isn't about one of several."""
+        if isinstance(error, ClientAwayError):
+            self._away[cable] = error
+            return
         if not cable or len(self._cables) == 1:
             raise error
         if cable in self._failed:
@@ -133,7 +140,12 @@ class _Connect:
             if orientation.unoriented(one, facts):
                 self._fail(one.id, orientation.error(one, facts))
         # Whether a negotiation succeeded is decided by the steps that wait, if there are any.
-        left = [step for step in again.needed if step.phase is not Phase.INITIATE]
+        left = [
+            step
+            for step in again.needed
+            if step.phase is not Phase.INITIATE
+            and not (step.phase is Phase.WAIT and step.cable in self._away)
+        ]
         for cable, error in _still_to_do(left, self._plan, self._failed).items():
             self._fail(cable, error)
 

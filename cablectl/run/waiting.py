@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import whack
@@ -67,8 +67,8 @@ def _no_child_sa(step: Step, logged: str) -> CablectlError:
             f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]
         )
     if not step.can_ask:
-        return TimeLimitError(
-            f"{message}: the client didn't negotiate",
+        return ClientAwayError(
+            f"{message}: the client didn't negotiate; the cable waits for it, and comes up then",
             hint="run connect on the client, and let its UDP 500 and 4500 reach this host",
         )
     return TimeLimitError(

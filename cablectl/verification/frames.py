@@ -138,18 +138,35 @@ def _sa(packet: Packet, ports: frozenset[bytes]) -> Sa | None:
 def clear_text(cable: Cable) -> Callable[[Packet, bool], bool]:
     """Return the function that tells whether a packet is the cable's own, in clear text."""
     if cable.joins_subnets:
-        local, remote = cable.local.networks, cable.remote.networks
-
-        def between_subnets(packet: Packet, outgoing: bool) -> bool:
-            # In the opposite direction it is traffic of the gateway's own subnet on the same wire.
-            source, target = (local, remote) if outgoing else (remote, local)
-            return _within(packet.source, source) and _within(packet.destination, target)
-
-        return between_subnets
+        return _between_subnets(cable)
     if cable.overlay:
         overlay = overlay_of(cable.overlay)
         return lambda packet, _: overlay.matches(cable, packet)
     return _between_hosts(cable)
+
+
+def _between_subnets(cable: Cable) -> Callable[[Packet, bool], bool]:
+    local, remote = cable.local.networks, cable.remote.networks
+    gateways = {cable.local.address, cable.remote_host}
+    ports = frozenset(port.to_bytes(2) for port in cable.ike_ports)
+
+    def is_clear(packet: Packet, outgoing: bool) -> bool:
+        # In the opposite direction it is traffic of the gateway's own subnet on the same wire.
+        source, target = (local, remote) if outgoing else (remote, local)
+        if not (_within(packet.source, source) and _within(packet.destination, target)):
+            return False
+        # The gateways may be within these subnets.
+        between_gateways = {packet.source, packet.destination} == gateways
+        return not (between_gateways and _of_ipsec(packet, ports))
+
+    return is_clear
+
+
+def _of_ipsec(packet: Packet, ports: frozenset[bytes]) -> bool:
+    """Tell whether a packet is IKE or ESP, bare or in UDP at one of the ports."""
+    if packet.protocol == _UDP:
+        return packet.payload[:2] in ports or packet.payload[2:4] in ports
+    return packet.protocol == _ESP
 
 
 def _between_hosts(cable: Cable) -> Callable[[Packet, bool], bool]:

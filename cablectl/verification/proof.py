@@ -132,8 +132,15 @@ def flow(cable: Cable, facts: Facts) -> Flow:
     if cable.overlay:
         source, target = str(cable.local_vtep.ip), str(cable.remote_vtep.ip)
     elif cable.joins_subnets:
-        source, target = facts.source, str(next(iter(cable.remote.networks[0].hosts())))
+        source, target = facts.source, _target(cable)
     return Flow(source, target, facts.nic.device if facts.nic else "")
+
+
+def _target(cable: Cable) -> str:
+    """Return the peer if it is in its own subnets, else the first host of its first subnet."""
+    inside = any(cable.remote.address in network for network in cable.remote.networks)
+    first = next(iter(cable.remote.networks[0].hosts()))
+    return str(cable.remote.address if inside else first)
 
 
 def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:

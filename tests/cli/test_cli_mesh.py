@@ -14,7 +14,7 @@ from pytest_subprocess import FakeProcess
 
 from cablectl.cli import running
 from cablectl.cli import verify as command
-from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.errors import CablectlError, ClientAwayError, HostNotReadyError, TimeLimitError
 from cablectl.facts.host_facts import Credential
 from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
 from cablectl.libreswan import secrets_file
@@ -100,6 +100,14 @@ class TestFailures:
         late = TimeLimitError("too late")
         assert self.error({SECOND: late, THIRD: late}).exit_code == 4
         assert self.error({SECOND: late, THIRD: CablectlError("it broke")}).exit_code == 1
+
+    def test_those_that_wait_for_their_clients(self) -> None:
+        away, late = ClientAwayError("away"), TimeLimitError("too late")
+        told = self.error({SECOND: away})
+        assert (told.message, told.exit_code) == ("1 of 2 cables waits for its client", 5)
+        told = self.error({SECOND: away, THIRD: away})
+        assert (told.message, told.exit_code) == ("2 of 2 cables wait for their clients", 5)
+        assert self.error({SECOND: away, THIRD: late}).exit_code == 4
 
     def test_one_that_had_no_plan_is_one_of_them(self) -> None:
         plan = connect_plan.plan(CABLES, (replace(BLANK, credential=Credential.OTHER), BLANK))

@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl 4c2a5e7c in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl 4c2a5e7c out"; }; chain reassemble { ct state new comment "cablectl 4c2a5e7c all"; }; }'
+nft 'table inet cablectl_cluster2-172-18-0-7; delete table inet cablectl_cluster2-172-18-0-7; table inet cablectl_cluster2-172-18-0-7 { set remote { type ipv4_addr; flags interval; elements = { 10.45.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl 27d6dfda in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl 27d6dfda out"; }; chain redirects { type filter hook output priority -500; @th,192,32 & 0xffff0000 == 170721280 icmp type redirect drop comment "cablectl 27d6dfda redirect"; }; chain reassemble { ct state new comment "cablectl 27d6dfda all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'

@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl fce6c4d9 in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl fce6c4d9 out"; }; chain reassemble { ct state new comment "cablectl fce6c4d9 all"; }; }'
+nft 'table inet cablectl_cluster1-172-18-0-8; delete table inet cablectl_cluster1-172-18-0-8; table inet cablectl_cluster1-172-18-0-8 { set remote { type ipv4_addr; flags interval; elements = { 10.44.0.0/16, 100.44.0.0/16 }; }; chain in { type filter hook prerouting priority -110; ip saddr @remote meta ipsec missing counter drop comment "cablectl 07ce070c in"; }; chain out { type filter hook postrouting priority 110; ip daddr @remote rt ipsec missing counter drop comment "cablectl 07ce070c out"; }; chain redirects { type filter hook output priority -500; @th,192,32 & 0xffff0000 == 170655744 icmp type redirect drop comment "cablectl 07ce070c redirect"; @th,192,32 & 0xffff0000 == 1680605184 icmp type redirect drop comment "cablectl 07ce070c redirect"; }; chain reassemble { ct state new comment "cablectl 07ce070c all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'

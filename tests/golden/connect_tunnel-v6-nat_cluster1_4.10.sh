@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl 941f36f6 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl 941f36f6 out"; }; chain reassemble { ct state new comment "cablectl 941f36f6 all"; }; }'
+nft 'table inet cablectl_cluster2-2001-db8--7; delete table inet cablectl_cluster2-2001-db8--7; table inet cablectl_cluster2-2001-db8--7 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:45::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl 421b05d8 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl 421b05d8 out"; }; chain redirects { type filter hook output priority -500; @th,192,32 536939960 @th,224,32 & 0xffff0000 == 4521984 icmpv6 type nd-redirect drop comment "cablectl 421b05d8 redirect"; }; chain reassemble { ct state new comment "cablectl 421b05d8 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'

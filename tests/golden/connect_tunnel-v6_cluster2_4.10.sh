@@ -7,7 +7,7 @@ trap 'failed $?' EXIT
 
 # guard: nothing of the cable passes without IPsec, in or out
 at='guard'
-nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl 41710c87 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl 41710c87 out"; }; chain reassemble { ct state new comment "cablectl 41710c87 all"; }; }'
+nft 'table inet cablectl_cluster1-2001-db8--8; delete table inet cablectl_cluster1-2001-db8--8; table inet cablectl_cluster1-2001-db8--8 { set remote { type ipv6_addr; flags interval; elements = { 2001:db8:44::/48, 2001:db8:144::/48 }; }; chain in { type filter hook prerouting priority -110; ip6 saddr @remote meta ipsec missing counter drop comment "cablectl 8cd63742 in"; }; chain out { type filter hook postrouting priority 110; ip6 daddr @remote rt ipsec missing counter drop comment "cablectl 8cd63742 out"; }; chain redirects { type filter hook output priority -500; @th,192,32 536939960 @th,224,32 & 0xffff0000 == 4456448 icmpv6 type nd-redirect drop comment "cablectl 8cd63742 redirect"; @th,192,32 536939960 @th,224,32 & 0xffff0000 == 21233664 icmpv6 type nd-redirect drop comment "cablectl 8cd63742 redirect"; }; chain reassemble { ct state new comment "cablectl 8cd63742 all"; }; }'
 
 # mss: TCP agrees on segments that fit the cable
 at='mss'

@@ -213,17 +213,22 @@ class Lab:
         box.run("nft", "--file", "-", input=MASQUERADE)
         return gateway
 
-    def behind(self, name: str, box: Gateway, *addresses: str) -> Gateway:
-        """Add a host with addresses like 10.44.0.2/16 behind `box`, which forwards."""
-        host = self._rooms.enter_context(closing(Gateway(name)))
+    def behind(self, name: str, box: Gateway, *addresses: str, release: str = "4.10") -> Gateway:
+        """Add a host with addresses like 10.44.0.2/16 behind `box`, which forwards.
+
+        All hosts behind a box share one LAN, whose router the box is.
+        """
+        host = self._rooms.enter_context(closing(Gateway(name, installations()[release])))
+        if box.run("ip", "link", "show", "inside", check=False).returncode:
+            box.ip("link add inside type bridge mcast_snooping 0", "link set inside up")
         box.ip(
-            f"link add inside type veth peer name eth0 netns {host.pid}",
-            "link set inside gso_max_segs 1 up",
+            f"link add {name} type veth peer name eth0 netns {host.pid}",
+            f"link set {name} master inside gso_max_segs 1 up",
         )
         host.ip("link set lo up", "link set eth0 gso_max_segs 1 up")
         for interface in map(ipaddress.ip_interface, addresses):
             router, nodad = f"{interface.network[1]}", "nodad" if interface.version == 6 else ""
-            box.ip(f"address add {router}/{interface.network.prefixlen} dev inside {nodad}")
+            box.ip(f"address replace {router}/{interface.network.prefixlen} dev inside {nodad}")
             host.ip(f"address add {interface} dev eth0 {nodad}", f"route add default via {router}")
         box.run("sysctl", "--quiet", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         return host

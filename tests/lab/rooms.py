@@ -21,8 +21,8 @@ PROGRAM = str(Path(sys.executable).parent / "cablectl")
 
 # PID 1 of a room: $1 is the root directory. Unless that is /, the checkout $2 is mounted below the
 # root at the same path, and the root's own cablectl at the path $3. If $4 isn't empty, it is a
-# directory whose files in the prefix $5, etc and var are over those of the root. PID 1 is a shell,
-# since PID 1 must reap orphaned processes.
+# directory whose files in the prefix $5, etc and var are over those of the root. $6 is the host
+# name. PID 1 is a shell, since PID 1 must reap orphaned processes.
 ROOM = """
 set -e
 read -r pid rest </proc/self/stat # the PID outside, since the room's own /proc isn't mounted yet
@@ -34,6 +34,7 @@ if [ "$root" ]; then
     mount --rbind /dev "$root/dev"
 fi
 mount -t proc proc "$root/proc"
+echo "$6" >"$root/proc/sys/kernel/hostname"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs tmpfs "$root/tmp"
 for folder in etc var; do
@@ -94,20 +95,20 @@ class Process(subprocess.Popen[str]):
 
 
 class Room:
-    """Network, mount and PID namespaces; `close` kills their processes.
+    """Network, mount, PID and UTS namespaces; `close` kills their processes.
 
     `root` is the root directory: this machine's, or another Debian's. `layer` is "", or a directory
     whose files in `prefix`, etc and var are over those of the root. LabError without root rights.
     """
 
-    namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")
+    namespaces: tuple[str, ...] = ("--net", "--mount", "--pid", "--uts")
     script = ROOM
 
     def __init__(self, name: str, root: str = "/", layer: str = "", prefix: str = "") -> None:
         self.name = name
         unshare = ("unshare", *self.namespaces, "--fork", "--kill-child", "sh", "-c")
         pipe = subprocess.PIPE
-        argv = (*unshare, self.script, "room", root, str(CHECKOUT), PROGRAM, layer, prefix)
+        argv = (*unshare, self.script, "room", root, str(CHECKOUT), PROGRAM, layer, prefix, name)
         self._first = subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True)
         assert self._first.stdout
         pid = self._first.stdout.readline()
@@ -129,7 +130,7 @@ class Room:
     def popen(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
         """Start a program in the room, with pipes as its streams; `env` adds to the environment."""
         pipe = subprocess.PIPE
-        namespaces = ("--net", "--mount", "--pid", "--root", "--wd")
+        namespaces = ("--net", "--mount", "--pid", "--uts", "--root", "--wd")
         enter = (*UNIGNORED, "nsenter", f"--target={self.pid}", *namespaces, "--", *argv)
         extended = {**os.environ, **(env or {})}
         return Process(enter, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=extended)
@@ -164,14 +165,18 @@ class Room:
         if result.returncode:
             raise LabError(f"{self.name}: ip: {result.stderr}")
 
-    def socket(self) -> socket.socket:
-        """Open a packet socket in the room's network namespace; it receives every frame."""
+    def open_socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+        """Open a socket in the room's network namespace."""
 
         def open_there() -> socket.socket:
             with Path(f"/proc/{self.pid}/ns/net").open() as network:
                 if ctypes.CDLL(None).setns(network.fileno(), CLONE_NEWNET):
                     raise LabError(f"{self.name}: setns failed")
-            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            return socket.socket(family, kind, protocol)
 
         with ThreadPoolExecutor(1) as thread:  # setns moves only the thread that calls it
             return thread.submit(open_there).result()
+
+    def socket(self) -> socket.socket:
+        """Open a packet socket in the room's network namespace; it receives every frame."""
+        return self.open_socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))

@@ -9,7 +9,7 @@ import pytest
 from cablectl.model.wishes import OVERLAYS
 from tests.support.documents import FAMILIES, document, shaped
 
-from .cable import FILE, PSK, PSK_FILE, run
+from .cable import FILE, PSK, PSK_FILE, run, tear_down
 from .gateways import Lab
 from .rooms import PROGRAM
 from .traffic import bring_up_and_tear_down
@@ -57,6 +57,8 @@ def test_a_server_whose_client_never_comes(lab: Lab) -> None:
     c2.write(PSK_FILE, f"{PSK}\n")
     before = c2.snapshot()
     done = run(c2, "connect", FILE, "--timeout", "5")
-    assert done.returncode == 4, done.stderr
-    assert "within 5 s: the client didn't negotiate" in done.stderr
+    assert done.returncode == 5, done.stderr
+    assert "within 5 s: the client didn't negotiate; the cable waits for it" in done.stderr
+    assert run(c2, "status", FILE).returncode == 1
+    tear_down(c2)
     assert c2.snapshot() == before

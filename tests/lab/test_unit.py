@@ -18,6 +18,11 @@ pytestmark = pytest.mark.lab
 
 CABLE = "cablectl@cable.service"
 GUARD = "cablectl-guard@cable.service"
+IMPATIENT = """
+[Service]
+ExecStart=
+ExecStart=cablectl connect /etc/cablectl/%i.yaml --timeout 3
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +89,18 @@ def test_a_stopped_unit_leaves_nothing_behind(gateways: tuple[Gateway, Gateway])
         assert ".guard" not in left["files"]
         assert unit_property(gateway, "ActiveState", GUARD) == "inactive"
         assert unit_property(gateway, "Result", GUARD) == "success"
+
+
+def test_the_unit_of_a_server_is_active_while_its_client_is_away(
+    gateways: tuple[Gateway, Gateway],
+) -> None:
+    _, c2 = gateways
+    c2.write(FILE, document("tunnel v4 server") + AGREED)
+    c2.write(f"/etc/systemd/system/{CABLE}.d/timeout.conf", IMPATIENT, 0o644)
+    systemctl(c2, "daemon-reload")
+    assert systemctl(c2, "start", CABLE).returncode == 0
+    assert unit_property(c2, "ExecMainStatus", CABLE) == "5"
+    assert unit_property(c2, "ActiveState", CABLE) == "active"
+    assert "submariner-cable-cluster1" in c2.snapshot()["connections"]
+    assert systemctl(c2, "stop", CABLE).returncode == 0
+    assert not c2.snapshot()["connections"]

@@ -15,6 +15,7 @@ from cablectl.model.wishes import Mode
 
 from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, run, tear_down
 from .gateways import Gateway, Lab
+from .wire import Capture
 
 Sides = Sequence[tuple[Gateway, Cable]]  # each gateway, with the cable seen from that gateway
 ICMP = 8  # bytes of an echo request's header
@@ -88,6 +89,45 @@ def bring_up_and_tear_down(lab: Lab, sides: Sides, text: str) -> None:
     assert any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames) != encrypted
     full = summary["esp-in-udp" if encrypted else "overlay"].largest
     assert 1500 - 4 < full <= 1500
+
+
+@contextmanager
+def standing(lab: Lab, gateways: Sequence[Gateway], text: str) -> Iterator[Capture]:
+    """Bring a file's cables up; at the end tear them down, and check wire and hosts.
+
+    Nothing may be left on a host, and nothing but IKE and ESP in UDP may have been on the wire.
+    """
+    for gateway in gateways:
+        gateway.write(FILE, text)
+        gateway.write(PSK_FILE, f"{PSK}\n")
+    before = [gateway.snapshot() for gateway in gateways]
+    with lab.capture() as wire:
+        try:
+            bring_up(*gateways)
+            yield wire
+        finally:
+            tear_down(*gateways)
+    for gateway, snapshot in zip(gateways, before, strict=True):
+        left = changes(snapshot, gateway.snapshot())
+        assert left == "", f"{gateway.name}: {left}"
+    assert_encrypted(wire)
+
+
+def assert_encrypted(wire: Capture) -> None:
+    """Nothing of a cable was on the wire but IKE and ESP in UDP."""
+    summary = wire.summary()
+    assert (summary["overlay"].frames, summary["esp"].frames) == (0, 0)
+    assert summary["esp-in-udp"].frames > 0
+    assert not any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames)
+
+
+def assert_reached(host: Gateway, *targets: str, source: str = "") -> None:
+    """A host reaches others without the loss of one packet."""
+    options = ["-c", "5", "-i", "0.1", "-W", "2", "-p", PATTERN]
+    options += ["-I", source] if source else []
+    for target in targets:
+        done = host.run("ping", *options, target, check=False)
+        assert " 5 received" in done.stdout, f"{host.name}: {done.stdout}{done.stderr}"
 
 
 def assert_status_up(sides: Sides) -> None:

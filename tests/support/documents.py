@@ -26,6 +26,11 @@ FAMILIES = {
         ),
     },
 }
+# With the word `inside`: gateways that are in a subnet of their own cluster.
+INSIDE = {
+    "v4": ("10.44.0.8", "10.45.0.7", "10.46.0.6"),
+    "v6": ("2001:db8:44::8", "2001:db8:45::7", "2001:db8:46::6"),
+}
 # Which ends are behind NAT, and which prefer to be server.
 NAT = {"": (), "nat": (0,), "nats": (0, 1)}
 SERVERS = {"": (), "server": (1,), "servers": (0, 1)}
@@ -57,7 +62,9 @@ def document(shape: str) -> str:
     """Return a file of that shape; the word `pfs` adds the section PFS."""
     mode, *words = shape.split()
     overlay = next((word for word in words if word in list(OverlayKind)), "none")
-    family = FAMILIES[next(word for word in words if word in FAMILIES)]
+    version = next(word for word in words if word in FAMILIES)
+    family = FAMILIES[version]
+    addresses = INSIDE[version] if "inside" in words else family["addresses"]
     lines = ["version: 1", f"mode: {mode}", f"overlay: {overlay}"]
     lines += ["allow_cleartext: true"] if mode == "none" else []
     lines += ["endpoints:"]
@@ -65,7 +72,7 @@ def document(shape: str) -> str:
         lines += [
             f"  - cluster: cluster{number}",
             f"    hostname: cluster{number}-worker",
-            f"    address: '{family['addresses'][i]}'",
+            f"    address: '{addresses[i]}'",
         ]
         if mode == "tunnel" or overlay != "none":
             lines += ["    subnets:", *(f"      - '{each}'" for each in family["subnets"][i])]

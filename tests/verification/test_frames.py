@@ -87,6 +87,12 @@ CLEAR = [
     ("tunnel v4", ip("10.44.0.1", "192.0.2.1", 1, echo()), False),
     ("tunnel v4", ip(HERE, THERE, 17, udp(4500, ESP, 4500)), False),
     ("tunnel v6", ip("2001:db8:44::1", "2001:db8:45::1", 58, echo(128)), True),
+    # Between gateways inside their own subnets, only IKE and ESP are no clear text.
+    ("tunnel v4 inside", ip("10.44.0.8", "10.45.0.7", 17, udp(4500, ESP, 4500)), False),
+    ("tunnel v4 inside", ip("10.44.0.8", "10.45.0.7", 17, udp(500, b"ike", 500)), False),
+    ("tunnel v4 inside", ip("10.44.0.8", "10.45.0.7", 50, ESP), False),
+    ("tunnel v4 inside", ip("10.44.0.8", "10.45.0.7", 17, udp(53, b"query")), True),
+    ("tunnel v4 inside", ip("10.44.0.9", "10.45.0.7", 17, udp(4500, ESP, 4500)), True),
     ("transport none v4", ip(HERE, THERE, 1, echo()), True),
     ("transport none v4", ip(THERE, HERE, 6, b"tcp"), True),
     ("transport none v4", ip(HERE, THERE, 17, udp(53, b"query")), True),

@@ -193,6 +193,7 @@ def up(cable: Cable, **changed: object) -> Facts:
         ("transport none v4", ("172.18.0.8", "172.18.0.7")),
         ("tunnel v4", ("10.44.0.1", "10.45.0.1")),
         ("tunnel v4 nats", ("10.44.0.1", "10.45.0.1")),
+        ("tunnel v4 inside", ("10.44.0.1", "10.45.0.7")),
         ("tunnel geneve v4 nats", ("241.18.0.8", "241.18.0.7")),
         ("none vxlan v4", ("241.18.0.8", "241.18.0.7")),
     ],

@@ -17,7 +17,7 @@ from cablectl.linux import xfrm
 from cablectl.linux.firewall import traffic
 from cablectl.linux.iproute import SYSCTL
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import AnyNetwork, Mode, PskFile
+from cablectl.model.wishes import AnyNetwork, PskFile
 from cablectl.verification.observe.echo import Echo
 from cablectl.verification.proof import PAYLOAD
 
@@ -116,12 +116,21 @@ def _replies(cable: Cable, facts: Facts | None) -> dict[int, Reply]:
     remote = next((connection.remote for connection in cable.connections), None)
     if remote is None or remote.host is None:
         return {}
-    between_hosts = cable.overlay is None and cable.mode is Mode.TRANSPORT
-    installed = facts is None or facts.policies.keys() & xfrm.policies_of(cable.connections)
-    if between_hosts and installed:
+    # The address is inside its own subnet, or the connection is between the two hosts.
+    taken = not cable.overlay and any(
+        remote.host in connection.remote.network for connection in cable.connections
+    )
+    if taken and _protected(cable, facts):
         return {}
     port = remote.ike_port or IKE_PORT
     return peer.ask(cable.local.address, remote.host, dict.fromkeys((port, IKE_PORT)))
+
+
+def _protected(cable: Cable, facts: Facts | None) -> bool:
+    """Whether policies take what is sent to the peer, or the guard drops the answer."""
+    if facts is None or facts.guard:
+        return True
+    return bool(facts.policies.keys() & xfrm.policies_of(cable.connections))
 
 
 def _key(cable: Cable) -> KeyEvidence | None:
