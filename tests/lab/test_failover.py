@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from signal import SIGINT
 
 import pytest
 
@@ -15,7 +13,7 @@ from tests.support.documents import document, shaped
 from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
-from .traffic import PATTERN, changes
+from .traffic import changes, clear, pinged
 
 pytestmark = pytest.mark.lab
 
@@ -58,18 +56,6 @@ def dead(lab: Lab, gateway: Gateway) -> Iterator[None]:
         lab.switch.ip(f"link set {gateway.name} up")
 
 
-@contextmanager
-def pinged(gateway: Gateway, source: str, target: str) -> Iterator[None]:
-    """Have a host of the gateway's cluster ping a remote host all along."""
-    options = ("-i", "0.05", "-p", PATTERN, "-I", source, target)
-    with gateway.popen("ping", *options) as process:
-        try:
-            yield
-        finally:
-            process.send_signal(SIGINT)
-            process.communicate(timeout=20)
-
-
 def connect(*gateways: Gateway) -> None:
     """Run connect once on all gateways at once; AssertionError with connect's error."""
     running = [gateway.popen(PROGRAM, "connect", FILE) for gateway in gateways]
@@ -81,13 +67,6 @@ def connect(*gateways: Gateway) -> None:
 def answers(gateway: Gateway, source: str, target: str) -> bool:
     done = gateway.run("ping", "-c", "3", "-W", "3", "-I", source, target, check=False)
     return done.returncode == 0
-
-
-def clear(frames: Sequence[bytes], gateway: Gateway) -> int:
-    """Count the frames with a ping in clear text that a gateway sent."""
-    (link,) = json.loads(gateway.run("ip", "-j", "link", "show", "eth0").stdout)
-    mac, ping = bytes.fromhex(link["address"].replace(":", "")), bytes.fromhex(PATTERN) * 4
-    return sum(frame[6:12] == mac and ping in frame for frame in frames)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

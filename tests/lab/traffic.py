@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from difflib import unified_diff
+from signal import SIGINT
 
 from cablectl.linux import mtu
 from cablectl.linux.overlay.registry import headers_of, overlay_of
@@ -171,3 +172,22 @@ def assert_traffic(gateway: Gateway, cable: Cable) -> None:
         host = "" if cable.overlay else str(cable.local.networks[0][1])
         done = ping(gateway, host, str(network[1]), 200)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def pinged(gateway: Gateway, source: str, target: str) -> Iterator[None]:
+    """Have a host of the gateway's cluster ping a remote host all along."""
+    options = ("-i", "0.05", "-p", PATTERN, "-I", source, target)
+    with gateway.popen("ping", *options) as process:
+        try:
+            yield
+        finally:
+            process.send_signal(SIGINT)
+            process.communicate(timeout=20)
+
+
+def clear(frames: Sequence[bytes], gateway: Gateway) -> int:
+    """Count the frames with a ping in clear text that a gateway sent."""
+    (link,) = json.loads(gateway.run("ip", "-j", "link", "show", "eth0").stdout)
+    mac, ping = bytes.fromhex(link["address"].replace(":", "")), bytes.fromhex(PATTERN) * 4
+    return sum(frame[6:12] == mac and ping in frame for frame in frames)
