@@ -23,12 +23,17 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
     version, wanted = cable.local_vtep.version, cable.routes
     routes, rules = _own_routes(version), _rules(version)
     own = [(_table(route), _route(route, cable)) for route in routes if route.get("dev") == device]
-    elsewhere = {_table(route) for route in routes if route.get("dev") != device}
+    others = [route for route in routes if route.get("dev") != device]
+    elsewhere = {_table(route) for route in others if not _is_unreachable(route)}
+    refused = {_table(route) for route in others if _is_unreachable(route)}
+    blocked = iproute.unreachable(cable)
+    own += [(table, blocked) for table in refused - elsewhere - {wanted.table}]
     own_rules = {OldRule(_table(rule), rule["priority"]) for rule in rules if _is_ours(rule)}
     rule = OldRule(wanted.table, wanted.priority)
     return OverlayFacts(
         routes=frozenset(route for table, route in own if table == wanted.table),
         rule=rule in own_rules,
+        unreachable=wanted.table in refused,
         table_shared=wanted.table in elsewhere,
         foreign_routes=tuple(_foreign_routes(version, wanted)),
         foreign_rules=tuple(_foreign_rules(rules, wanted)),
@@ -67,6 +72,10 @@ def _rules(version: int) -> list[Listed]:
 
 def _is_ours(entry: Listed) -> bool:
     return entry.get("protocol") == iproute.PROTOCOL
+
+
+def _is_unreachable(route: Listed) -> bool:
+    return _TYPES.get(str(route.get("type", ""))) == iproute.UNREACHABLE
 
 
 def _table(entry: Listed) -> int:

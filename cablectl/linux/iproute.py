@@ -24,7 +24,8 @@ ANY_MAC = "00:00:00:00:00:00"
 # `read` doesn't work here: it reads byte by byte, and such a file ends after the first read.
 _WRITE = 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]'
 
-# Subnet, next hop (a VTEP; "" if the device itself leads there), source address or "".
+UNREACHABLE = "unreachable"
+# Subnet, next hop (a VTEP; "" if the device itself leads there; or UNREACHABLE), source or "".
 Route = tuple[str, str, str]
 # Bytes: IPsec limits packets to the underlay, and the device's MTU doesn't (ip-route(8)).
 _LARGEST = "65535"
@@ -111,12 +112,21 @@ def routes(cable: Cable, source: str) -> tuple[Route, ...]:
 def route(overlay: OverlayWish, verb: str, wanted: Route, table: int) -> Argv:
     """Add, replace or delete one route in a table."""
     subnet, vtep, source = wanted
+    way = (subnet, *(("via", vtep) if vtep else ()), "dev", overlay.device)
     return (
-        *("ip", "route", verb, subnet, *(("via", vtep) if vtep else ()), "dev", overlay.device),
+        *("ip", "route", verb, *((vtep, subnet) if vtep == UNREACHABLE else way)),
         *("table", str(table), "metric", METRIC, "proto", PROTOCOL),
         *(() if vtep or verb == "delete" else ("mtu", _LARGEST)),
         *(("src", source) if source and verb != "delete" else ()),
     )
+
+
+def unreachable(cable: Cable) -> Route:
+    """Return the route that lets no packet to an underlay address leave by the host's own routes.
+
+    It is needed while the device is up and the routes to the peers aren't there yet, or no longer.
+    """
+    return str(cable.underlay_network), UNREACHABLE, ""
 
 
 def rule(cable: Cable, verb: str, old: OldRule | None = None) -> Argv:

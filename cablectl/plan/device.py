@@ -9,7 +9,7 @@ from cablectl.linux import iproute
 from cablectl.linux.overlay.registry import add_link, change_peer, overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import OverlayWish
+from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.plan import old_tables
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Change, Phase, Step
@@ -29,7 +29,10 @@ def steps(
         for cable, of_cable in pairs:
             yield from _forward(cable, of_cable, wanted, alone=len(pairs) == 1)
     yield from _settings(first, facts, wanted)
-    link = facts.overlay.link
+    link, rule = facts.overlay.link, _rule(first, facts)
+    if first.mode is Mode.TUNNEL:
+        yield _unreachable(first, facts, wanted)
+        yield rule
     yield _made(
         Phase.UP,
         iproute.set_link(wanted, "up"),
@@ -41,14 +44,30 @@ def steps(
     subnets = wanted_subnets(pairs)
     for cable, of_cable in pairs:
         yield from _reach(cable, of_cable, wanted, installed, subnets)
-    yield _made(
+    if first.mode is not Mode.TUNNEL:
+        yield rule
+    yield from old_tables.moved(pairs, wanted, narrowed=narrowed)
+
+
+def _rule(cable: Cable, facts: Facts) -> Step:
+    return _made(
         Phase.UP,
-        iproute.rule(first, "add"),
-        f"add the rule that looks up table {first.routes.table}",
-        iproute.rule(first, "delete"),
+        iproute.rule(cable, "add"),
+        f"add the rule that looks up table {cable.routes.table}",
+        iproute.rule(cable, "delete"),
         done=facts.overlay.rule,
     )
-    yield from old_tables.moved(pairs, wanted, narrowed=narrowed)
+
+
+def _unreachable(cable: Cable, facts: Facts, wanted: OverlayWish) -> Step:
+    route, table = iproute.unreachable(cable), cable.routes.table
+    return _made(
+        Phase.UP,
+        iproute.route(wanted, "add", route, table),
+        "no packet of the overlay leaves by the host's own routes",
+        iproute.route(wanted, "delete", route, table),
+        done=facts.overlay.unreachable,
+    )
 
 
 def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Iterator[Step]:

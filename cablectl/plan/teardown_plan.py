@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl.facts.host_facts import Credential, Facts, Pluto
+from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto
 from cablectl.libreswan import whack
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import guard, guard_file, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import OverlayWish
+from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.plan import clamp, old_tables, stale_peers
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
@@ -64,21 +64,40 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
             yield from _unreach(cable, facts, wanted)
     cable, facts = pairs[0]
     present = facts.overlay
-    shared = "routes of other devices need it" if present.table_shared else ""
-    yield _gone(
-        phase=Phase.UNLINK,
-        argv=iproute.rule(cable, "delete"),
-        why=f"cablectl has no more routes in table {cable.routes.table}",
-        not_needed=others or shared or ("" if present.rule else "already missing"),
-    )
     missing = "already missing" if not present.link else ""
     foreign = "not made by cablectl" if present.link and not present.link.ours else ""
-    yield _gone(
+    link = _gone(
         phase=Phase.UNLINK,
         argv=iproute.delete_link(wanted),
         why="the device, with its addresses, settings and forwarding entries",
         not_needed=others or missing or foreign,
     )
+    if cable.mode is Mode.TUNNEL:
+        yield link
+    yield from _forget_table(cable, present, wanted, others)
+    if cable.mode is not Mode.TUNNEL:
+        yield link
+
+
+def _forget_table(
+    cable: Cable, present: OverlayFacts, wanted: OverlayWish, others: str
+) -> Iterator[Step]:
+    """Remove the rule and, in tunnel mode, the route that lets nothing leave without the device."""
+    table = cable.routes.table
+    kept = others or ("routes of other devices need it" if present.table_shared else "")
+    yield _gone(
+        phase=Phase.UNLINK,
+        argv=iproute.rule(cable, "delete"),
+        why=f"cablectl has no more routes in table {table}",
+        not_needed=kept or ("" if present.rule else "already missing"),
+    )
+    if cable.mode is Mode.TUNNEL or present.unreachable:
+        yield _gone(
+            phase=Phase.UNLINK,
+            argv=iproute.route(wanted, "delete", iproute.unreachable(cable), table),
+            why="the overlay sends nothing any more",
+            not_needed=kept or ("" if present.unreachable else "already missing"),
+        )
 
 
 def _unreach(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]:

@@ -16,7 +16,7 @@ from cablectl.linux import guard, iproute, mss, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy
 from cablectl.model.cable import Cable, Connection
-from cablectl.model.wishes import AnyNetwork, OverlayWish
+from cablectl.model.wishes import AnyNetwork, Mode, OverlayWish
 
 
 def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
@@ -183,6 +183,8 @@ def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
             yield f"the route to {subnet} has another source address than {source or 'the VTEP'}"
     if facts.leaves_with not in ("", str(cable.local_underlay)):
         yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
+    if cable.mode is Mode.TUNNEL and not facts.overlay.unreachable:
+        yield f"table {cable.routes.table} has no unreachable route to {cable.underlay_network}"
     if not facts.overlay.rule:
         yield f"the rule that looks up table {cable.routes.table} is missing"
     for problem, _ in table.in_the_way(cable, facts.overlay):

@@ -55,6 +55,15 @@ def test_a_host_without_any(fp: FakeProcess, cable: Cable) -> None:
     assert facts(fp, cable, table=MISSING) == OverlayFacts()
 
 
+def test_an_unreachable_route_leads_to_no_other_device(fp: FakeProcess) -> None:
+    cable = shaped("tunnel vxlan v4")
+    stop = {"type": "7", "dst": "244.0.0.0/8", "table": "24141", "protocol": "241"}
+    old = {**stop, "table": "7"}
+    found = facts(fp, cable, own=[ROUTE, stop, old], rules=[OURS], table=[stop])
+    assert (found.unreachable, found.table_shared) == (True, False)
+    assert found.old_routes == {OldRoute(7, ("244.0.0.0/8", "unreachable", ""))}
+
+
 def test_ours_alone(fp: FakeProcess, cable: Cable) -> None:
     found = facts(fp, cable, own=[ROUTE], rules=[OURS], table=[{**ROUTE, "protocol": "241"}])
     assert found == OverlayFacts(routes=frozenset({KEPT}), rule=True)

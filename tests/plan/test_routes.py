@@ -66,6 +66,24 @@ def test_numbers_of_the_file(cable: Cable) -> None:
     assert lines[-1] == "ip rule add from all lookup 7 pref 9 protocol 241"
 
 
+def test_in_tunnel_mode_nothing_leaves_by_the_hosts_own_routes() -> None:
+    """The device sends as soon as it is up, and its routes can't be there before."""
+    cable = shaped("tunnel geneve v6")
+    lines = needed(connect_plan.plan((cable,), (BLANK,)))
+    stop = "ip route add unreachable fdca:b1e1::/32 table 24141 metric 100 proto 241"
+    up = lines.index("ip link set dev geneve-tunnel up")
+    assert lines[up - 2 : up] == [
+        stop,
+        "ip -6 rule add from all lookup 24141 pref 241 protocol 241",
+    ]
+    gone = needed(teardown_plan.plan((cable,), (connected(cable, BLANK, 1300),)))
+    down = gone.index("ip link delete dev geneve-tunnel")
+    assert gone[down + 1 : down + 3] == [
+        "ip -6 rule delete from all lookup 24141 pref 241 protocol 241",
+        stop.replace("add", "delete"),
+    ]
+
+
 def rules_and_routes(plan: Plan) -> list[str]:
     return [line for line in needed(plan) if line.startswith(("ip rule", "ip -6 rule", "ip route"))]
 
