@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.support.documents import AGREED
 
 from . import boxes
-from .cable import FILE, PSK, PSK_FILE, run, sas
+from .cable import FILE, PSK, PSK_FILE, run, sas, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 from .traffic import assert_encrypted, assert_reached, changes
@@ -93,49 +94,60 @@ def up(hub: Hub) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("overlay", ["none", "vxlan"])
-def test_three_clients_of_a_server(hub: Hub, overlay: str) -> None:
+@contextmanager
+def torn_down(hub: Hub, overlay: str) -> Iterator[None]:
+    """Write the file; after the block, tear everything down, and check wire and hosts."""
     for gateway in hub.gateways:
         gateway.write(FILE, document(overlay))
     before = [gateway.snapshot() for gateway in hub.gateways]
-    c1, *others = hub.clients
     with hub.lab.capture() as wire:
         try:
-            come_and_go(hub, c1, others)
+            yield
         finally:
-            for gateway in hub.gateways:
-                done = run(gateway, "teardown", FILE)
-                assert done.returncode == 0, done.stderr
-    left = [
-        changes(*pair) for pair in zip(before, (g.snapshot() for g in hub.gateways), strict=True)
-    ]
-    assert left == [""] * 4
+            tear_down(*hub.gateways)
+    after = [gateway.snapshot() for gateway in hub.gateways]
+    assert [changes(*pair) for pair in zip(before, after, strict=True)] == [""] * 4
     assert_encrypted(wire)
 
 
-def come_and_go(hub: Hub, c1: Gateway, others: list[Gateway]) -> None:
-    # One client is away: its cable waits, and the others come up.
-    with hub.server.popen(PROGRAM, "connect", FILE, "--timeout", "12") as server:
-        connect(*others)
-        _, err = server.communicate(timeout=150)
-    assert server.returncode == 5, err
-    assert "1 of 3 cables waits for its client" in err
-    assert_joined(hub, 2, 3)
-    # It comes, and the server needs no other connect.
-    connect(c1)
-    assert_joined(hub, 1)
-    assert up(hub) == ["c1", "c2", "c3"], run(hub.server, "status", FILE).stdout
-    assert run(hub.server, "connect", FILE).stdout.startswith("nothing to do: ")
-    # It goes and comes again, and after a crash its box gives it another port.
-    kept = [sas(other) for other in others]
-    assert run(c1, "teardown", *TO_SERVER[:3]).returncode == 0
-    assert up(hub) == ["c2", "c3"]
-    connect(c1)
-    assert_joined(hub, 1)
-    c1.kill_pluto()
-    boxes.forget_flows(hub.boxes[0])
-    assert run(c1, "teardown", *TO_SERVER[:3]).returncode == 0
-    c1.start_pluto()
-    connect(c1)
-    assert_joined(hub, 1, 2, 3)
-    assert [sas(other) for other in others] == kept
+def test_between_subnets(hub: Hub) -> None:
+    c1, *others = hub.clients
+    with torn_down(hub, "none"):
+        with hub.server.popen(PROGRAM, "connect", FILE) as server:
+            connect(*hub.clients)
+            _, err = server.communicate(timeout=150)
+        assert server.returncode == 0, err
+        assert_joined(hub, 1, 2, 3)
+        # One goes and comes again: the others don't notice.
+        kept = [sas(other) for other in others]
+        assert run(c1, "teardown", *TO_SERVER[:3]).returncode == 0
+        assert up(hub) == ["c2", "c3"]
+        connect(c1)
+        assert_joined(hub, 1, 2, 3)
+        assert [sas(other) for other in others] == kept
+
+
+def test_by_one_device(hub: Hub) -> None:
+    c1, *others = hub.clients
+    with torn_down(hub, "vxlan"):
+        # One client is away: its cable waits.
+        with hub.server.popen(PROGRAM, "connect", FILE, "--timeout", "12") as server:
+            connect(*others)
+            _, err = server.communicate(timeout=150)
+        assert server.returncode == 5, err
+        assert "1 of 3 cables waits for its client" in err
+        assert_joined(hub, 2, 3)
+        # It comes, and the server needs no other connect.
+        connect(c1)
+        assert_joined(hub, 1)
+        assert up(hub) == ["c1", "c2", "c3"]
+        assert run(hub.server, "connect", FILE).stdout.startswith("nothing to do: ")
+        # It crashes, and its box gives it another port.
+        kept = [sas(other) for other in others]
+        c1.kill_pluto()
+        boxes.forget_flows(hub.boxes[0])
+        assert run(c1, "teardown", *TO_SERVER[:3]).returncode == 0
+        c1.start_pluto()
+        connect(c1)
+        assert_joined(hub, 1, 2, 3)
+        assert [sas(other) for other in others] == kept
