@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cablectl.config import native
 from tests.support.documents import document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, run, tear_down
@@ -27,7 +28,6 @@ SHAPES = (
     "transport vxlan v6",
     "transport geneve v4",
     "transport ipip v4",
-    "transport none v4",
 )
 
 
@@ -86,8 +86,6 @@ def assert_every_command_says_what_to_write(gateway: Gateway, old: str, new: str
 
 
 def assert_carries(c1: Gateway, c2: Gateway, shape: str, text: str) -> None:
-    from cablectl.config import native
-
     network = native.parse(text, shape)
     for gateway, end in zip((c1, c2), network.endpoints, strict=True):
         (cable,) = network.cables(end)
