@@ -104,7 +104,7 @@ class OverlayFacts(Struct, frozen=True):
     device_routes: frozenset[iproute.Route] = frozenset()  # to all peers of the device
     other_peers: frozenset[str] = frozenset()  # gateways to which other devices of cablectl lead
     rule: bool = False  # whether cablectl's rule for its routing table is installed
-    unreachable: bool = False  # whether the table has the route of that kind
+    blackhole: bool = False  # whether the table has the route of that kind
     table_shared: bool = False  # whether the table also has routes of cablectl's other devices
     foreign_routes: tuple[str, ...] = ()  # other programs' routes in the table, in words
     foreign_rules: tuple[str, ...] = ()  # other programs' rules with its table or priority
@@ -248,5 +248,5 @@ def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> Overlay
         settings=frozenset(iproute.settings(cable, wanted)),
         rule=True,
         known=bool(cable.connections),
-        unreachable=cable.mode is Mode.TUNNEL,
+        blackhole=cable.mode is Mode.TUNNEL,
     )

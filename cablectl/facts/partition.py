@@ -28,7 +28,7 @@ class _ByPeer(Struct, frozen=True):
 
     fdb: dict[str, set[Pair]]  # by gateway
     neighbours: dict[str, set[Pair]]  # by VTEP
-    routes: dict[str, set[iproute.Route]]  # by VTEP, those without next hop by underlay address
+    routes: dict[str, set[iproute.Route]]  # by next hop: a VTEP or an underlay address
 
     def routes_to(self, vtep: str, underlay: str) -> frozenset[iproute.Route]:
         """Return the routes of one peer."""
@@ -192,7 +192,7 @@ def _by_peer(whole: OverlayFacts) -> _ByPeer:
     for neighbour in whole.neighbours:
         by_peer.neighbours[neighbour[0]].add(neighbour)
     for route in whole.routes:
-        by_peer.routes[route[1] or route[0].partition("/")[0]].add(route)
+        by_peer.routes[route[1]].add(route)
     return by_peer
 
 

@@ -24,16 +24,16 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
     routes, rules = _own_routes(version), _rules(version)
     own = [(_table(route), _route(route, cable)) for route in routes if route.get("dev") == device]
     others = [route for route in routes if route.get("dev") != device]
-    elsewhere = {_table(route) for route in others if not _is_unreachable(route)}
-    refused = {_table(route) for route in others if _is_unreachable(route)}
-    blocked = iproute.unreachable(cable)
+    elsewhere = {_table(route) for route in others if not _is_blackhole(route)}
+    refused = {_table(route) for route in others if _is_blackhole(route)}
+    blocked = iproute.blackhole(cable)
     own += [(table, blocked) for table in refused - elsewhere - {wanted.table}]
     own_rules = {OldRule(_table(rule), rule["priority"]) for rule in rules if _is_ours(rule)}
     rule = OldRule(wanted.table, wanted.priority)
     return OverlayFacts(
         routes=frozenset(route for table, route in own if table == wanted.table),
         rule=rule in own_rules,
-        unreachable=wanted.table in refused,
+        blackhole=wanted.table in refused,
         table_shared=wanted.table in elsewhere,
         foreign_routes=tuple(_foreign_routes(version, wanted)),
         foreign_rules=tuple(_foreign_rules(rules, wanted)),
@@ -74,8 +74,8 @@ def _is_ours(entry: Listed) -> bool:
     return entry.get("protocol") == iproute.PROTOCOL
 
 
-def _is_unreachable(route: Listed) -> bool:
-    return _TYPES.get(str(route.get("type", ""))) == iproute.UNREACHABLE
+def _is_blackhole(route: Listed) -> bool:
+    return _TYPES.get(str(route.get("type", ""))) == iproute.BLACKHOLE
 
 
 def _table(entry: Listed) -> int:

@@ -24,8 +24,8 @@ ANY_MAC = "00:00:00:00:00:00"
 # `read` doesn't work here: it reads byte by byte, and such a file ends after the first read.
 _WRITE = 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]'
 
-UNREACHABLE = "unreachable"
-# Subnet, next hop (a VTEP; "" if the device itself leads there; or UNREACHABLE), source or "".
+BLACKHOLE = "blackhole"
+# Subnet, next hop (a VTEP; the underlay address that the subnet is; or BLACKHOLE), source or "".
 Route = tuple[str, str, str]
 # Bytes: IPsec limits packets to the underlay, and the device's MTU doesn't (ip-route(8)).
 _LARGEST = "65535"
@@ -100,33 +100,42 @@ def routes(cable: Cable, source: str) -> tuple[Route, ...]:
 
     In tunnel mode there is one to the remote underlay address as well. It gives the overlay's
     packets their source. It leads to the overlay's device itself, so the kernel drops the packets
-    unless a policy of IPsec leads them elsewhere.
+    unless a policy of IPsec leads them elsewhere. It has a next hop: for a neighbour, Libreswan's
+    `_updown` would add another route, and an entry for proxy ARP.
     """
     vtep = str(cable.remote_vtep.ip)
     subnets = tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
     if cable.mode is not Mode.TUNNEL:
         return subnets
-    return ((str(host_network(cable.remote_underlay)), "", str(cable.local_underlay)), *subnets)
+    underlay = cable.remote_underlay
+    way = str(host_network(underlay)), str(underlay), str(cable.local_underlay)
+    return (way, *subnets)
+
+
+def leads_to_underlay(route: Route) -> bool:
+    """Tell whether a route is that of the overlay's packets to a peer."""
+    return route[0].partition("/")[0] == route[1]
 
 
 def route(overlay: OverlayWish, verb: str, wanted: Route, table: int) -> Argv:
     """Add, replace or delete one route in a table."""
-    subnet, vtep, source = wanted
-    way = (subnet, *(("via", vtep) if vtep else ()), "dev", overlay.device)
+    subnet, hop, source = wanted
+    way = (subnet, "via", hop, "dev", overlay.device)
+    underlay = leads_to_underlay(wanted) and verb != "delete"
     return (
-        *("ip", "route", verb, *((vtep, subnet) if vtep == UNREACHABLE else way)),
+        *("ip", "route", verb, *((hop, subnet) if hop == BLACKHOLE else way)),
         *("table", str(table), "metric", METRIC, "proto", PROTOCOL),
-        *(() if vtep or verb == "delete" else ("mtu", _LARGEST)),
+        *(("onlink", "mtu", _LARGEST) if underlay else ()),
         *(("src", source) if source and verb != "delete" else ()),
     )
 
 
-def unreachable(cable: Cable) -> Route:
+def blackhole(cable: Cable) -> Route:
     """Return the route that lets no packet to an underlay address leave by the host's own routes.
 
     It is needed while the device is up and the routes to the peers aren't there yet, or no longer.
     """
-    return str(cable.underlay_network), UNREACHABLE, ""
+    return str(cable.underlay_network), BLACKHOLE, ""
 
 
 def rule(cable: Cable, verb: str, old: OldRule | None = None) -> Argv:

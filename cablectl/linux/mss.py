@@ -7,7 +7,7 @@ or to a remote subnet gets the largest segment that fits the cable as its MSS (R
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from msgspec import Struct
 
@@ -69,7 +69,8 @@ def wanted(cables: Iterable[Cable], largest: int) -> Table | None:
 
 def with_subnets(table: Table, more: Table | None) -> Table:
     """Return the table with the subnets of another one as well."""
-    return Table(table.size, table.subnets | (more.subnets if more else frozenset()))
+    subnets = table.subnets | (more.subnets if more else frozenset())
+    return Table(table.size, frozenset(map(str, _collapsed([*map(ip_network, subnets)]))))
 
 
 def covers(installed: Table, needed: Table, *, shared: bool) -> bool:
@@ -80,9 +81,18 @@ def covers(installed: Table, needed: Table, *, shared: bool) -> bool:
     extra = installed.subnets - needed.subnets
     return (
         0 < installed.size <= needed.size
-        and needed.subnets <= installed.subnets
+        and all(_is_covered(subnet, installed.subnets) for subnet in needed.subnets)
         and (shared or not extra)
     )
+
+
+def _is_covered(subnet: str, by: frozenset[str]) -> bool:
+    """Tell whether a subnet or a network around it is in the set, where neighbours are one."""
+    if subnet in by:
+        return True
+    network = ip_network(subnet)
+    around = (network.supernet(new_prefix=length) for length in range(network.prefixlen))
+    return any(str(each) in by for each in around)
 
 
 def load(table: str, content: Table) -> Argv:

@@ -30,7 +30,7 @@ def steps(
     yield from _settings(first, facts, wanted)
     link, rule = facts.overlay.link, _rule(first, facts)
     if first.mode is Mode.TUNNEL:
-        yield _unreachable(first, facts, wanted)
+        yield _blackhole(first, facts, wanted)
         yield rule
     yield _made(
         Phase.UP,
@@ -58,14 +58,14 @@ def _rule(cable: Cable, facts: Facts) -> Step:
     )
 
 
-def _unreachable(cable: Cable, facts: Facts, wanted: OverlayWish) -> Step:
-    route, table = iproute.unreachable(cable), cable.routes.table
+def _blackhole(cable: Cable, facts: Facts, wanted: OverlayWish) -> Step:
+    route, table = iproute.blackhole(cable), cable.routes.table
     return _made(
         Phase.UP,
         iproute.route(wanted, "add", route, table),
         "no packet of the overlay leaves by the host's own routes",
         iproute.route(wanted, "delete", route, table),
-        done=facts.overlay.unreachable,
+        done=facts.overlay.blackhole,
     )
 
 
@@ -165,9 +165,9 @@ def _reach(
         before = old.pop(route[:2], None) or elsewhere.get(route[0])
         yield step(
             route_of("replace" if before else "add", route),
-            f"a subnet of {cable.remote.cluster}"
-            if route[1]
-            else f"the overlay's packets to {cable.remote.cluster}",
+            f"the overlay's packets to {cable.remote.cluster}"
+            if iproute.leads_to_underlay(route)
+            else f"a subnet of {cable.remote.cluster}",
             route_of("replace", before) if before else route_of("delete", route),
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,

@@ -55,9 +55,9 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
             yield _gone(
                 phase=Phase.UNLINK,
                 argv=iproute.route(wanted, "delete", route, cable.routes.table),
-                why=f"a subnet of {cable.remote.cluster}"
-                if route[1]
-                else f"the overlay's packets to {cable.remote.cluster}",
+                why=f"the overlay's packets to {cable.remote.cluster}"
+                if iproute.leads_to_underlay(route)
+                else f"a subnet of {cable.remote.cluster}",
                 not_needed="" if route[:2] in old else "already missing",
                 cable=cable.id,
             )
@@ -92,12 +92,12 @@ def _forget_table(
         why=f"cablectl has no more routes in table {table}",
         not_needed=kept or ("" if present.rule else "already missing"),
     )
-    if cable.mode is Mode.TUNNEL or present.unreachable:
+    if cable.mode is Mode.TUNNEL or present.blackhole:
         yield _gone(
             phase=Phase.UNLINK,
-            argv=iproute.route(wanted, "delete", iproute.unreachable(cable), table),
+            argv=iproute.route(wanted, "delete", iproute.blackhole(cable), table),
             why="the overlay sends nothing any more",
-            not_needed=kept or ("" if present.unreachable else "already missing"),
+            not_needed=kept or ("" if present.blackhole else "already missing"),
         )
 
 

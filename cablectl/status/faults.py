@@ -189,8 +189,8 @@ def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
             yield f"the route to {subnet} has another source address than {source or 'the VTEP'}"
     if facts.leaves_with not in ("", str(cable.local_underlay)):
         yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
-    if cable.mode is Mode.TUNNEL and not facts.overlay.unreachable:
-        yield f"table {cable.routes.table} has no unreachable route to {cable.underlay_network}"
+    if cable.mode is Mode.TUNNEL and not facts.overlay.blackhole:
+        yield f"table {cable.routes.table} has no blackhole route to {cable.underlay_network}"
     if not facts.overlay.rule:
         yield f"the rule that looks up table {cable.routes.table} is missing"
     for problem, _ in table.in_the_way(cable, facts.overlay):

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
-from cablectl.linux import esp_offload, guard, mtu, xfrm
+from cablectl.linux import esp_offload, guard, iproute, mtu, xfrm
 from cablectl.linux.overlay.registry import headers_of
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable, Connection
@@ -157,7 +157,7 @@ def _overlay(cable: Cable, facts: Facts, wanted: OverlayWish, largest: int | Non
         vtep=str(cable.local_vtep),
         peer_vtep=str(cable.remote_vtep.ip),
         fdb=tuple(FdbEntry(*entry) for entry in sorted(present.fdb)),
-        routes=tuple(sorted(subnet for subnet, vtep, _ in present.routes if vtep)),
+        routes=tuple(sorted(r[0] for r in present.routes if not iproute.leads_to_underlay(r))),
     )
 
 

@@ -50,9 +50,9 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv4/conf/g
 
 # up: the device and its routes
 at='up'
-ip route add unreachable 244.0.0.0/8 table 24141 metric 100 proto 241
+ip route add blackhole 244.0.0.0/8 table 24141 metric 100 proto 241
 ip rule add from all lookup 24141 pref 241 protocol 241
 ip link set dev gre-tunnel up
-ip route add 244.18.0.8/32 dev gre-tunnel table 24141 metric 100 proto 241 mtu 65535 src 244.18.0.7
+ip route add 244.18.0.8/32 via 244.18.0.8 dev gre-tunnel table 24141 metric 100 proto 241 onlink mtu 65535 src 244.18.0.7
 ip route add 10.44.0.0/16 via 241.18.0.8 dev gre-tunnel table 24141 metric 100 proto 241
 ip route add 100.44.0.0/16 via 241.18.0.8 dev gre-tunnel table 24141 metric 100 proto 241

@@ -54,9 +54,9 @@ sh -c 'echo "$2" >"$1" && [ "$(cat "$1")" = "$2" ]' sh /proc/sys/net/ipv6/conf/i
 
 # up: the device and its routes
 at='up'
-ip route add unreachable fdca:b1e1::/32 table 24141 metric 100 proto 241
+ip route add blackhole fdca:b1e1::/32 table 24141 metric 100 proto 241
 ip -6 rule add from all lookup 24141 pref 241 protocol 241
 ip link set dev ipip-tunnel up
-ip route add fdca:b1e1::8/128 dev ipip-tunnel table 24141 metric 100 proto 241 mtu 65535 src fdca:b1e1::7
+ip route add fdca:b1e1::8/128 via fdca:b1e1::8 dev ipip-tunnel table 24141 metric 100 proto 241 onlink mtu 65535 src fdca:b1e1::7
 ip route add 2001:db8:44::/48 via fdca:b1e0::8 dev ipip-tunnel table 24141 metric 100 proto 241
 ip route add 2001:db8:144::/48 via fdca:b1e0::8 dev ipip-tunnel table 24141 metric 100 proto 241

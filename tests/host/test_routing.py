@@ -55,13 +55,13 @@ def test_a_host_without_any(fp: FakeProcess, cable: Cable) -> None:
     assert facts(fp, cable, table=MISSING) == OverlayFacts()
 
 
-def test_an_unreachable_route_leads_to_no_other_device(fp: FakeProcess) -> None:
+def test_a_blackhole_route_leads_to_no_other_device(fp: FakeProcess) -> None:
     cable = shaped("tunnel vxlan v4")
-    stop = {"type": "7", "dst": "244.0.0.0/8", "table": "24141", "protocol": "241"}
+    stop = {"type": "6", "dst": "244.0.0.0/8", "table": "24141", "protocol": "241"}
     old = {**stop, "table": "7"}
     found = facts(fp, cable, own=[ROUTE, stop, old], rules=[OURS], table=[stop])
-    assert (found.unreachable, found.table_shared) == (True, False)
-    assert found.old_routes == {OldRoute(7, ("244.0.0.0/8", "unreachable", ""))}
+    assert (found.blackhole, found.table_shared) == (True, False)
+    assert found.old_routes == {OldRoute(7, ("244.0.0.0/8", "blackhole", ""))}
 
 
 def test_ours_alone(fp: FakeProcess, cable: Cable) -> None:

@@ -141,6 +141,16 @@ def test_covers() -> None:
     assert not mss.covers(CHANGED, needed, shared=True)
 
 
+def test_a_subnet_is_covered_by_one_with_its_neighbour() -> None:
+    both = Table(1368, frozenset({"10.44.0.0/15"}))
+    for subnet in ("10.44.0.0/16", "10.45.0.0/16"):
+        needed = Table(1368, frozenset({subnet}))
+        assert mss.covers(both, needed, shared=True)
+        # nft refuses a set in which one element is a part of another.
+        assert mss.with_subnets(needed, both) == both
+    assert not mss.covers(both, Table(1368, frozenset({"10.46.0.0/16"})), shared=True)
+
+
 def test_a_long_list_is_several_words() -> None:
     """A word of a command has at most 128 KiB; nft joins its words (measured with 12000)."""
     first = int(ip_network("11.0.0.0/24").network_address)

@@ -70,7 +70,7 @@ def test_in_tunnel_mode_nothing_leaves_by_the_hosts_own_routes() -> None:
     """The device sends as soon as it is up, and its routes can't be there before."""
     cable = shaped("tunnel geneve v6")
     lines = needed(connect_plan.plan((cable,), (BLANK,)))
-    stop = "ip route add unreachable fdca:b1e1::/32 table 24141 metric 100 proto 241"
+    stop = "ip route add blackhole fdca:b1e1::/32 table 24141 metric 100 proto 241"
     up = lines.index("ip link set dev geneve-tunnel up")
     assert lines[up - 2 : up] == [
         stop,

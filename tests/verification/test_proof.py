@@ -55,7 +55,8 @@ def test_without_a_sweep_nothing_is_said_of_the_mtu() -> None:
         ({"tally": Tally(esp_out=20, esp_in=19)}, ["ESP in"]),
         ({"lost": 1}, ["lost"]),
         ({"tally": Tally(esp_out=20, esp_in=20, clear_out=1)}, ["clear text"]),
-        ({"tally": Tally(esp_out=20, esp_in=20, clear_in=1)}, ["clear text"]),
+        ({"tally": Tally(esp_out=20, esp_in=20, clear_in=1), "guard_drops": 1}, ["clear text"]),
+        ({"tally": Tally(esp_out=20, esp_in=20, clear_in=1), "guard_drops": None}, ["clear text"]),
         ({"sizes": Sizes(found=1407, computed=1408, device=1408)}, ["MTU"]),
         ({"sizes": Sizes(found=1408, computed=1408, device=1412)}, ["MTU"]),
         ({"sizes": Sizes(found=1409, computed=1408, device=1412)}, ["MTU"]),
@@ -66,6 +67,11 @@ def test_each_claim_fails_alone(changed: dict[str, object], failed: list[str]) -
     seen = evidence(**changed)
     assert [name for name, state in states(seen).items() if state is FAILED] == failed
     assert not proof.proven(proof.claims(seen))
+
+
+def test_what_the_guard_let_pass_was_decrypted_whatever_its_time_stamp() -> None:
+    seen = evidence(tally=Tally(esp_out=20, esp_in=20, clear_in=1), guard_drops=0)
+    assert proof.proven(proof.claims(seen))
 
 
 def test_an_overlay_in_clear_text_is_not_proven() -> None:
