@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cablectl.config import native
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.host import devices, files, keys, trust
+from cablectl.host import daemon, devices, files, keys, trust
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Endpoint
@@ -68,14 +68,23 @@ def _named(network: Network, option: str, name: str) -> Endpoint:
 
 
 def _this_host(network: Network) -> Endpoint:
-    """Return the endpoint whose address this host has; UsageError if there isn't exactly one."""
+    """Return the endpoint whose address this host has; UsageError if there isn't exactly one.
+
+    A host that has lost its address is known by the cables that it made.
+    """
     ends = network.held_by(devices.addresses(), os.uname().nodename)
     if len(ends) == 1:
         return ends[0]
-    raise UsageError(
-        f"this host has the address of {'more than one' if ends else 'no'} endpoint",
-        hint=f"name the local end with --local: {network.listed}",
-    )
+    hint = f"name the local end with --local: {network.listed}"
+    if ends:
+        raise UsageError("this host has the address of more than one endpoint", hint=hint)
+    from cablectl.facts import earlier_addresses  # other hosts do without it
+
+    if end := earlier_addresses.lost_end(network, daemon.identities(), devices.links()):
+        return end
+    own = devices.source_towards(network.endpoints[0].address) or "the address of an interface"
+    hint += f"; if the file has this host's public address, write it as public_address, and {own}"
+    raise UsageError("this host has the address of no endpoint", hint=f"{hint} as address")
 
 
 def refuse_ends_without_file(

@@ -8,7 +8,7 @@ from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
 from cablectl.facts import orientation, table
-from cablectl.facts.host_facts import Credential, Facts, OverlayFacts
+from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan import pluto_commands, secrets_file, whack
 from cablectl.libreswan.refusal import parse_refusal
 from cablectl.linux import esp_offload
@@ -90,9 +90,10 @@ def _last_attempt(log: str) -> str:
 
 
 def check_orientation(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
-    """Check that pluto found an interface for each loaded connection."""
-    if evidence.facts and orientation.unoriented(cable, evidence.facts):
-        error = orientation.error(cable, evidence.facts)
+    """Check that pluto found an interface for each loaded connection, if one has the address."""
+    facts = evidence.facts
+    if facts and facts.holds_address and orientation.unoriented(cable, facts):
+        error = orientation.error(cable, facts)
         yield fail("interface", error.message, error.hint)
 
 
@@ -114,16 +115,21 @@ def check_state(
         )
     else:
         fix = connect_plan.AGAIN if state.verdict is Verdict.FOREIGN else connect
-        reported = _reported_by_the_table_check(cable, evidence)
+        reported = _reported_by_other_checks(cable, evidence)
         for reason in state.reasons:
             if reason not in reported:
                 yield fail("cable", reason, fix)
 
 
-def _reported_by_the_table_check(cable: Cable, evidence: CableEvidence) -> set[str]:
-    """Return the reasons that another check explains better: connect doesn't help against them."""
-    present = evidence.facts.overlay if evidence.facts else OverlayFacts()
-    return {problem for problem, _ in table.in_the_way(cable, present)}
+def _reported_by_other_checks(cable: Cable, evidence: CableEvidence) -> set[str]:
+    """Return the reasons that other checks explain better: connect doesn't help against them."""
+    facts = evidence.facts
+    if facts is None:
+        return set()
+    reasons = {problem for problem, _ in table.in_the_way(cable, facts.overlay)}
+    if not facts.holds_address:
+        reasons.add(orientation.cause(cable, facts)[0])
+    return reasons
 
 
 def is_present(cable: Cable, facts: Facts) -> bool:

@@ -31,8 +31,8 @@ def check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> tu
 
 def _check_cable(host: HostEvidence, cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     cable_state = _state(cable, evidence, host.time)
-    yield from _check_ipsec(host, cable)
     yield from network_checks.check_address(cable, evidence)
+    yield from _check_ipsec(host, cable)
     yield from network_checks.check_route(cable, evidence)
     yield from route_checks.check_table(cable, evidence)
     yield from network_checks.check_ports(host, cable)

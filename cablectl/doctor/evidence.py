@@ -87,6 +87,7 @@ class CableEvidence(Struct, frozen=True, kw_only=True):
 
     files: str  # the names of the files as the user gave them
     local_device: str  # the device that has the local address; empty if none has it
+    instead: str = ""  # the address that this host has towards the peer, if it lacks that address
     route: Route
     subnet_devices: dict[str, str]  # the device that leads to each local subnet
     rp_filters: dict[str, int]  # the effective rp_filter of each device that matters

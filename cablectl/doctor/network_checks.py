@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from cablectl.doctor.evidence import CableEvidence, HostEvidence, Reply
 from cablectl.doctor.finding import Finding, fail, ok, warn
 from cablectl.errors import UsageError
-from cablectl.facts import rivals
+from cablectl.facts import orientation, rivals
 from cablectl.facts.host_facts import Facts
 from cablectl.libreswan.dialects import LATEST
 from cablectl.linux.overlay.registry import overlay_of
@@ -25,11 +25,8 @@ def check_address(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     if evidence.local_device:
         yield ok("address", f"{local.address} is on {evidence.local_device}")
     else:
-        yield fail(
-            "address",
-            f"this host doesn't have {local.address}, the address of {local.cluster}",
-            "add the address, correct the file, or name this host's endpoint with --local",
-        )
+        was_here = evidence.facts is not None and evidence.facts.was_made_at(cable)
+        yield fail("address", *orientation.absent(cable, evidence.instead, was_here=was_here))
 
 
 def check_route(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:

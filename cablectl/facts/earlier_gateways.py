@@ -36,8 +36,9 @@ class Index:
         made_here: Iterable[str],
         cables: tuple[Cable, ...],
         connections: dict[str, LoadedConnection],
+        held: frozenset[str],
     ) -> None:
-        self._connections = connections
+        self._connections, self._held = connections, held
         self._names: dict[str, list[str]] = defaultdict(list)
         for name, loaded in connections.items():
             if owner := pluto.cable_of(name, loaded):
@@ -62,10 +63,17 @@ class Index:
             names = tuple(self._names.get(known, ()))
             if all(
                 _leads_to(cable, known, address, self._connections[name].selectors)
-                and _in_the_way(cable, self._connections[name].selectors)
+                and self._is_in_the_way(cable, self._connections[name].selectors)
                 for name in names
             ):
                 yield EarlierGateway(known, str(address), names)
+
+    def _is_in_the_way(self, cable: Cable, ends: Selectors | None) -> bool:
+        """Tell whether a connection is in the way, also that of an address that this host lost."""
+        if ends is None:
+            return False
+        is_own = ends.local.host == str(cable.local.address) or ends.local.host not in self._held
+        return is_own and _is_for_the_same_traffic(cable, ends)
 
 
 def cable_to(cable: Cable, address: AnyAddress | str) -> Cable:
@@ -97,9 +105,7 @@ def _leads_to(cable: Cable, known: str, address: AnyAddress, ends: Selectors | N
     return cable.mode is Mode.TUNNEL and all(host != str(other) for _, other in readings(known))
 
 
-def _in_the_way(cable: Cable, ends: Selectors | None) -> bool:
-    if ends is None or ends.local.host != str(cable.local.address):
-        return False
+def _is_for_the_same_traffic(cable: Cable, ends: Selectors) -> bool:
     if not cable.joins_subnets:
         traffic = (ends.local.protocol, ends.local.port, ends.remote.port)
         wanted = map(pluto.selectors, cable.connections)

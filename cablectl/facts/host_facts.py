@@ -1,12 +1,11 @@
 """What a plan needs to know of a host: read once by `host`, or assumed for a dry run."""
 
 from enum import StrEnum
-from ipaddress import ip_address
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl.facts.earlier_gateways import EarlierGateway, cable_to
+from cablectl.facts.earlier_gateways import EarlierGateway
 from cablectl.libreswan import pluto
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
@@ -20,7 +19,7 @@ from cablectl.linux.overlay.protocol import GROUP
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import IANA_VXLAN_PORT, AnyAddress, Mode, OverlayWish
+from cablectl.model.wishes import IANA_VXLAN_PORT, Mode, OverlayWish
 
 
 class Pluto(StrEnum):
@@ -32,10 +31,14 @@ class Pluto(StrEnum):
 
 
 class Credential(StrEnum):
-    """Whether the cable's credential is where pluto reads it: missing, as wanted, or another."""
+    """Whether the cable's credential is where pluto reads it: missing, as wanted, or another.
+
+    An earlier one has the wanted key for other identities: those of an earlier file.
+    """
 
     ABSENT = "absent"
     SAME = "same"
+    EARLIER = "earlier"
     OTHER = "other"
 
 
@@ -67,16 +70,6 @@ class Link(Struct, frozen=True):
     def peer(self) -> str:
         """The gateway to which a device for one peer leads; empty for any other device."""
         return str(self.info.get("remote") or self.info.get("remote6") or "")
-
-    def former_peer(self, cable: Cable, wanted: OverlayWish) -> AnyAddress | None:
-        """Return the gateway to which the cable's own device leads, if only that has changed."""
-        if not self.ours or wanted.serves_all_peers or self.fits(cable, wanted):
-            return None
-        try:
-            address = ip_address(self.peer)
-        except ValueError:
-            return None
-        return address if self.fits(cable_to(cable, address), wanted) else None
 
     def fits(self, cable: Cable, wanted: OverlayWish) -> bool:
         """Tell whether this is the device that the cable needs."""
@@ -119,6 +112,7 @@ class OverlayFacts(Struct, frozen=True):
     old_routes: frozenset[iproute.OldRoute] = frozenset()  # the device's, of all peers
     old_rules: frozenset[iproute.OldRule] = frozenset()  # those that no other device needs
     stale_peers: tuple[StalePeer, ...] = ()
+    known: bool = False  # whether the device is this file's, even if it has another local address
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -126,10 +120,12 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     libreswan: Version
     path_mtu: int = 1500  # bytes
+    held: frozenset[str] = frozenset()  # this host's addresses
     source: str = ""  # this host's address in its own subnets, if it has one
     leaves_with: str = ""  # the source address that the route to the peer gives
     pluto: Pluto = Pluto.RUNNING
     holds_address: bool = True  # whether an interface of this host has the local end's address
+    instead: str = ""  # the address that this host has towards the peer, if it lacks that address
     device: str = ""  # leads to the peer; empty without a route
     nic: Nic | None = None  # that device, for a cable with IPsec
     to_load: tuple[str, ...] = (
@@ -184,6 +180,14 @@ class Facts(Struct, frozen=True, kw_only=True):
             and not is_as_wanted(name, loaded)
         )
         return (*changed, *former)
+
+    def was_made_at(self, cable: Cable) -> bool:
+        """Tell whether cablectl made the cable here while this host had the local end's address."""
+        link, wanted = self.overlay.link, cable.overlay
+        device_fits = link is not None and wanted is not None and link.fits(cable, wanted)
+        return self.credential is Credential.SAME or (
+            device_fits and link is not None and link.ours
+        )
 
     def is_up(self, name: str) -> bool:
         """Tell whether that connection is loaded and has a Child SA."""
@@ -244,5 +248,6 @@ def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> Overlay
         device_routes=frozenset(iproute.routes(cable, before.source)),
         settings=frozenset(iproute.settings(cable, wanted)),
         rule=True,
+        known=bool(cable.connections),
         blackhole=cable.mode is Mode.TUNNEL,
     )

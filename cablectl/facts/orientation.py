@@ -1,4 +1,8 @@
-"""Why pluto can use none of this host's interfaces for a connection: it is unoriented."""
+"""Why pluto can use none of this host's interfaces for a connection: it is unoriented.
+
+The usual cause is that no interface has the local end's address. Every command says this in the
+same words.
+"""
 
 from collections.abc import Iterable
 
@@ -13,14 +17,50 @@ def unoriented(cable: Cable, facts: Facts) -> tuple[str, ...]:
     return tuple(name for name, loaded in facts.loaded(cable).items() if loaded.unoriented)
 
 
+def absent(cable: Cable, instead: str, *, was_here: bool = False) -> tuple[str, str]:
+    """Return that no interface of this host has the local end's address, and what to do.
+
+    `instead` is the address that this host has towards the peer; empty if unknown. `was_here` says
+    that the cable was made while this host had the local end's address.
+    """
+    local = cable.local
+    whose = "" if cable.traced else f", the address of {local.cluster}"
+    if was_here:
+        new = instead or "the new address"
+        return (
+            f"this host no longer has {local.address}{whose}"
+            + (f"; its address is {instead} now" if instead else ""),
+            f"write {new} instead of {local.address} in the file of every gateway, then run connect"
+            " on every gateway",
+        )
+    message = f"no interface of this host has {local.address}{whose}"
+    for peer in cable.sharing:
+        if instead == str(peer.address):
+            return (
+                f"{message}, but one has {instead}, the address of {peer.cluster}",
+                f"leave out --local, or run the same command on {local.hostname}",
+            )
+    if local.public_address:
+        remedy = f"write address: {instead}" if instead else f"correct address: {local.address}"
+        return message, f"{remedy}; `ip address` lists the addresses of this host"
+    public = f"public_address: {local.address}"
+    if instead:
+        return (
+            message,
+            f"if it is this host's public address: write address: {instead} and {public}",
+        )
+    return (
+        message,
+        "`ip address` lists the addresses of this host: write one of them as address; if"
+        f" {local.address} is this host's public address, also write {public}",
+    )
+
+
 def cause(cable: Cable, facts: Facts) -> tuple[str, str]:
     """Return why the cable's connections are unoriented on this host, and what to do."""
     local, offload = cable.local.address, cable.ipsec.offload
     if not facts.holds_address:
-        return (
-            f"no interface of this host has {local}",
-            f"`ip address` lists the addresses; add {local} to an interface, or correct the file",
-        )
+        return absent(cable, facts.instead, was_here=facts.was_made_at(cable))
     if offload in esp_offload.NEEDED and not (facts.nic and facts.nic.can):
         device = facts.nic.device if facts.nic else "the NIC"
         return (

@@ -46,8 +46,9 @@ def of_each(
     by_underlay = _by_underlay(whole.connections)
     by_peer = _by_peer(whole.overlay)
     stale_peers = tuple(_stale_peers(cables, whole, by_peer, by_underlay, made_here))
-    earlier_of = Index(made_here, cables, whole.connections).of
+    earlier_of = Index(made_here, cables, whole.connections, whole.held).of
     earlier = [tuple(earlier_of(cable, whole.overlay.other_peers)) for cable in cables]
+    is_known = _is_known(cables, whole, made_here) or any(earlier)
     shares = _policies_of_each(cables, whole.policies)
     owned = frozenset[Policy]().union(*shares)
     foreign = {policy: reqid for policy, reqid in whole.policies.items() if policy not in owned}
@@ -63,10 +64,24 @@ def of_each(
             policies=foreign | policies,
             sas=tuple(sa for reqid in set(policies.values()) for sa in sas.get(reqid, ()))
             + foreign_sas,
-            overlay=replace(_overlay(cable, whole.overlay, by_peer), stale_peers=stale_peers),
+            overlay=replace(
+                _overlay(cable, whole.overlay, by_peer), stale_peers=stale_peers, known=is_known
+            ),
         )
         for cable, policies, gateways in zip(cables, shares, earlier, strict=True)
     )
+
+
+def _is_known(cables: tuple[Cable, ...], whole: Facts, made_here: frozenset[str]) -> bool:
+    """Tell whether the device is this file's, though it may have another local address.
+
+    Without IPsec cablectl leaves no mark of a cable: then the address must be one that is lost.
+    """
+    if cables[0].connections:
+        return any(cable.id in made_here for cable in cables)
+    info = whole.overlay.link.info if whole.overlay.link else {}
+    local = info.get("local") or info.get("local6")
+    return local is not None and str(local) not in whole.held
 
 
 def _by_cable(connections: dict[str, LoadedConnection]) -> Names:

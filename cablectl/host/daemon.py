@@ -34,6 +34,18 @@ def marked_cables() -> frozenset[str]:
         return frozenset()
 
 
+def identities() -> dict[str, tuple[str, ...]]:
+    """Return the lines of cablectl's secrets files without the keys, by the ids of their cables."""
+    found = {}
+    for cable in marked_cables():
+        try:
+            text = Path(secrets_file.path_of(cable)).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            continue
+        found[cable] = secrets_file.pairs_in(text)
+    return found
+
+
 def algorithms_of(cable: Cable) -> Algorithms:
     """Return what `ipsec algparse` says of the file's algorithms."""
     asked = whack.algorithms_to_parse(cable)

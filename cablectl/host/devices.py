@@ -12,7 +12,7 @@ from cablectl.linux import iproute
 from cablectl.linux.overlay.protocol import UDP_KINDS
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import Mode, OverlayWish
+from cablectl.model.wishes import AnyAddress, Mode, OverlayWish
 
 
 def addresses() -> frozenset[str]:
@@ -35,6 +35,12 @@ def leaves_with(cable: Cable) -> str:
         return ""
     (route,) = probe.json("ip", "-j", "route", "get", str(cable.remote_underlay))
     return str(route.get("prefsrc", ""))
+
+
+def source_towards(remote: AnyAddress) -> str:
+    """Return the address with which this host's packets to a peer leave; empty without a route."""
+    routes = probe.decoded(probe.if_any("ip", "-j", "route", "get", str(remote)))
+    return str(routes[0].get("prefsrc", "")) if routes else ""
 
 
 def source_address(cable: Cable, held: frozenset[str]) -> str:

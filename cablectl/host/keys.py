@@ -77,9 +77,11 @@ def find_in(cable: Cable, key: Key) -> Found:
     """Check the cable's secrets file against the key."""
     target = Path(secrets_file.path(cable))
     held = Credential.OTHER if os.path.lexists(target) else Credential.ABSENT
-    expected = secrets_file.content(cable, key.raw)
-    if _content(target, len(expected) + 1) == expected:
+    found = _content(target, files.MAX_FILE)
+    if found == secrets_file.content(cable, key.raw):
         held = Credential.SAME
+    elif key.raw and secrets_file.has_key(found, key.raw):
+        held = Credential.EARLIER
     return Found(held, (*key.problems, *trust.of_key(target)), key.warnings)
 
 

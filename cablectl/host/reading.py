@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
-from cablectl.facts import orientation, partition
+from cablectl.facts import partition
 from cablectl.facts.earlier_gateways import cable_to
 from cablectl.facts.host_facts import Algorithms, Facts, OverlayFacts, Pluto
 from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
@@ -76,9 +76,12 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
     version = daemon.libreswan_version() if first.connections else dialects.LATEST
     way_to = ways(first.local.address, (cable.remote_host for cable in cables))
     addresses = devices.addresses()
+    holds_address = str(first.local.address) in addresses
     whole = Facts(
         libreswan=version,
-        holds_address=str(first.local.address) in addresses,
+        held=addresses,
+        holds_address=holds_address,
+        instead="" if holds_address else devices.source_towards(first.remote_host),
         source=devices.source_address(first, addresses),
         leaves_with=devices.leaves_with(first) if first.remote_host in way_to else "",
         overlay=devices.overlay_facts(first, first.overlay) if first.overlay else OverlayFacts(),
@@ -108,8 +111,8 @@ def facts(cable: Cable) -> Facts:
 def _without_way(cable: Cable, facts: Facts) -> Facts:
     local, remote = cable.local.address, cable.remote_host
     problem = (f"no route from {local} to {remote}", f"ip route get {remote} from {local}")
-    if not facts.holds_address:
-        problem = orientation.cause(cable, facts)
+    if not facts.holds_address:  # the plan refuses the cable for that
+        return replace(facts, path_mtu=ASSUMED_PATH_MTU)
     return replace(facts, path_mtu=ASSUMED_PATH_MTU, not_ready=(problem, *facts.not_ready))
 
 

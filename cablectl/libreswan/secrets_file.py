@@ -21,6 +21,7 @@ MAIN_FILE = "/etc/ipsec.secrets"
 MASK = "***"
 SHORTEST = 4  # bytes; a shorter text may be any word, so it isn't masked
 LINE_ENDS = b"\r\n"  # an editor adds them; they aren't part of the key
+_BEFORE_KEY = " : PSK "
 MAX_KEY = 900  # bytes; pluto reads lines of up to 2047 and logs the rest (docs/libreswan.md)
 
 
@@ -77,10 +78,11 @@ _WRITE_ALL = (
 
 def path(cable: Cable) -> str:
     """Return the path of the cable's secrets file; the main secrets file includes its directory."""
-    return _path(cable.id)
+    return path_of(cable.id)
 
 
-def _path(cable_id: str) -> str:
+def path_of(cable_id: str) -> str:
+    """Return the path of the secrets file of the cable with this id."""
     return f"{DIRECTORY}/cablectl-{cable_id}.secrets"
 
 
@@ -121,13 +123,19 @@ def _mask(match: re.Match[str]) -> str:
 
 def content(cable: Cable, psk: bytes) -> bytes:
     """Return the whole content of the secrets file: a line for each pair of identities."""
-    return "".join(f"{pair} : PSK 0x{psk.hex()}\n" for pair in _pairs(cable)).encode()
+    return "".join(f"{pair}{_BEFORE_KEY}0x{psk.hex()}\n" for pair in pairs(cable)).encode()
+
+
+def has_key(text: bytes, psk: bytes) -> bool:
+    """Tell whether every line of a secrets file has that key, whatever its identities."""
+    keys = {line.rpartition(_BEFORE_KEY.encode())[2] for line in text.splitlines()}
+    return keys == {f"0x{psk.hex()}".encode()}
 
 
 def write(cable: Cable) -> Argv:
     """Return the command that writes the secrets file atomically, readable by root only."""
     program, source = _key_program(cable)
-    return ("sh", "-c", program + _WRITE, "sh", path(cable), *source, *_pairs(cable))
+    return ("sh", "-c", program + _WRITE, "sh", path(cable), *source, *pairs(cable))
 
 
 def write_all(cables: Sequence[Cable]) -> Argv:
@@ -138,8 +146,8 @@ def write_all(cables: Sequence[Cable]) -> Argv:
     program, source = _key_program(cables[0])
     words: list[str] = []
     for cable in cables:
-        pairs = _pairs(cable)
-        words += [path(cable), str(len(pairs)), *pairs]
+        lines = pairs(cable)
+        words += [path(cable), str(len(lines)), *lines]
     return ("sh", "-c", program + _WRITE_ALL, "sh", path(cables[0]), *source, *words)
 
 
@@ -160,9 +168,15 @@ def remove(cable_id: str) -> tuple[Argv, Argv]:
 
     A file left by an interrupted write is removed too.
     """
-    file = _path(cable_id)
+    file = path_of(cable_id)
     return (("rm", "-f", file, f"{file}.new"), REREAD_SECRETS)
 
 
-def _pairs(cable: Cable) -> tuple[str, ...]:
+def pairs(cable: Cable) -> tuple[str, ...]:
+    """Return the lines of the secrets file without the key: two identities each."""
     return tuple(map(" ".join, cable.identities))
+
+
+def pairs_in(text: str) -> tuple[str, ...]:
+    """Return what `pairs` returns, from the content of a secrets file."""
+    return tuple(line.partition(_BEFORE_KEY)[0] for line in text.splitlines())

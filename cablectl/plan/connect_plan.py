@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cablectl.errors import CablectlError, HostNotReadyError, UsageError
-from cablectl.facts import rivals, table
+from cablectl.facts import earlier_devices, orientation, rivals, table
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import dialects, pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -12,7 +12,7 @@ from cablectl.linux.firewall import remedies, rewriting
 from cablectl.linux.overlay.registry import headers_of, overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
-from cablectl.plan import clamp, device, ipsec, stale_peers
+from cablectl.plan import clamp, device, ipsec, moved_host, stale_peers
 from cablectl.plan.steps import WAIT_LIMIT, Action, Plan, Step, in_order
 
 
@@ -51,9 +51,12 @@ def plan(
         steps += ipsec.steps(pairs, wait=wait, limit=limit)
     removals = [*stale_peers.former_cables(pairs)]
     if first.overlay:
-        steps += device.steps(pairs, first.overlay, sizes[0], narrowed=narrowed)
+        steps += moved_host.device(pairs, first.overlay, sizes[0])
+        present = moved_host.without_neighbours(pairs)
+        steps += device.steps(present, first.overlay, sizes[0], narrowed=narrowed)
+        steps += moved_host.addresses(pairs, first.overlay)
         shared = narrowed and first.shares_device
-        removals += () if shared else stale_peers.steps(pairs, first.overlay)
+        removals += () if shared else stale_peers.steps(present, first.overlay)
     return Plan(
         action=Action.CONNECT,
         cables=tuple(cable for cable, _ in pairs),
@@ -83,6 +86,9 @@ def _checked(cable: Cable, facts: Facts) -> int:
             f" {cable.local.address}, and no public_address",
             hint="name the peers that can be reached with --peer, or add the public_address",
         )
+    if not facts.holds_address:
+        message, hint = orientation.cause(cable, facts)
+        raise HostNotReadyError(message, hint=hint)
     if facts.not_ready:
         message, hint = facts.not_ready[0]
         raise HostNotReadyError(message, hint=hint)
@@ -190,7 +196,8 @@ def _refuse_a_device_that_is_not_ours(cable: Cable, facts: Facts, wanted: Overla
             f"the device {wanted.device} exists, but cablectl didn't make it",
             hint=f"choose another name in {wanted.kind}.device, or remove the device",
         )
-    if link and not (link.fits(cable, wanted) or link.former_peer(cable, wanted)):
+    earlier = earlier_devices.is_of_earlier_file(cable, facts, wanted)
+    if link and not (earlier or link.fits(cable, wanted)):
         raise HostNotReadyError(
             f"the device {wanted.device} was made for another cable, port, VNI or key", hint=AGAIN
         )

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from functools import partial
 
-from cablectl.facts.earlier_gateways import cable_to
 from cablectl.facts.host_facts import Facts
 from cablectl.linux import iproute
-from cablectl.linux.overlay.registry import add_link, change_peer, overlay_of
+from cablectl.linux.overlay.registry import add_link, overlay_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Mode, OverlayWish
@@ -80,15 +79,8 @@ def _device(cable: Cable, facts: Facts, wanted: OverlayWish, size: int) -> Itera
         iproute.delete_link(wanted),
         done=link is not None,
     )
-    if link and (before := link.former_peer(cable, wanted)):
-        yield step(
-            change_peer(cable, wanted, size),
-            f"the peer's gateway was {before}",
-            change_peer(cable_to(cable, before), wanted, link.mtu),
-            done=False,
-            kind=Change.ALTER,
-        )
-    elif link and link.mtu != size:
+    changed_with_mtu = not (overlay_of(wanted).keeps_mtu or (link and link.fits(cable, wanted)))
+    if link and link.mtu != size and not changed_with_mtu:
         undo = iproute.set_mtu(wanted, link.mtu)
         why = f"the device's MTU in bytes; it was {link.mtu}"
         yield step(iproute.set_mtu(wanted, size), why, undo, done=False, kind=Change.ALTER)

@@ -34,7 +34,9 @@ def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
     reduced = []  # the facts as they are after the unwanted connections are unloaded
     for cable, facts in pairs:
         unwanted = _unwanted(cable, facts)
-        reduced.append((cable, _without(facts, unwanted)))
+        # With an earlier address here, the peer connects anew as well.
+        of_cable = replace(facts, made_here=False) if _has_moved(cable, facts) else facts
+        reduced.append((cable, _without(of_cable, unwanted)))
         yield from _unload(cable, unwanted)
         yield from _add(*reduced[-1])
     for phase in (_route, _initiate):
@@ -147,18 +149,22 @@ def _all_loaded(cable: Cable, facts: Facts) -> bool:
 def _secrets(pairs: Pairs) -> Iterator[Step]:
     for cable, facts in pairs:
         authentication = authentication_of(cable.ipsec)
+        is_earlier = facts.credential is Credential.EARLIER
         yield Step(
             phase=Phase.SECRET,
             argv=authentication.install(cable),
             why=f"{authentication.place(cable)}, mode 0600",
-            undo=authentication.remove(cable.id),
+            undo=() if is_earlier else authentication.remove(cable.id),
+            kind=Change.ALTER if is_earlier else Change.ADD,
             not_needed=_installed(cable) if facts.credential is Credential.SAME else "",
             cable=cable.id,
         )
     read = all(
         facts.credential is Credential.SAME
         and _all_loaded(cable, facts)
-        and not orientation.unoriented(cable, facts)  # pluto may not know a new address yet
+        # pluto may not know a new address yet
+        and not orientation.unoriented(cable, facts)
+        and not _has_moved(cable, facts)
         for cable, facts in pairs
     )
     installed = _installed(pairs[0][0]) if len(pairs) == 1 else "the secrets files are up to date"
@@ -167,6 +173,14 @@ def _secrets(pairs: Pairs) -> Iterator[Step]:
         argv=pluto_commands.LISTEN,
         why="pluto reads its secrets and this host's addresses again",
         not_needed=installed if read else "",
+    )
+
+
+def _has_moved(cable: Cable, facts: Facts) -> bool:
+    """Tell whether a connection of the cable was loaded while this host had another address."""
+    ends = (entry.selectors for entry in facts.loaded(cable).values())
+    return facts.credential is Credential.EARLIER or any(
+        end.local.host != str(cable.local.address) for end in ends if end
     )
 
 
@@ -211,10 +225,11 @@ def _flushed(cable: Cable, facts: Facts) -> bool:
 
     Then all connections of the cable are loaded again, since they share one IKE SA.
     """
+    outdated = facts.outdated(cable)
     return any(
         loaded.routed and connection.routed and xfrm.policies(connection)[0] not in facts.policies
         for connection in cable.connections
-        if (loaded := facts.connections.get(connection.name))
+        if connection.name not in outdated and (loaded := facts.connections.get(connection.name))
     )
 
 

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 
 from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto
-from cablectl.libreswan import whack
+from cablectl.libreswan import pluto, whack
 from cablectl.libreswan.authentication import authentication_of
+from cablectl.libreswan.pluto import Selectors
 from cablectl.linux import guard, guard_file, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import Cable
+from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.plan import clamp, old_tables, stale_peers
 from cablectl.plan.ipsec import Pairs
@@ -136,11 +137,23 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     known = loaded or facts.former  # pluto removes what is theirs
     for sa in () if known else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
         yield step(argv=xfrm.delete_sa(sa), why=orphans)
-    for connection in cable.connections:
+    for connection in () if facts.former else cable.connections:
         for policy in xfrm.policies(connection):
-            missing_here = connection.name not in loaded and not facts.former
-            if missing_here and policy in facts.policies:
+            if policy in facts.policies and not _is_loaded(connection, facts):
                 yield step(argv=xfrm.delete_policy(policy), why=orphans)
+
+
+def _is_loaded(connection: Connection, facts: Facts) -> bool:
+    """Tell whether pluto has the connection, perhaps under another name or with other hosts."""
+    traffic = _traffic(pluto.selectors(connection))
+    ends = (loaded.selectors for loaded in facts.connections.values())
+    same = any(_traffic(each) == traffic for each in ends if each)
+    return same or connection.name in facts.connections
+
+
+def _traffic(ends: Selectors) -> tuple[object, ...]:
+    """Return what the policies of a connection match."""
+    return tuple((end.network, end.protocol, end.port) for end in (ends.local, ends.remote))
 
 
 def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:

@@ -73,6 +73,7 @@ class Watcher:
         self._network, self._local, self._changed, self._tell = network, local, changed, tell
         self._tables: dict[str, Table] = {}  # of this host's end in the file as it is now, by name
         self._kept: dict[str, Kept] = {}  # by the table's name
+        self._later: Network | None = None  # a changed file, until it has this host's end
         self._let_go: set[str] = set()  # names of tables that a teardown is about to delete
         self._told = ""  # the error that was told last, while it lasts
         any_end = guard.unlocated(network)
@@ -126,18 +127,28 @@ class Watcher:
         self._release()
 
     def _read_again(self) -> None:
-        """Take the file as it is now, if it was changed and still has this host's end."""
-        if not (network := self._changed()):
+        """Take the file as it is now, if it was changed, once it has this host's end."""
+        network = self._changed() or self._later
+        self._later = None
+        if not network:
             return
         if self._local is None:
             self._network = network
         elif end := self._still_there(network, self._local):
             self._network, self._local = network, end
             self._tables = self._exact(end)
+        else:
+            self._later = network
 
     def _still_there(self, network: Network, local: Endpoint) -> Endpoint | None:
-        """Return the end of a changed file that has the address and, of several, the cluster."""
+        """Return the end of a changed file that has the address and, of several, the cluster.
+
+        If the cluster has another address now, it has to be one of this host.
+        """
         ends = network.held_by(frozenset({str(local.address)}), local.hostname)
+        if not ends:
+            own = network.held_by(devices.addresses(), local.hostname)
+            ends = tuple(end for end in own if end.cluster == local.cluster)
         return next((end for end in ends if end.cluster == local.cluster), next(iter(ends), None))
 
     def _locate(self) -> bool:

@@ -7,7 +7,7 @@ kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding ent
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from cablectl.facts import orientation, table
+from cablectl.facts import earlier_devices, orientation, table
 from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -24,7 +24,7 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
     link, loaded = facts.overlay.link, facts.loaded(cable)
     if cable.overlay and link and not link.ours:
         yield f"the device {cable.overlay.device} exists, but cablectl didn't make it"
-    elif cable.overlay and link and not _is_device_of(cable, link, cable.overlay):
+    elif cable.overlay and link and not _is_device_of(cable, facts, link, cable.overlay):
         yield f"the device {cable.overlay.device} was made for another cable, port, VNI or key"
     for connection in cable.connections if not facts.made_here else ():
         entry = loaded.get(connection.name)
@@ -35,8 +35,8 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
         yield "connections with these names are loaded, but cablectl didn't load them"
 
 
-def _is_device_of(cable: Cable, link: Link, wanted: OverlayWish) -> bool:
-    return link.fits(cable, wanted) or link.former_peer(cable, wanted) is not None
+def _is_device_of(cable: Cable, facts: Facts, link: Link, wanted: OverlayWish) -> bool:
+    return link.fits(cable, wanted) or earlier_devices.is_of_earlier_file(cable, facts, wanted)
 
 
 def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str]:
@@ -44,6 +44,9 @@ def missing(cable: Cable, facts: Facts, largest_mtu: int | None) -> Iterator[str
 
     `largest_mtu` is the largest MTU that path and SAs allow, in bytes.
     """
+    if not facts.holds_address:
+        reason, _ = orientation.cause(cable, facts)
+        yield reason
     policies = facts.policies.keys() & xfrm.policies_of(cable.connections)
     loaded = facts.loaded(cable) or facts.outdated(cable)
     if not (loaded or policies or facts.overlay.link or facts.guard):
@@ -87,14 +90,15 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
     else:
         yield from (f"{_label(cable, name)} is from an earlier file" for name in outdated)
         without_interface = orientation.unoriented(cable, facts)
-        for name in without_interface:
+        for name in without_interface if facts.holds_address else ():
             reason, _ = orientation.cause(cable, facts)
             yield f"{_label(cable, name)} is unoriented in pluto: {reason}"
         judged = {*outdated, *without_interface}
         for connection in cable.connections:
             problems = () if connection.name in judged else _connection(connection, facts)
             yield from (f"{_label(cable, connection.name)} {problem}" for problem in problems)
-    if facts.nic is None and all(connection.routed for connection in cable.connections):
+    routed = all(connection.routed for connection in cable.connections)
+    if facts.holds_address and facts.nic is None and routed:
         yield "this host has no route to the peer"
     if facts.credential is Credential.ABSENT:
         yield f"the secrets file {authentication_of(cable.ipsec).place(cable)} is missing"
@@ -157,8 +161,10 @@ def _device(cable: Cable, present: OverlayFacts, link: Link, wanted: OverlayWish
     device = wanted.device
     if not link.up:
         yield f"the device {device} is down"
-    if former := link.former_peer(cable, wanted):
-        yield f"the device {device} leads to {former}, the peer's gateway of an earlier file"
+    for difference in earlier_devices.differences(cable, link, wanted):
+        yield f"the device {device} {difference}"
+    for old in earlier_devices.old_addresses(cable, link):
+        yield f"{device} has the address {old} of an earlier file"
     for interface in cable.device_addresses:
         if str(interface) not in link.addresses:
             yield f"{device} has no address {interface}"

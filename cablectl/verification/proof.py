@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
+from cablectl.facts import earlier_devices, orientation
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.linux import mtu, xfrm
 from cablectl.linux.overlay.registry import headers_of
@@ -148,6 +149,8 @@ def _target(cable: Cable) -> str:
 
 
 def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:
+    if not facts.holds_address:
+        yield orientation.cause(cable, facts)
     if facts.nic is None:
         local, remote = cable.local.address, cable.remote_host
         yield (
@@ -160,6 +163,8 @@ def _not_ready(cable: Cable, facts: Facts) -> Iterator[tuple[str, str]]:
     if wanted and not (link and link.up):
         problem = "is down" if link else "doesn't exist"
         yield f"the device {wanted.device} {problem}", "run sudo cablectl connect on both ends"
+    if wanted and earlier_devices.is_of_earlier_file(cable, facts, wanted):
+        yield f"the device {wanted.device} has addresses of an earlier file", "run connect first"
     if wanted and link and not link.fits(cable, wanted):
         yield f"the device {wanted.device} was made for another cable, port, VNI or key", AGAIN
     if cable.joins_subnets and not facts.source:

@@ -185,7 +185,7 @@ def gateway(
         "ip -N -j -4 route show table all proto 241": ROUTES,
         "ip -N -j -4 route show table 24141": [],
         "ip -N -j -4 rule": RULES,
-        "ip -j address show": [LINK],
+        "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": '{"nftables": []}',
         "nft -j list table inet cablectl-mss_vxlan-tunnel": "",
         "ethtool --json -k eth0": [{}],

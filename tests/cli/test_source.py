@@ -10,6 +10,9 @@ import pytest
 from cablectl.cli import source
 from cablectl.config.submariner.documents import has_objects
 from cablectl.errors import UsageError
+from cablectl.host import devices
+from cablectl.libreswan import secrets_file
+from tests.support.documents import shaped
 from tests.support.places import EXAMPLES
 
 QUICKSTART = (EXAMPLES / "quickstart.yaml").read_text(encoding="utf-8")
@@ -107,3 +110,44 @@ def test_a_mistake_has_its_place(text: str, message: str, tmp_path: Path) -> Non
 )
 def test_the_key_stands_at_the_top_of_a_document(text: str, expected: bool) -> None:
     assert has_objects(text) is expected
+
+
+class TestThisHost:
+    """Which endpoint a host without --local is."""
+
+    def chosen(self, monkeypatch: pytest.MonkeyPatch, *held: str, own: str = "10.0.0.4") -> str:
+        monkeypatch.setattr(devices, "addresses", lambda: frozenset(held))
+        monkeypatch.setattr(devices, "links", dict)
+        monkeypatch.setattr(devices, "source_towards", lambda _: own)
+        return (
+            source.chosen([str(EXAMPLES / "quickstart.yaml")], None, None).cables[0].local.cluster
+        )
+
+    def test_its_address_says_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.chosen(monkeypatch, "172.18.0.7") == "cluster2"
+
+    def test_a_cloud_vm_whose_file_has_its_public_address(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(UsageError, match="this host has the address of no endpoint") as caught:
+            self.chosen(monkeypatch, "10.0.0.4")
+        assert "--local: cluster1 (cluster1-worker, 172.18.0.8), " in caught.value.hint
+        assert caught.value.hint.endswith("as public_address, and 10.0.0.4 as address")
+
+    def test_without_a_route(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UsageError) as caught:
+            self.chosen(monkeypatch, own="")
+        assert caught.value.hint.endswith("and the address of an interface as address")
+
+    def test_both_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UsageError, match="address of more than one endpoint") as caught:
+            self.chosen(monkeypatch, "172.18.0.7", "172.18.0.8")
+        assert "public_address" not in caught.value.hint
+
+    def test_the_cable_that_it_made_says_it(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(secrets_file, "DIRECTORY", str(tmp_path))
+        cable = shaped("transport vxlan v4", "cluster2")
+        Path(secrets_file.path(cable)).write_bytes(secrets_file.content(cable, b"a key"))
+        assert self.chosen(monkeypatch, "172.18.0.18") == "cluster2"

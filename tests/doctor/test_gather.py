@@ -167,7 +167,7 @@ class TestEnds:
         assert (seen.key.problems, seen.key.warnings) == ((), ())
 
     def test_the_log_without_what_may_be_a_key(self, here: Cable) -> None:
-        logged = collect_ends(here, "", {}).log
+        logged = collect_ends(here, "", collect_host([]).links).log
         assert logged == {f"{NAME}-0": f'"{NAME}-0" #1: 0x*** PSK ***', f"{NAME}-1": ""}
 
     def test_no_route(self, here: Cable, up: Tools) -> None:

@@ -42,6 +42,7 @@ class TestFacts:
             expected,
             watched=False,
             overlay=facts.overlay,
+            held=frozenset({"172.18.0.8", "241.18.0.8", "fe80::1"}),
             policies=facts.policies,
             device="eth0",
             nic=facts.nic,
@@ -58,7 +59,7 @@ class TestFacts:
     @pytest.mark.parametrize(
         ("addresses", "problem"),
         [
-            ({"172.18.0.9"}, "no interface of this host has 172.18.0.8"),
+            ({"172.18.0.9"}, "no longer has 172.18.0.8, .*; its address is 172.18.0.9 now"),
             ({"172.18.0.8"}, "no route from 172.18.0.8 to 172.18.0.7"),
         ],
     )
@@ -67,6 +68,7 @@ class TestFacts:
     ) -> None:
         monkeypatch.setattr(devices, "addresses", lambda: frozenset(addresses))
         monkeypatch.setattr(reading, "ways", lambda *_: {})
+        monkeypatch.setattr(devices, "source_towards", lambda _: "172.18.0.9")
         facts = reading.facts(here)
         assert facts.holds_address == (str(here.local.address) in addresses)
         with pytest.raises(HostNotReadyError, match=problem):
@@ -194,6 +196,14 @@ def test_a_route_may_have_an_mtu_of_its_own(cable: Cable, fp: FakeProcess) -> No
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":1500}]')
     peer = cable.remote_host
     assert ways(cable.local.address, (peer,)) == {peer: (1400, "eth0")}
+
+
+def test_the_address_towards_a_peer(cable: Cable, fp: FakeProcess) -> None:
+    ask, route = ["ip", "-j", "route", "get", "172.18.0.7"], {"dst": "172.18.0.7"}
+    fp.register(ask, stdout=json.dumps([{**route, "prefsrc": "10.0.0.4"}]))
+    fp.register(ask, returncode=2)
+    found = [devices.source_towards(cable.remote.address) for _ in range(2)]
+    assert found == ["10.0.0.4", ""]
 
 
 class TestSource:

@@ -48,8 +48,8 @@ def test_the_other_connection_is_left_alone(cable: Cable, unoriented: Facts) -> 
 @pytest.mark.parametrize(
     ("holds", "offload", "nic", "reason", "remedy"),
     [
-        (False, Offload.AUTO, CAN, "no interface of this host has", "add 172"),
-        (False, Offload.REQUIRED, None, "no interface of this host has", "add 172.18.0.8"),
+        (False, Offload.AUTO, CAN, "this host no longer has", "write the new address"),
+        (False, Offload.REQUIRED, None, "this host no longer has", "instead of 172.18.0.8"),
         (True, Offload.REQUIRED, Nic("eth0"), "eth0 has no ESP offload", "offload: auto"),
         (True, Offload.PACKET, None, "the NIC has no ESP offload", "offload: auto"),
         (True, Offload.REQUIRED, CAN, "pluto uses no interface", "listen="),

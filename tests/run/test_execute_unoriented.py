@@ -12,7 +12,6 @@ from tests.support.captures import by_release
 from tests.support.executor import Commands, Told, apply, in_turn
 from tests.support.plans import BLANK
 
-LACKING = replace(BLANK, holds_address=False)
 (REFUSED,) = {
     output
     for command, output in by_release("unoriented")["4.10"]
@@ -21,20 +20,20 @@ LACKING = replace(BLANK, holds_address=False)
 
 
 def test_pluto_refuses_the_route(cable: Cable, commands: Commands) -> None:
-    plan, told = connect_plan.plan((cable,), (LACKING,)), Told()
+    plan, told = connect_plan.plan((cable,), (BLANK,)), Told()
     numbers = [number for number, step in enumerate(plan.needed, 1) if step.phase is Phase.ROUTE]
     commands.fails_with(REFUSED.strip())
     commands.fail_at(numbers[0])
     with pytest.raises(HostNotReadyError) as caught:
         apply(cable, lambda: plan, told)
-    assert "no interface of this host has 172.18.0.8" in caught.value.message
+    assert "pluto uses no interface that has 172.18.0.8" in caught.value.message
     assert REFUSED.strip() in caught.value.details
-    assert "ip address" in caught.value.hint
+    assert "listen=" in caught.value.hint
     assert told.undone
 
 
 def unoriented(cable: Cable) -> Facts:
-    made = connected(cable, LACKING, 1408)
+    made = connected(cable, BLANK, 1408)
     return replace(
         made,
         connections={
@@ -46,9 +45,9 @@ def unoriented(cable: Cable) -> Facts:
 
 def test_all_commands_succeed_and_it_stays_unoriented(cable: Cable, commands: Commands) -> None:
     commands.established(*(connection.name for connection in cable.connections))
-    plans = (connect_plan.plan((cable,), (facts,)) for facts in (LACKING, unoriented(cable)))
+    plans = (connect_plan.plan((cable,), (facts,)) for facts in (BLANK, unoriented(cable)))
     told = Told()
     with pytest.raises(HostNotReadyError) as caught:
         apply(cable, in_turn(*plans), told)
-    assert "no interface of this host has 172.18.0.8" in caught.value.message
+    assert "pluto uses no interface that has 172.18.0.8" in caught.value.message
     assert told.undone

@@ -38,7 +38,7 @@ class TestForeign:
         [
             ({"group": "0"}, "exists, but cablectl didn't make it"),
             ({"info": {"id": 7}}, "was made for another cable, port, VNI or key"),
-            ({"mac": "02:ca:00:00:00:00"}, "was made for another cable, port, VNI or key"),
+            ({"mac": "3e:00:00:00:00:01"}, "was made for another cable, port, VNI or key"),
         ],
     )
     def test_a_device(self, cable: Cable, change: dict[str, object], reason: str) -> None:

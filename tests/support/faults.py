@@ -66,7 +66,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "a connection without an interface": (
         lambda cable, facts: with_connection(
             cable,
-            replace(facts, holds_address=False),
+            facts,
             0,
             replace(
                 facts.connections[name(cable, 0)],
@@ -76,7 +76,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
                 unoriented=True,
             ),
         ),
-        "connection 0 is unoriented in pluto: no interface of this host has 172.18.0.8",
+        "connection 0 is unoriented in pluto: pluto uses no interface that has 172.18.0.8",
     ),
     "a policy that was flushed": (
         lambda cable, facts: replace(

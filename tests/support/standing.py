@@ -32,7 +32,6 @@ def facts(cable: Cable, standing: str) -> Facts:
             idle = connected(cable, plain, 1408, up=False)
             return replace(
                 idle,
-                holds_address=False,
                 connections={
                     name: replace(entry, routed=False, unoriented=True)
                     for name, entry in idle.connections.items()
@@ -70,6 +69,8 @@ def facts(cable: Cable, standing: str) -> Facts:
         case "unchecked":
             why = "`ipsec algparse` can't check ipsec.esp here: exit code 1: no output"
             return replace(up, algorithms=Algorithms(unchecked=why))
+        case "address lost":
+            return replace(up, holds_address=False, instead="172.18.0.18", nic=None, device="")
         case "another key":
             return replace(up, credential=Credential.OTHER)
     assert standing == "up"

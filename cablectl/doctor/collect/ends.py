@@ -9,7 +9,7 @@ from cablectl.doctor.evidence import CableEvidence, KeyEvidence, Pings, Reply, R
 from cablectl.doctor.ike import IKE_PORT
 from cablectl.errors import CablectlError
 from cablectl.facts.host_facts import Facts, Link
-from cablectl.host import daemon, ipsec_state, keys, offloading, probe, reading
+from cablectl.host import daemon, devices, ipsec_state, keys, offloading, probe, reading
 from cablectl.host.paths import ways
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import secrets_file
@@ -35,6 +35,7 @@ def collect_ends(cable: Cable, files: str, links: dict[str, Link]) -> CableEvide
     return CableEvidence(
         files=files,
         local_device=local_device,
+        instead="" if local_device else devices.source_towards(cable.remote_host),
         route=route,
         subnet_devices=subnet_devices,
         rp_filters=_rp_filters(cable, [*([local_device] if local_device else ()), *overlay]),

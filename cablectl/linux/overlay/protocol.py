@@ -52,6 +52,8 @@ class Overlay(Protocol):
     """Whether the device has no local address, so that the route chooses the outer source."""
     accepts_any_source: ClassVar[bool] = False
     """Whether the device accepts packets from any address, not only from its peer."""
+    keeps_mtu: ClassVar[bool] = False
+    """Whether the device keeps its MTU when it gets other addresses."""
     modules: ClassVar[Mapping[int, KernelModule]]
     """The kernel module by outer IP version, 4 and 6."""
     identity: ClassVar[tuple[str, ...]] = ()
@@ -62,7 +64,7 @@ class Overlay(Protocol):
         """Return the arguments of `ip link add` from the word `type` on."""
 
     def link_change(self, cable: Cable) -> Argv:
-        """Return the same arguments for `ip link set`, which gives the device another peer."""
+        """Return the same arguments for `ip link set`, which gives the device other addresses."""
         return self.link_type(cable)
 
     @abstractmethod

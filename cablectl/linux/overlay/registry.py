@@ -37,13 +37,19 @@ def headers_of(cable: Cable, wish: OverlayWish) -> int:
     return overlay_of(wish).headers + inner
 
 
-def change_peer(cable: Cable, wish: OverlayWish, mtu: int) -> Argv:
-    """Let a device for one peer lead to the cable's peer; its routes and addresses stay.
+def change_link(cable: Cable, wish: OverlayWish, mtu: int, *, other_mac: bool) -> Argv:
+    """Give the device the cable's addresses; its routes and its own addresses stay.
 
-    `mtu` is in bytes: without it, the kernel chooses another one.
+    `mtu` is in bytes: without it, the kernel chooses another one, unless the device keeps its MTU.
+    `other_mac` gives the device the MAC of the local VTEP as well.
     """
-    change = overlay_of(wish).link_change(cable)
-    return ("ip", "link", "set", "dev", wish.device, "mtu", str(mtu), *change)
+    overlay = overlay_of(wish)
+    return (
+        *("ip", "link", "set", "dev", wish.device),
+        *(("address", cable.mac_of(cable.local)) if other_mac else ()),
+        *(() if overlay.keeps_mtu else ("mtu", str(mtu))),
+        *overlay.link_change(cable),
+    )
 
 
 def kinds() -> tuple[type[Overlay], ...]:

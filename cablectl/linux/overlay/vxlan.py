@@ -24,6 +24,7 @@ _FLAGS = ("external", "vnifilter", "gbp", "gpe", "remcsum_rx", "udp_zero_csum6_r
 class VxlanOverlay(VniOverlay):
     """A VXLAN device that learns no MACs: the forwarding entries name every peer."""
 
+    keeps_mtu: ClassVar[bool] = True  # Linux refuses another MTU beside other addresses
     modules: ClassVar[Mapping[int, KernelModule]] = {4: _MODULE, 6: _MODULE}
 
     def __init__(self, wish: Vxlan) -> None:
@@ -35,6 +36,10 @@ class VxlanOverlay(VniOverlay):
             *("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local_underlay)),
             *("dstport", str(self.wish.port_number), "nolearning"),
         )
+
+    def link_change(self, cable: Cable) -> Argv:
+        """Return the arguments of `ip link set`; the kernel refuses a port, even the same one."""
+        return ("type", "vxlan", "id", str(self.wish.vni), "local", str(cable.local_underlay))
 
     def link_info(self, cable: Cable) -> tuple[str, dict[str, object]]:
         """Return kind and attributes of the device, as `ip -d -j link` prints them."""
