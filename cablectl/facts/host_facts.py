@@ -105,6 +105,7 @@ class OverlayFacts(Struct, frozen=True):
     other_peers: frozenset[str] = frozenset()  # gateways to which other devices of cablectl lead
     rule: bool = False  # whether cablectl's rule for its routing table is installed
     blackhole: bool = False  # whether the table has the route of that kind
+    underlay_shared: bool = False  # whether another device has a route to the same underlay
     table_shared: bool = False  # whether the table also has routes of cablectl's other devices
     foreign_routes: tuple[str, ...] = ()  # other programs' routes in the table, in words
     foreign_rules: tuple[str, ...] = ()  # other programs' rules with its table or priority

@@ -1,6 +1,7 @@
 """Facts of the routing tables: cablectl's routes and rules, and what other programs have there."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from itertools import islice
 from typing import Any
 
@@ -25,8 +26,13 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
     own = [(_table(route), _route(route, cable)) for route in routes if route.get("dev") == device]
     others = [route for route in routes if route.get("dev") != device]
     elsewhere = {_table(route) for route in others if not _is_blackhole(route)}
-    refused = {_table(route) for route in others if _is_blackhole(route)}
     blocked = iproute.blackhole(cable)
+    # Traces don't show the network: then it is any.
+    refused = {
+        _table(route)
+        for route in others
+        if _is_blackhole(route) and (cable.traced or route["dst"] == blocked[0])
+    }
     own += [(table, blocked) for table in refused - elsewhere - {wanted.table}]
     own_rules = {OldRule(_table(rule), rule["priority"]) for rule in rules if _is_ours(rule)}
     rule = OldRule(wanted.table, wanted.priority)
@@ -34,6 +40,7 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
         routes=frozenset(route for table, route in own if table == wanted.table),
         rule=rule in own_rules,
         blackhole=wanted.table in refused,
+        underlay_shared=any(_is_to_underlay(route, cable) for route in others),
         table_shared=wanted.table in elsewhere,
         foreign_routes=tuple(_foreign_routes(version, wanted)),
         foreign_rules=tuple(_foreign_rules(rules, wanted)),
@@ -76,6 +83,17 @@ def _is_ours(entry: Listed) -> bool:
 
 def _is_blackhole(route: Listed) -> bool:
     return _TYPES.get(str(route.get("type", ""))) == iproute.BLACKHOLE
+
+
+def _is_to_underlay(route: Listed, cable: Cable) -> bool:
+    """Tell whether a device's route leads to an address of the cable's underlay."""
+    elsewhere = "dev" not in route or _table(route) != cable.routes.table
+    if elsewhere or _is_blackhole(route) or route["dst"] == "default":
+        return False
+    network = ip_network(route["dst"])
+    return network.version == cable.underlay_network.version and network.subnet_of(
+        cable.underlay_network  # type: ignore[arg-type]
+    )
 
 
 def _table(entry: Listed) -> int:

@@ -97,7 +97,9 @@ def _forget_table(
             phase=Phase.UNLINK,
             argv=iproute.route(wanted, "delete", iproute.blackhole(cable), table),
             why="the overlay sends nothing any more",
-            not_needed=kept or ("" if present.blackhole else "already missing"),
+            not_needed=others
+            or ("the underlay of another device" if present.underlay_shared else "")
+            or ("" if present.blackhole else "already missing"),
         )
 
 

@@ -64,6 +64,18 @@ def test_a_blackhole_route_leads_to_no_other_device(fp: FakeProcess) -> None:
     assert found.old_routes == {OldRoute(7, ("244.0.0.0/8", "blackhole", ""))}
 
 
+def test_each_file_has_a_blackhole_of_its_own(fp: FakeProcess) -> None:
+    """Several files share a table: each has its own underlay, as a rule."""
+    cable = shaped("tunnel vxlan v4")
+    stop = {"type": "6", "dst": "244.1.0.0/16", "table": "24141", "protocol": "241"}
+    way = {"dst": "244.1.0.7", "gateway": "244.1.0.7", "dev": "gre-tunnel", "table": "24141"}
+    found = facts(fp, cable, own=[stop, way], rules=[OURS], table=[stop])
+    assert (found.blackhole, found.underlay_shared, found.table_shared) == (False, True, True)
+    apart = {**way, "dst": "245.1.0.7"}
+    found = facts(fp, cable, own=[{**stop, "dst": "244.0.0.0/8"}, apart], rules=[OURS], table=[])
+    assert (found.blackhole, found.underlay_shared) == (True, False)
+
+
 def test_ours_alone(fp: FakeProcess, cable: Cable) -> None:
     found = facts(fp, cable, own=[ROUTE], rules=[OURS], table=[{**ROUTE, "protocol": "241"}])
     assert found == OverlayFacts(routes=frozenset({KEPT}), rule=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from .gateways import Gateway
 from .rooms import LabError
 
+ALL = bool(os.environ.get("LAB_ALL"))  # whether the slow tests run as well: make nat
 # linux/netlink.h, linux/netfilter/nfnetlink_conntrack.h: without attributes, all flows are deleted.
 _NETFILTER, _DELETE_FLOWS, _REQUEST_AND_ACK = 12, 1 << 8 | 2, 5
 
@@ -54,7 +55,7 @@ def let_pass(box: Gateway) -> None:
 
 def forget_flows(box: Gateway) -> None:
     """Let a box forget which port it gave to which flow, as a router does that is restarted."""
-    header, family = struct.Struct("=IHHII"), struct.pack("=BBH", socket.AF_INET, 0, 0)
+    header, family = struct.Struct("=IHHII"), struct.pack("=BBH", socket.AF_UNSPEC, 0, 0)
     request = header.pack(header.size + len(family), _DELETE_FLOWS, _REQUEST_AND_ACK, 1, 0)
     with box.open_socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as kernel:
         kernel.send(request + family)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from ipaddress import ip_interface
 from itertools import product
 from typing import NamedTuple
@@ -11,13 +11,14 @@ from typing import NamedTuple
 import pytest
 
 from cablectl.config import native
+from cablectl.model.cable import Cable
 from cablectl.model.wishes import OVERLAYS
 
 from . import boxes
-from .cable import FILE, child_sas, run
+from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, run
 from .doctor import doctor
 from .gateways import Gateway, Lab
-from .session import kept
+from .session import Session, assert_kept, kept
 from .traffic import assert_reached, assert_status_up, assert_traffic, assert_verified, standing
 
 pytestmark = pytest.mark.lab
@@ -25,22 +26,13 @@ pytestmark = pytest.mark.lab
 # 1:1 at one end; at both ends; at both ends of gateways with equal private addresses; a client of
 # a server, behind a box that masquerades and chooses the ports.
 KINDS = ("one", "both", "equal", "masquerade")
-ALL = [
+EACH = [
     f"{overlay} {kind} {version}"
     for overlay, kind, version in product(OVERLAYS, KINDS, ("v4", "v6"))
     if (kind, version) != ("masquerade", "v6")
 ]
-# Each overlay twice, and each kind twice; `make nat` runs all.
-CHOSEN = [
-    "vxlan equal v4",
-    "vxlan both v6",
-    "geneve one v4",
-    "geneve equal v6",
-    "gre masquerade v4",
-    "gre one v6",
-    "ipip both v4",
-    "ipip masquerade v4",
-]
+# Each overlay and each kind once; `make nat` runs each pair.
+CHOSEN = ["vxlan equal v4", "geneve both v6", "gre masquerade v4", "ipip one v4"]
 PRIVATE = {"v4": ("10.0.0.4/24", "10.0.1.4/24"), "v6": ("fd00:0:0:1::4/64", "fd00:0:0:2::4/64")}
 PUBLIC = {"v4": ("172.18.0.10", "172.18.0.20"), "v6": ("2001:db8::10", "2001:db8::20")}
 SUBNETS = {"v4": ("10.41.0.0/16", "10.42.0.0/16"), "v6": ("2001:db8:41::/48", "2001:db8:42::/48")}
@@ -106,6 +98,8 @@ def arranged(first: Site, second: Site, kind: str, version: str) -> list[str]:
     else:
         boxes.let_pass(second.box)
         first.box.ip(f"route replace {there} via {public[1]}")
+    for each in (first, second):
+        boxes.forget_flows(each.box)
     return [
         f"address: '{here}'" + (f", public_address: '{public[0]}'" if kind != "masquerade" else ""),
         f"address: '{there}'"
@@ -122,14 +116,19 @@ def document(overlay: str, addresses: list[str], version: str) -> str:
     return f"version: 1\nmode: tunnel\noverlay: {overlay}\nendpoints:\n{endpoints}"
 
 
-@pytest.mark.parametrize("shape", ALL if os.environ.get("LAB_ALL") else CHOSEN)
+def cables_of(text: str) -> list[Cable]:
+    """Return the cable of a file, seen from each end."""
+    network = native.parse(text, FILE)
+    return [network.cables(endpoint)[0] for endpoint in network.endpoints]
+
+
+@pytest.mark.parametrize("shape", EACH if boxes.ALL else CHOSEN)
 def test_an_overlay_through_nat(sites: tuple[Lab, Site, Site], shape: str) -> None:
     lab, *both = sites
     first, second = both
     overlay, kind, version = shape.split()
     text = document(overlay, arranged(first, second, kind, version), version)
-    network = native.parse(text, shape)
-    cables = [network.cables(endpoint)[0] for endpoint in network.endpoints]
+    cables = cables_of(text)
     ends = (first.gateway, second.gateway)
     sides = tuple(zip(ends, cables, strict=True))
     with standing(lab, ends, text) as wire:
@@ -149,3 +148,66 @@ def test_an_overlay_through_nat(sites: tuple[Lab, Site, Site], shape: str) -> No
             assert code == 0, findings
             assert {f["check"] for f in findings if f["state"] != "ok"} <= {"clock"}, findings
         assert 1500 - 4 < wire.summary()["esp-in-udp"].largest <= 1500
+
+
+MINUTES = 3
+INTERVAL = 5.0  # seconds between two messages of a session
+
+
+@pytest.mark.skipif(not boxes.ALL, reason="takes minutes: make nat")
+def test_sessions_of_minutes_over_all_overlays_at_once(
+    sites: tuple[Lab, Site, Site], record_property: Callable[[str, object], None]
+) -> None:
+    """Four files on each host, through 1:1 NAT and equal private addresses; one rekeying."""
+    lab, first, second = sites
+    del lab
+    addresses = arranged(first, second, "equal", "v4")
+    files = {
+        overlay: several(overlay, number, addresses) for number, overlay in enumerate(OVERLAYS, 1)
+    }
+    cables = {overlay: cables_of(text) for overlay, text in files.items()}
+    ends = (first.gateway, second.gateway)
+    before = [gateway.snapshot() for gateway in ends]
+    try:
+        for overlay, text in files.items():
+            for gateway in ends:
+                gateway.write(FILE, text)
+                gateway.write(f"/etc/cablectl/{overlay}.yaml", text)
+                gateway.write(PSK_FILE, f"{PSK}\n")
+            bring_up(*ends)
+        sessions = {
+            overlay: Session(
+                ends[0], str(near.local_vtep.ip), ends[1], str(near.remote_vtep.ip), INTERVAL
+            )
+            for overlay, (near, _) in cables.items()
+        }
+        time.sleep(MINUTES * 30)
+        for near, _ in cables.values():
+            for name in near.names:
+                ends[0].whack("--rekey-ipsec", "--name", name)
+        time.sleep(MINUTES * 30)
+        for overlay, session in sessions.items():
+            both = session.stop()
+            for end in both:
+                record_property(f"session over {overlay}", end)
+            assert both[0].seconds > MINUTES * 60 - 1
+            assert_kept(both, INTERVAL)
+    finally:
+        for overlay in files:
+            for gateway in ends:
+                done = run(gateway, "teardown", f"/etc/cablectl/{overlay}.yaml")
+                assert done.returncode == 0, done.stderr
+    for gateway, snapshot in zip(ends, before, strict=True):
+        for text in ("links", "rules", "routes", "policies", "states", "nftables", "connections"):
+            assert gateway.snapshot()[text] == snapshot[text]
+
+
+def several(overlay: str, number: int, addresses: list[str]) -> str:
+    """Return one of several files: each has its own clusters, subnets and networks."""
+    endpoints = "".join(
+        f"  - {{cluster: {overlay}{n}, hostname: gw{n}, {where},"
+        f" subnets: [10.{number}.{n}.0/24]}}\n"
+        for n, where in enumerate(addresses, 1)
+    )
+    own = f"vtep: {{network: 241.{number}.0.0/16, underlay: 244.{number}.0.0/16}}\n"
+    return f"version: 1\nmode: tunnel\noverlay: {overlay}\nendpoints:\n{endpoints}{own}"

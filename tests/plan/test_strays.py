@@ -48,7 +48,8 @@ class TestOneThatIsGone:
         assert gone[:3] == [
             "ip route delete 10.46.0.0/16 via 241.18.0.6 dev vxlan-tunnel table 24141 metric 100"
             " proto 241",
-            "ip route delete 244.18.0.6/32 via 244.18.0.6 dev vxlan-tunnel table 24141 metric 100 proto 241",
+            "ip route delete 244.18.0.6/32 via 244.18.0.6 dev vxlan-tunnel table 24141 metric 100"
+            " proto 241",
             "ip neigh delete 241.18.0.6 lladdr 02:ca:f4:12:00:06 dev vxlan-tunnel nud permanent",
         ]
         assert "ipsec whack --delete --name submariner-cable-cluster3-172-18-0-6-1" in gone
