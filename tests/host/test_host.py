@@ -11,7 +11,7 @@ from pytest_subprocess import FakeProcess
 from cablectl.cli import source
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts.host_facts import Algorithms, Credential, Facts, Pluto, connected
-from cablectl.host import daemon, devices, kernel, probe, reading
+from cablectl.host import daemon, devices, kernel, keys, probe, reading
 from cablectl.host.paths import ways
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.dialects import LATEST, Version
@@ -87,6 +87,23 @@ class TestFacts:
     def test_another_secret(self, here: Cable) -> None:
         Path(secrets_file.path(here)).write_text("172.18.0.8 172.18.0.7 : PSK 0x00\n")
         assert reading.facts(here).credential is Credential.OTHER
+
+    @pytest.mark.parametrize(
+        ("identities", "key", "expected"),
+        [
+            ("172.18.0.18 172.18.0.7", KEY, Credential.EARLIER),
+            ("172.18.0.18 172.18.0.7", "another", Credential.OTHER),
+            ("172.18.0.8 172.18.0.7", KEY, Credential.SAME),
+        ],
+    )
+    def test_the_secret_of_an_earlier_file(
+        self, here: Cable, identities: str, key: str, expected: Credential
+    ) -> None:
+        line = f"{identities} : PSK 0x{key.encode().hex()}\n"
+        Path(secrets_file.path(here)).write_text(line)
+        assert reading.facts(here).credential is expected
+        Path(secrets_file.path(here)).write_text(f"{line}somebody : PSK 0x00\n")
+        assert keys.find(here).held is Credential.OTHER
 
     def test_a_key_that_others_can_read(self, here: Cable, tmp_path: Path) -> None:
         (tmp_path / "psk").chmod(0o644)
