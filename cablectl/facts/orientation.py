@@ -8,13 +8,36 @@ from collections.abc import Iterable
 
 from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import Facts
-from cablectl.linux import esp_offload
+from cablectl.libreswan import pluto
+from cablectl.linux import esp_offload, xfrm
+from cablectl.linux.xfrm import Policy
 from cablectl.model.cable import Cable
 
 
 def unoriented(cable: Cable, facts: Facts) -> tuple[str, ...]:
     """Return the names of the cable's loaded connections that are unoriented."""
     return tuple(name for name, loaded in facts.loaded(cable).items() if loaded.unoriented)
+
+
+def left_policies(cable: Cable, facts: Facts) -> tuple[Policy, ...]:
+    """Return the policies of unoriented connections that pluto leaves in the kernel.
+
+    pluto 5.2 leaves those for outgoing packets when the connection's address is gone, also when it
+    unloads the connection later (docs/libreswan.md). pluto 4.10 removes them.
+    """
+    names = {*cable.names, *facts.outdated(cable)}
+    connections = (
+        pluto.connection_of(name, entry)
+        for name, entry in facts.connections.items()
+        if entry.unoriented and name in names
+    )
+    return tuple(
+        policy
+        for connection in connections
+        if connection
+        for policy in xfrm.policies(connection)
+        if policy in facts.policies
+    )
 
 
 def absent(cable: Cable, instead: str, *, was_here: bool = False) -> tuple[str, str]:

@@ -152,8 +152,13 @@ def _former(
 
 
 def _to_unload(cable: Cable, earlier: tuple[EarlierGateway, ...]) -> dict[str, str]:
-    """Return connections whose traffic selectors pluto would find in use already."""
-    if not cable.joins_subnets:
+    """Return connections that pluto would find in use already, or would take for the new ones.
+
+    A server in tunnel mode knows its client by identities that stay the same with an overlay. If
+    the client uses the old connection, it loses its IKE SA with that connection.
+    """
+    server = any(not connection.routed for connection in cable.connections)
+    if not (cable.joins_subnets or server):
         return {}
     return {name: gateway.id for gateway in earlier for name in gateway.connections}
 

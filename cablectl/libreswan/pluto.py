@@ -37,6 +37,7 @@ __all__ = (
     "Status",
     "cable_of",
     "cables",
+    "connection_of",
     "parse",
     "parse_algorithms",
     "parse_child_sas",
@@ -196,11 +197,17 @@ def cables(loaded: dict[str, LoadedConnection]) -> dict[str, tuple[Connection, .
     cables: dict[str, tuple[Connection, ...]] = {}
     for name, entry in loaded.items():
         cable = cable_of(name, entry)
-        if cable and entry.selectors and _is_overlay_or_any(entry.selectors.local.protocol):
-            local, remote = end_of(entry.selectors.local), end_of(entry.selectors.remote)
-            connection = Connection(name, mode_of(entry.selectors), local, remote)
+        if cable and (connection := connection_of(name, entry)):
             cables[cable] = (*cables.get(cable, ()), connection)
     return cables
+
+
+def connection_of(name: str, loaded: LoadedConnection) -> Connection | None:
+    """Return a loaded connection as a cable has it; None if no cable has such a connection."""
+    ends = loaded.selectors
+    if ends is None or not _is_overlay_or_any(ends.local.protocol):
+        return None
+    return Connection(name, mode_of(ends), end_of(ends.local), end_of(ends.remote))
 
 
 def _is_overlay_or_any(protocol: str | None) -> bool:

@@ -13,7 +13,7 @@ from cablectl.linux.overlay.registry import headers_of, overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
 from cablectl.plan import clamp, device, ipsec, moved_host, stale_peers
-from cablectl.plan.steps import WAIT_LIMIT, Action, Plan, Step, in_order
+from cablectl.plan.steps import WAIT_LIMIT, Action, Phase, Plan, Step, in_order
 
 
 def plan(
@@ -56,7 +56,9 @@ def plan(
         steps += device.steps(present, first.overlay, sizes[0], narrowed=narrowed)
         steps += moved_host.addresses(pairs, first.overlay)
         shared = narrowed and first.shares_device
-        removals += () if shared else stale_peers.steps(present, first.overlay)
+        stale = () if shared else stale_peers.steps(present, first.overlay)
+        steps += [step for step in stale if step.phase is Phase.UNLOAD]
+        removals += [step for step in stale if step.phase is not Phase.UNLOAD]
     return Plan(
         action=Action.CONNECT,
         cables=tuple(cable for cable, _ in pairs),

@@ -1,6 +1,7 @@
 """Cables and facts become the steps that bring IPsec up, from the guard to the Child SAs."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -31,13 +32,13 @@ def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
     yield from _pluto(facts)
     yield from _offload(cable, facts)
     yield from _secrets(pairs)
-    reduced = []  # the facts as they are after the unwanted connections are unloaded
+    reduced = list[tuple[Cable, Facts]]()  # as it is after the unwanted connections are unloaded
     for cable, facts in pairs:
         unwanted = _unwanted(cable, facts)
         # With an earlier address here, the peer connects anew as well.
         of_cable = replace(facts, made_here=False) if _has_moved(cable, facts) else facts
         reduced.append((cable, _without(of_cable, unwanted)))
-        yield from _unload(cable, unwanted)
+        yield from _unload(cable, facts, unwanted)
         yield from _add(*reduced[-1])
     for phase in (_route, _initiate):
         for cable, facts in reduced:
@@ -54,15 +55,15 @@ def _without(facts: Facts, unwanted: dict[str, str]) -> Facts:
     return replace(facts, connections=kept)
 
 
-def _unload(cable: Cable, unwanted: dict[str, str]) -> Iterator[Step]:
+def _unload(cable: Cable, facts: Facts, unwanted: dict[str, str]) -> Iterator[Step]:
+    # Before pluto hears that an address is gone: then it would leave policies behind.
+    phase = Phase.UNLOAD if _has_moved(cable, facts) else Phase.ADD
+    step = partial(Step, phase=phase, kind=Change.REMOVE, cable=cable.id)
     for name, why in unwanted.items():
-        yield Step(
-            phase=Phase.ADD,
-            argv=whack.delete(name),
-            why=why,
-            kind=Change.REMOVE,
-            cable=cable.id,
-        )
+        yield step(argv=whack.delete(name), why=why)
+    for policy in orientation.left_policies(cable, facts):
+        if policy not in xfrm.policies_of(cable.connections):
+            yield step(argv=xfrm.delete_policy(policy), why="pluto has left it in the kernel")
 
 
 def _guard(pairs: Pairs) -> Iterator[Step]:

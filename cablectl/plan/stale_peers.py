@@ -8,11 +8,13 @@ removed only if cablectl made them: Submariner uses the same names.
 from collections.abc import Iterator
 from functools import partial
 
+from msgspec.structs import replace
+
 from cablectl.facts.host_facts import Facts, StalePeer
 from cablectl.libreswan import whack
 from cablectl.libreswan.authentication import Authentication, authentication_of
 from cablectl.linux import guard_file, iproute
-from cablectl.model.cable import Cable
+from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import OverlayWish
 from cablectl.plan.device import wanted_subnets
 from cablectl.plan.ipsec import Pairs
@@ -29,11 +31,23 @@ def steps(pairs: Pairs, wish: OverlayWish, *, device_goes: bool = False) -> tupl
     moved = frozenset[str]() if device_goes else wanted_subnets(pairs)
     cable, facts = pairs[0]
     authentication = authentication_of(cable.ipsec)
-    return in_order(
+    found = (
         step
         for peer in facts.overlay.stale_peers
         for step in _of_one(cable, peer, wish, authentication, moved, device_goes=device_goes)
     )
+    if not device_goes and any(not each.routed for each in _connections(pairs)):
+        # A server knows its client by identities, which the old connection has as well.
+        found = (_earlier(step) for step in found)
+    return in_order(found)
+
+
+def _connections(pairs: Pairs) -> Iterator[Connection]:
+    return (connection for cable, _ in pairs for connection in cable.connections)
+
+
+def _earlier(step: Step) -> Step:
+    return replace(step, phase=Phase.UNLOAD) if step.phase is Phase.DELETE else step
 
 
 def former_cables(pairs: Pairs) -> tuple[Step, ...]:

@@ -35,6 +35,7 @@ class Phase(StrEnum):
     MSS = "mss: TCP agrees on segments that fit the cable"
     PLUTO = "pluto: the daemon runs"
     OFFLOAD = "offload: load the kernel's IPsec modules"
+    UNLOAD = "unload: connections that would be in the way of the new ones"
     SECRET = "secret: the pre-shared key of each pair of gateways"  # noqa: S105 - a word, no key
     ADD = "add: load the connections"
     ROUTE = "route: trap policies, from here on what they match is encrypted or dropped"

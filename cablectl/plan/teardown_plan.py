@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto
 from cablectl.libreswan import pluto, whack
 from cablectl.libreswan.authentication import authentication_of
@@ -133,6 +134,10 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
     for name in facts.outdated(cable):
         if name not in cable.names:
             yield step(argv=whack.delete(name), why="from an earlier file of this cable")
+    own = xfrm.policies_of(cable.connections)
+    for policy in orientation.left_policies(cable, facts):
+        if policy not in own:
+            yield step(argv=xfrm.delete_policy(policy), why="pluto leaves it in the kernel")
     orphans = "left in the kernel by a pluto that died"
     known = loaded or facts.former  # pluto removes what is theirs
     for sa in () if known else xfrm.sas_of(cable.connections, facts.policies, facts.sas):
@@ -146,9 +151,11 @@ def _delete(cable: Cable, facts: Facts) -> Iterator[Step]:
 def _is_loaded(connection: Connection, facts: Facts) -> bool:
     """Tell whether pluto has the connection, perhaps under another name or with other hosts."""
     traffic = _traffic(pluto.selectors(connection))
-    ends = (loaded.selectors for loaded in facts.connections.values())
-    same = any(_traffic(each) == traffic for each in ends if each)
-    return same or connection.name in facts.connections
+    return any(
+        name == connection.name or (loaded.selectors and _traffic(loaded.selectors) == traffic)
+        for name, loaded in facts.connections.items()
+        if not loaded.unoriented  # pluto has no policy of it any more
+    )
 
 
 def _traffic(ends: Selectors) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ from cablectl.config import native
 from cablectl.errors import HostNotReadyError
 from cablectl.facts import partition
 from cablectl.facts.host_facts import Credential, Facts
+from cablectl.linux import xfrm
 from cablectl.linux.iproute import SYSCTL
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, host_network
@@ -291,3 +292,54 @@ def test_the_moved_document_is_the_moved_cable() -> None:
     _, after, _ = move("transport vxlan v4")
     assert cable.mode is Mode.TRANSPORT
     assert cable.connections == after.connections
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_connections_go_before_pluto_hears_of_the_new_address(shape: str) -> None:
+    """pluto 5.2 leaves policies of a connection whose address is gone."""
+    before, after, host = move(shape)
+    lines = needed(connect_plan.plan((after,), (host,)))
+    listen = lines.index("ipsec whack --listen")
+    for name in before.names:
+        assert lines.index(f"ipsec whack --delete --name {name}") < listen
+
+
+def unoriented(cable: Cable, before: Cable) -> Facts:
+    """Return the facts after pluto has heard that the old address is gone, as 5.2 leaves them."""
+    host = facts(cable, before)
+    connections = {
+        name: replace(each, routed=False, up=False, unoriented=True)
+        for name, each in host.connections.items()
+    }
+    out = {xfrm.policies(connection)[0]: 0 for connection in before.connections}
+    return replace(host, connections=connections, policies=out)
+
+
+@pytest.mark.parametrize("shape", ["transport vxlan v4", "tunnel gre v6", "tunnel v4"])
+def test_policies_that_pluto_has_left_go(shape: str) -> None:
+    before, after, _ = move(shape)
+    host = unoriented(after, before)
+    up = needed(connect_plan.plan((after,), (host,)))
+    gone = [line for line in up if line.startswith("ip xfrm policy delete")]
+    # In tunnel mode without an overlay, they are those of the new connections as well.
+    assert len(gone) == (len(before.connections) if after.overlay else 0)
+    down = needed(teardown_plan.plan((after,), (host,)))
+    gone = [line for line in down if line.startswith("ip xfrm policy delete")]
+    assert len(gone) == len(before.connections)
+    assert max(i for i, line in enumerate(down) if "whack --delete" in line) < down.index(gone[0])
+
+
+@pytest.mark.parametrize("kind", ["vxlan", "gre"])
+def test_a_server_unloads_its_clients_old_connection_first(kind: str) -> None:
+    """It has the identities of the new one: a client might use it, and lose its IKE SA with it."""
+    before = shaped(f"tunnel {kind} v4 nat server", "cluster2")
+    remote = replace(before.remote, address=ip_address(NEW[4]))
+    after = replace(before, remote=remote, others=(remote,) if before.others else ())
+    (found,) = partition.of_each((after,), whole((before,)), frozenset({before.id}))
+    lines = needed(connect_plan.plan((after,), (found,)))
+    for name in before.names:
+        delete = lines.index(f"ipsec whack --delete --name {name}")
+        assert delete < next(i for i, line in enumerate(lines) if "whack --psk" in line)
+    down = needed(teardown_plan.plan((after,), (found,)))
+    (link,) = (i for i, line in enumerate(down) if line.startswith("ip link delete"))
+    assert all(i > link for i, line in enumerate(down) if "whack --delete" in line)
