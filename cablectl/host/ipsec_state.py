@@ -52,14 +52,20 @@ def clamps_of(cables: tuple[Cable, ...]) -> dict[str, mss.Table]:
 
 
 def _listings(names: Set[str]) -> dict[str, nftables.Json]:
-    """Return what nft lists of each of these tables that is loaded; nft runs once."""
-    if len(names) == 1:
-        (name,) = names
-        listing = probe.if_any("nft", "-j", "list", "table", *name.split())
-        return {name: probe.decoded(listing)} if listing else {}
-    listing = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
-    tables = nftables.by_table(probe.decoded(listing)) if listing else {}
-    return {name: tables[name] for name in names & tables.keys()}
+    """Return what nft lists of each of these tables that is loaded; mostly nft runs once.
+
+    A table that nft can't list in JSON has an empty listing, so it counts as changed.
+    """
+    if len(names) != 1:
+        text = probe.if_any("nft", "-j", "list", "ruleset", nftables.FAMILY)
+        listing = probe.listed_by_nft(text)
+        if text and listing is None:  # one of the tables is the cause
+            return {each: found for name in names for each, found in _listings({name}).items()}
+        tables = nftables.by_table(listing) if listing else {}
+        return {name: tables[name] for name in names & tables.keys()}
+    (name,) = names
+    text = probe.if_any("nft", "-j", "list", "table", *name.split())
+    return {name: probe.listed_by_nft(text) or {"nftables": []}} if text else {}
 
 
 def xfrm_state() -> Xfrm:

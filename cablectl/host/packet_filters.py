@@ -43,7 +43,7 @@ def with_nat(cables: tuple[Cable, ...], facts: tuple[Facts, ...]) -> tuple[Facts
 
 
 def _listed() -> dict[str, Any]:
-    return probe.decoded(probe.if_any(*_LIST)) or {}
+    return probe.listed_by_nft(probe.if_any(*_LIST)) or {}
 
 
 def _all(listing: dict[str, Any]) -> tuple[Chain, ...]:

@@ -73,6 +73,17 @@ def decoded(text: str) -> Any:  # noqa: ANN401
     return json.loads(text) if text else []
 
 
+def listed_by_nft(text: str) -> Any:  # noqa: ANN401
+    """Return nft's JSON as values; None if it isn't JSON, or if there is no output.
+
+    For a table with a flag, nft 1.0.6 prints whatever is in its memory.
+    """
+    try:
+        return decoded(text) or None
+    except ValueError:
+        return None
+
+
 def _not_installed(argv: Argv) -> HostNotReadyError:
     package = _PACKAGES.get(argv[0], argv[0])
     return HostNotReadyError(
