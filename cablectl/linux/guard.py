@@ -66,6 +66,13 @@ _NEIGHBOUR_DISCOVERY = (  # RFC 4861, by nft's words
 # Where a redirect has the destination that it is about, in bits after the begin of ICMP's header:
 # in the packet that it quotes (RFC 792), or after the better first hop (RFC 4861, section 4.5).
 _REDIRECTED = 192
+# Where an ICMP error has the protocol and the destination port of the packet that it quotes: bits
+# after the begin of ICMP's header, which has 64 (RFC 792, RFC 4443).
+_QUOTED = {4: (64 + 72, 64 + 160 + 16), 6: (64 + 48, 64 + 320 + 16)}
+_ERRORS = {
+    4: (("icmp", "destination-unreachable"),),
+    6: (("icmpv6", "destination-unreachable"), ("icmpv6", "parameter-problem")),
+}
 _IN, _OUT = "in", "out"  # the direction of the packets that a rule drops
 _MISSING = {
     _IN: match(meta("ipsec"), right=False),
@@ -247,6 +254,8 @@ def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
         mark: Expression = {"mangle": {"key": meta("mark"), "value": {"|": [meta("mark"), OWN]}}}
         own = Rule((match(meta("oifname"), device), mark), "own")
         yield Chain("own", (own,), "postrouting", LAST)
+    if cable.mode is Mode.TRANSPORT:
+        yield Chain("errors", tuple(_errors(cable, overlay)), "output", FIRST)
     hosts = (to_peers,) if protocol.accepts_any_source else _hosts(cable, _OUT)
     yield Chain(
         "out",
@@ -257,6 +266,22 @@ def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
         "postrouting",
         AFTER_SNAT,
     )
+
+
+def _errors(cable: Cable, overlay: OverlayWish) -> Iterator[Rule]:
+    """Yield the rules that drop this host's ICMP errors about packets of the overlay.
+
+    While there is no device for them, the kernel answers each packet that an SA has decrypted. The
+    answer quotes the packet, and no SA protects the answer.
+    """
+    version = cable.local.address.version
+    protocol, port = _QUOTED[version]
+    quoted = [match(raw(protocol, 8), overlay.protocol(version).number)]
+    if overlay.port_number:
+        quoted.append(match(raw(port, 16), overlay.port_number))
+    for family, error in _ERRORS[version]:
+        kind = match(payload(family, "type"), error)
+        yield Rule((_address(cable, "daddr", "@peers"), *quoted, kind, DROP), "error")
 
 
 def _of_hosts(cable: Cable) -> Iterator[Chain]:

@@ -139,6 +139,8 @@ TABLES = {
         in prerouting -110: ip6 saddr 2001:db8::7 ip6 daddr 2001:db8::8 meta l4proto gre
             @th,32,32 1000 meta ipsec missing counter drop
         through forward -500: ip6 daddr @peers meta l4proto gre @th,32,32 1000 counter drop
+        errors output -500: ip6 daddr @peers @th,112,8 47 icmpv6 type destination-unreachable drop
+        errors output -500: ip6 daddr @peers @th,112,8 47 icmpv6 type parameter-problem drop
         out postrouting 110: ip6 daddr @remote oifname != "gre-tunnel" counter drop
         out postrouting 110: ip6 saddr 2001:db8::8 ip6 daddr 2001:db8::7 meta l4proto gre
             @th,32,32 1000 rt ipsec missing counter drop
@@ -155,6 +157,8 @@ TABLES = {
         local output -500: ip daddr @peers udp dport 4789 @th,96,24 1000 meta mark & 0x1000 == 0
             counter drop
         own postrouting 500: oifname "vxlan-tunnel" meta mark set meta mark | 0x1000
+        errors output -500: ip daddr @peers @th,136,8 17 @th,240,16 4789
+            icmp type destination-unreachable drop
         out postrouting 110: ip daddr @remote oifname != "vxlan-tunnel" counter drop
         out postrouting 110: ip daddr @peers udp dport 4789 @th,96,24 1000 rt ipsec missing
             counter drop
