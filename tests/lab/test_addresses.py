@@ -89,7 +89,8 @@ def assert_carries(c1: Gateway, c2: Gateway, shape: str, text: str) -> None:
     network = native.parse(text, shape)
     for gateway, end in zip((c1, c2), network.endpoints, strict=True):
         (cable,) = network.cables(end)
-        assert child_sas(gateway) == sorted(cable.names)
+        # Both ends may negotiate at once: then a connection has two Child SAs for a while.
+        assert set(child_sas(gateway)) == cable.names
         assert run(gateway, "connect", FILE).stdout.startswith("nothing to do: ")
         if cable.overlay or not cable.joins_subnets:
             source, to = inner_addresses(cable)
