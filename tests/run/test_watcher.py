@@ -187,7 +187,7 @@ def test_the_guard_of_a_changed_file_is_kept_once_connect_has_loaded_it(
 
 @pytest.mark.parametrize("early", [True, False], ids=["file first", "address first"])
 def test_a_host_that_gets_another_address(one: Watched, kernel: Kernel, early: bool) -> None:
-    """The file may be changed before the host has the address."""
+    """Before it has the address, the cluster may have another gateway now: the guard stays."""
     first, _ = AFTER_MOVE
 
     def play() -> None:
@@ -209,22 +209,6 @@ def test_a_host_that_gets_another_address(one: Watched, kernel: Kernel, early: b
 
     one.run(play)
     assert kernel.tables[NAMES[0]] == guard.made(first)
-
-
-def test_the_gateway_that_another_one_replaced_keeps_its_guard(
-    one: Watched, kernel: Kernel
-) -> None:
-    """The file gives its cluster an address that this host hasn't."""
-
-    def play() -> None:
-        one.told("ready")
-        one.file = MOVED
-        kernel.delete(NAMES[0])
-        one.told("loaded")
-        one.stop()
-
-    one.run(play)
-    assert kernel.tables[NAMES[0]] == guard.made(CABLES[0])
 
 
 def test_a_table_that_was_let_go_is_kept_again_after_the_next_connect(
