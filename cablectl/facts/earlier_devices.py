@@ -43,23 +43,28 @@ def differences(cable: Cable, link: Link, wanted: OverlayWish) -> Iterator[str]:
     for key in _REMOTE:
         if key in info and link.info.get(key) != info[key]:
             yield f"leads to {link.info.get(key)}, the peer's gateway of an earlier file"
-    if overlay_of(wanted).has_macs and link.mac != cable.mac_of(cable.local):
+    if other_mac(cable, link, wanted):
         yield f"has the MAC {link.mac}, which follows from this host's address of an earlier file"
 
 
 def has_moved(cable: Cable, link: Link, wanted: OverlayWish) -> bool:
     """Tell whether the device has another local address than the cable."""
     _, info = overlay_of(wanted).link_info(cable)
-    other_mac = overlay_of(wanted).has_macs and link.mac != cable.mac_of(cable.local)
-    return other_mac or any(link.info.get(key) != info[key] for key in _LOCAL if key in info)
+    other_address = any(link.info.get(key) != info[key] for key in _LOCAL if key in info)
+    return other_address or other_mac(cable, link, wanted)
 
 
-def has_other_mac(cable: Cable, facts: Facts) -> bool:
+def other_mac(cable: Cable, link: Link, wanted: OverlayWish) -> bool:
+    """Tell whether the device has another MAC than the cable's local VTEP."""
+    return overlay_of(wanted).has_macs and link.mac != cable.mac_of(cable.local)
+
+
+def gets_other_mac(cable: Cable, facts: Facts) -> bool:
     """Tell whether connect gives the device another MAC."""
     link, wanted = facts.overlay.link, cable.overlay
     if not (link and wanted and is_of_earlier_file(cable, facts, wanted)):
         return False
-    return overlay_of(wanted).has_macs and link.mac != cable.mac_of(cable.local)
+    return other_mac(cable, link, wanted)
 
 
 def old_addresses(cable: Cable, link: Link) -> list[AnyInterface]:

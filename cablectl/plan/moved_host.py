@@ -25,7 +25,9 @@ def device(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
     link = facts.overlay.link
     if link is None or not earlier_devices.is_of_earlier_file(cable, facts, wanted):
         return
-    change = change_link(cable, wanted, size, other_mac=_other_mac(cable, link, wanted))
+    change = change_link(
+        cable, wanted, size, other_mac=earlier_devices.other_mac(cable, link, wanted)
+    )
     # The guard may know the device's packets by their addresses. Then the device must not send with
     # this host's old one after the old connections are unloaded.
     has_moved = earlier_devices.has_moved(cable, link, wanted)
@@ -37,10 +39,6 @@ def device(pairs: Pairs, wanted: OverlayWish, size: int) -> Iterator[Step]:
         undo=(_as_before(change, link), *_neighbours(pairs, wanted)),
         kind=Change.ALTER,
     )
-
-
-def _other_mac(cable: Cable, link: Link, wanted: OverlayWish) -> bool:
-    return overlay_of(wanted).has_macs and link.mac != cable.mac_of(cable.local)
 
 
 def _as_before(change: Argv, link: Link) -> Argv:
@@ -58,7 +56,7 @@ def _as_before(change: Argv, link: Link) -> Argv:
 
 def _neighbours(pairs: Pairs, wanted: OverlayWish) -> Iterator[Argv]:
     """Yield the commands that restore the neighbours, which the kernel forgets with the MAC."""
-    if not earlier_devices.has_other_mac(*pairs[0]):
+    if not earlier_devices.gets_other_mac(*pairs[0]):
         return
     for _, facts in pairs:
         for entry in sorted(facts.overlay.neighbours):
@@ -70,7 +68,7 @@ def without_neighbours(pairs: Pairs) -> list[tuple[Cable, Facts]]:
 
     arp(7) and ndisc of Linux flush them at a change of the address, also the permanent ones.
     """
-    if not earlier_devices.has_other_mac(*pairs[0]):
+    if not earlier_devices.gets_other_mac(*pairs[0]):
         return list(pairs)
     return [(cable, _without_neighbours(facts)) for cable, facts in pairs]
 
