@@ -23,7 +23,7 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
     """Return the routes of the cable's device and the rules, without the device itself."""
     version, wanted = cable.local_vtep.version, cable.routes
     routes, rules = _own_routes(version), _rules(version)
-    own = [(_table(route), _route(route, cable)) for route in routes if route.get("dev") == device]
+    own = [(_table(route), _route(route, cable)) for route in routes if _is_via(route, device)]
     others = [route for route in routes if route.get("dev") != device]
     elsewhere = {_table(route) for route in others if not _is_blackhole(route)}
     blocked = iproute.blackhole(cable)
@@ -81,6 +81,10 @@ def _is_ours(entry: Listed) -> bool:
     return entry.get("protocol") == iproute.PROTOCOL
 
 
+def _is_via(route: Listed, device: str) -> bool:
+    return "gateway" in route and route.get("dev") == device
+
+
 def _is_blackhole(route: Listed) -> bool:
     return _TYPES.get(str(route.get("type", ""))) == iproute.BLACKHOLE
 
@@ -105,7 +109,7 @@ def _table(entry: Listed) -> int:
 def _route(route: Listed, cable: Cable) -> Route:
     whole = f"/{cable.local_vtep.max_prefixlen}"
     subnet = route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}"
-    return subnet, route.get("gateway", ""), route.get("prefsrc", "")
+    return subnet, route["gateway"], route.get("prefsrc", "")
 
 
 def _foreign_routes(version: int, wanted: Routes) -> Iterator[str]:
