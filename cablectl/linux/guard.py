@@ -18,7 +18,7 @@ arrived by an SA, `rt ipsec` for a packet that will leave by an SA.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from cablectl.linux import nftables
@@ -130,7 +130,8 @@ def dropped(installed: Installed | None) -> tuple[int, int]:
 class _Table:
     """The table of a cable as a key: cables of one device that share their peers are equal.
 
-    The peers are compared by identity: a device may have thousands, and each cable names them all.
+    Peers and twins are compared by identity: a device may have thousands, and each cable names them
+    all.
     """
 
     def __init__(self, cable: Cable) -> None:
@@ -143,9 +144,10 @@ class _Table:
         if not isinstance(other, _Table):
             return NotImplemented
         this, that = self.cable, other.cable
-        return this.others is that.others and all(
+        same_network = this.others is that.others and this.twins is that.twins
+        return same_network and all(
             getattr(this, name) == getattr(that, name)
-            for name in ("local", "mode", "overlay", "vtep_network", "underlay_network", "twins")
+            for name in ("local", "mode", "overlay", "vtep_network", "underlay_network")
         )
 
 
@@ -195,13 +197,10 @@ def _drop(direction: str, *conditions: Expression) -> Rule:
 
 def _of_tunnel(cable: Cable) -> Iterator[Chain]:
     inside = any(cable.remote_host in network for network in cable.remote.networks)
-    for chain, field, hook, priority in (
-        (_IN, "saddr", "prerouting", BEFORE_DNAT),
-        (_OUT, "daddr", "postrouting", AFTER_SNAT),
-    ):
-        accepted = _accepted(cable, chain) if inside else ()
-        drop = _drop(chain, _address(cable, field, "@remote"), _MISSING[chain])
-        yield Chain(chain, (*accepted, drop), hook, priority)
+    for direction, field in ((_IN, "saddr"), (_OUT, "daddr")):
+        accepted = _accepted(cable, direction) if inside else ()
+        remote = (_address(cable, field, "@remote"),)
+        yield _without_ipsec(direction, remote, accepted)
     yield Chain("redirects", tuple(map(_redirect, cable.remote.networks)), "output", FIRST)
 
 
@@ -285,12 +284,16 @@ def _errors(cable: Cable, overlay: OverlayWish) -> Iterator[Rule]:
 
 
 def _of_hosts(cable: Cable) -> Iterator[Chain]:
-    for chain, hook, priority in (
-        (_IN, "prerouting", BEFORE_DNAT),
-        (_OUT, "postrouting", AFTER_SNAT),
-    ):
-        drop = _drop(chain, *_hosts(cable, chain), _MISSING[chain])
-        yield Chain(chain, (*_accepted(cable, chain), drop), hook, priority)
+    for direction in (_IN, _OUT):
+        yield _without_ipsec(direction, _hosts(cable, direction), _accepted(cable, direction))
+
+
+def _without_ipsec(
+    direction: str, packets: tuple[Expression, ...], accepted: Iterable[Rule]
+) -> Chain:
+    """Return the chain that drops packets of one direction if they have no SA."""
+    place = ("prerouting", BEFORE_DNAT) if direction == _IN else ("postrouting", AFTER_SNAT)
+    return Chain(direction, (*accepted, _drop(direction, *packets, _MISSING[direction])), *place)
 
 
 def _accepted(cable: Cable, direction: str) -> Iterator[Rule]:
