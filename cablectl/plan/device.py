@@ -130,6 +130,12 @@ def _settings(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[Step]
         )
 
 
+def purpose(cable: Cable, route: iproute.Route) -> str:
+    """Return what a route to the cable's peer is for."""
+    what = "the overlay's packets to" if iproute.leads_to_underlay(route) else "a subnet of"
+    return f"{what} {cable.remote.cluster}"
+
+
 def wanted_subnets(pairs: Pairs) -> frozenset[str]:
     """Return the remote subnets of all cables."""
     return frozenset(str(subnet) for cable, _ in pairs for subnet in cable.remote.networks)
@@ -165,9 +171,7 @@ def _reach(
         before = old.pop(route[:2], None) or elsewhere.get(route[0])
         yield step(
             route_of("replace" if before else "add", route),
-            f"the overlay's packets to {cable.remote.cluster}"
-            if iproute.leads_to_underlay(route)
-            else f"a subnet of {cable.remote.cluster}",
+            purpose(cable, route),
             route_of("replace", before) if before else route_of("delete", route),
             done=before == route,
             kind=Change.ALTER if before else Change.ADD,

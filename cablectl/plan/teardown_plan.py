@@ -13,6 +13,7 @@ from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Connection
 from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.plan import clamp, old_tables, stale_peers
+from cablectl.plan.device import purpose
 from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
 
@@ -56,9 +57,7 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
             yield _gone(
                 phase=Phase.UNLINK,
                 argv=iproute.route(wanted, "delete", route, cable.routes.table),
-                why=f"the overlay's packets to {cable.remote.cluster}"
-                if iproute.leads_to_underlay(route)
-                else f"a subnet of {cable.remote.cluster}",
+                why=purpose(cable, route),
                 not_needed="" if route[:2] in old else "already missing",
                 cable=cable.id,
             )
