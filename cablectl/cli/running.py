@@ -108,17 +108,17 @@ def refuse_failed(outcome: Outcome) -> None:
     failed = {**outcome.plan.refused, **outcome.failed}
     if not failed:
         return
+    count = len({cable.id for cable in outcome.plan.cables} | failed.keys())
+    if count == 1:
+        raise next(iter(failed.values()))
     kinds = (ClientAwayError, TimeLimitError, CablectlError)
     kind = next(k for k in kinds if all(isinstance(error, k) for error in failed.values()))
-    count = len({cable.id for cable in outcome.plan.cables} | failed.keys())
     lines = [
         line
         for cable, error in failed.items()
         for line in (f"{cable}: {error.message}", *(f"  {detail}" for detail in error.details))
     ]
     hint = next((error.hint for error in failed.values() if error.hint), "")
-    if count == 1:
-        raise next(iter(failed.values()))
     what = "failed"
     if kind is ClientAwayError:
         what = "waits for its client" if len(failed) == 1 else "wait for their clients"

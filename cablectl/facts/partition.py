@@ -4,7 +4,7 @@ Everything is indexed once, so that no cable searches through what belongs to th
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from cablectl.facts.earlier_gateways import EarlierGateway, Index, readings
 from cablectl.facts.host_facts import Facts, OverlayFacts, StalePeer
 from cablectl.libreswan import pluto
-from cablectl.libreswan.pluto import LoadedConnection
+from cablectl.libreswan.pluto import LoadedConnection, Side
 from cablectl.linux import iproute, xfrm
 from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable, cable_id, vtep
@@ -42,8 +42,8 @@ def of_each(
 
     `made_here` are the ids of the cables that cablectl made on this host.
     """
-    by_cable, by_gateway = _by_cable(whole.connections), _by_gateway(whole.connections)
-    by_underlay = _by_underlay(whole.connections)
+    by_cable, by_gateway = _by_cable(whole.connections), _by_remote(whole.connections, _gateway)
+    by_underlay = _by_remote(whole.connections, _underlay)
     by_peer = _by_peer(whole.overlay)
     stale_peers = tuple(_stale_peers(cables, whole, by_peer, by_underlay, made_here))
     earlier_of = Index(made_here, cables, whole.connections, whole.held).of
@@ -92,22 +92,25 @@ def _by_cable(connections: dict[str, LoadedConnection]) -> Names:
     return names
 
 
-def _by_gateway(connections: dict[str, LoadedConnection]) -> Names:
-    """Return the names of cables' connections by the address of the other end."""
+def _by_remote(
+    connections: dict[str, LoadedConnection], address_of: Callable[[Side], str]
+) -> Names:
+    """Return the names of cables' connections by an address of the other end."""
     names: Names = defaultdict(list)
     for name, loaded in connections.items():
         if loaded.selectors and pluto.cable_of(name, loaded):
-            names[loaded.selectors.remote.host or ""].append(name)
+            names[address_of(loaded.selectors.remote)].append(name)
     return names
 
 
-def _by_underlay(connections: dict[str, LoadedConnection]) -> Names:
-    """Return the names of overlays' connections by the address that the peer's packets have."""
-    names: Names = defaultdict(list)
-    for name, loaded in connections.items():
-        if loaded.selectors and pluto.cable_of(name, loaded):
-            names[loaded.selectors.remote.network.partition("/")[0]].append(name)
-    return names
+def _gateway(side: Side) -> str:
+    """Return the address of the gateway; empty if it may be any."""
+    return side.host or ""
+
+
+def _underlay(side: Side) -> str:
+    """Return the address that the packets of an overlay have."""
+    return side.network.partition("/")[0]
 
 
 def _leads_to(known: str, cable: Cable, underlay: AnyAddress) -> bool:
