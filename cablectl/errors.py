@@ -39,6 +39,6 @@ class TimeLimitError(CablectlError):
 
 
 class ClientAwayError(TimeLimitError):
-    """A server's client hasn't connected; nothing was undone, and the cable waits: exit code 5."""
+    """The other end is awaited, such as a server's client; nothing was undone: exit code 5."""
 
     exit_code = 5

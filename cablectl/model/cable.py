@@ -6,13 +6,24 @@ Everything follows from the file, so two ends with the same file mirror each oth
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
+from typing import assert_never
 
 from msgspec import Struct
 
+from cablectl.model.connection import Connection, End, host_network
+from cablectl.model.psk import (
+    NEXT,
+    CablePpk,
+    CablePsk,
+    PskDirectory,
+    PskEnv,
+    PskFile,
+    PskPair,
+    pair_name,
+)
 from cablectl.model.wishes import (
     CABLE,
-    IANA_VXLAN_PORT,
     PLUTO_PORTS,
     AnyAddress,
     AnyNetwork,
@@ -20,7 +31,6 @@ from cablectl.model.wishes import (
     Encapsulation,
     Endpoint,
     Initiate,
-    IpProtocol,
     Ipsec,
     Mode,
     Mss,
@@ -29,8 +39,10 @@ from cablectl.model.wishes import (
     host_bits,
     mac_of,
 )
+from cablectl.model.x509 import Auth, Cert
 
 AnyInterface = IPv4Interface | IPv6Interface
+DETOUR = ".rotate"  # the ending of the clusters' names in a detour
 
 
 class Role(StrEnum):
@@ -60,48 +72,12 @@ def cable_id(name: str) -> str:
     return name.removeprefix(CABLE).replace(".", "-")
 
 
-class End(Struct, frozen=True, kw_only=True):
-    """One end of a connection: the IKE peer and its traffic selector."""
+class Detour(Struct, frozen=True):
+    """What makes a cable the temporary second path of another cable, while its key is rotated."""
 
-    host: AnyAddress | None  # None: any host
-    network: AnyNetwork  # in transport mode the host itself
-    identity: str = ""  # empty: the host's address
-    ike_port: int | None = None  # None: pluto's own
-    protocol: IpProtocol | None = None  # None: any
-    port: int | str | None = None  # None: any
-
-    @property
-    def port_number(self) -> int | None:
-        """The port as a number, also where the file has its name."""
-        return IANA_VXLAN_PORT if isinstance(self.port, str) else self.port
-
-
-class Connection(Struct, frozen=True):
-    """One connection of the cable, as pluto loads it."""
-
-    name: str
-    mode: Mode
-    local: End
-    remote: End
-
-    @property
-    def ends(self) -> tuple[End, End]:
-        """The local end and the remote end."""
-        return self.local, self.remote
-
-    @property
-    def routed(self) -> bool:
-        """Whether it has trap policies: not if the peer may have any address."""
-        return self.remote.host is not None
-
-    @property
-    def protects(self) -> str:
-        """The traffic that it carries, in words."""
-        if self.local.port:
-            return "what the local VTEP receives"
-        if self.remote.port:
-            return "what the local VTEP sends"
-        return f"{self.local.network} and {self.remote.network}"
+    local: AnyAddress  # the VTEPs of that other cable
+    remote: AnyAddress
+    used: bool = False  # whether the routes to the peer lead through the detour
 
 
 class Cable(Struct, frozen=True, kw_only=True, dict=True):
@@ -120,6 +96,9 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     others: tuple[Endpoint, ...] = ()  # all peers of a device that serves all peers
     twins: Mapping[str, int] = {}  # the host bits of clusters that haven't those of an address
     traced: bool = False  # known by its traces on the host alone, without a file
+    beside: str = ""  # another device that may carry the cable's traffic, while a key is rotated
+    detour: Detour | None = None
+    next_key: bool = False  # whether it has the next key or certificate, which replaces the file's
 
     @property
     def sharing(self) -> tuple[Endpoint, ...]:
@@ -178,6 +157,19 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     def carries_subnets(self) -> bool:
         """Whether hosts of the subnets reach each other through it."""
         return self.overlay is not None or self.mode is Mode.TUNNEL
+
+    @property
+    def routed_networks(self) -> tuple[AnyNetwork, ...]:
+        """The networks to which the overlay's routes lead.
+
+        A detour that is used carries what goes to the other cable's VTEP, too. That comes last: it
+        shows the peer that all routes lead through the detour.
+        """
+        if self.detour is None:
+            return self.remote.networks
+        if not self.detour.used:
+            return ()
+        return (*self.remote.networks, host_network(self.detour.remote))
 
     @property
     def local_vtep(self) -> AnyInterface:
@@ -291,7 +283,8 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         is_local, tunnel = endpoint is self.local, self.mode is Mode.TUNNEL
         role = self.role if tunnel else Role.BIDIRECTIONAL
         from_anywhere = role is Role.SERVER and not is_local
-        identity = self._identity(endpoint) if tunnel else ""
+        named = tunnel or self.detour or self.ipsec.auth is Auth.CERT
+        identity = self._identity(endpoint) if named else ""
         if role is not Role.BIDIRECTIONAL:
             identity = f"@{identity.removeprefix('@')}{number}"
         reached = endpoint.address if is_local else self.remote_host
@@ -309,8 +302,10 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     def _identity(self, endpoint: Endpoint) -> str:
         """Return the identity by which a gateway is known, whatever its address becomes by NAT.
 
-        Between subnets it is the address, as Submariner's driver has it.
+        Between subnets it is the address, as Submariner's driver has it. A certificate has its own.
         """
+        if self.ipsec.auth is Auth.CERT:
+            return endpoint.certified
         if self.overlay or endpoint.cluster in self.twins:
             return f"@{endpoint.cluster}"
         return str(endpoint.address)
@@ -338,23 +333,57 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(dict.fromkeys(named))
 
     @property
+    def certificates(self) -> Cert:
+        """Where this cable's certificates are."""
+        found = self.ipsec.certificates
+        return found.next() if self.next_key else found
+
+    @property
+    def psk(self) -> CablePsk:
+        """Where this cable's pre-shared key is.
+
+        The next one has the ending NEXT; a key from the environment has no next one.
+        """
+        psk, ending = self.ipsec.psk, NEXT if self.next_key else ""
+        match psk:
+            case PskEnv():
+                return psk
+            case PskFile():
+                return PskFile(f"{psk.path}{ending}")
+            case PskDirectory():
+                return PskPair(psk.path, f"{self.pair}{ending}")
+            case _:
+                assert_never(psk)
+
+    @property
+    def ppk(self) -> CablePpk | None:
+        """Where this cable's PPK is; None without a PPK."""
+        ppk = self.ipsec.ppk
+        return PskPair(ppk.path, self.pair) if isinstance(ppk, PskDirectory) else ppk
+
+    @property
+    def pair(self) -> str:
+        """The name of the two clusters' keys, which is the PPK_ID as well (RFC 8784)."""
+        ends = [end.cluster for end in (self.local, self.remote)]
+        return pair_name(*(name.removesuffix(DETOUR) if self.detour else name for name in ends))
+
+    @property
     def initiates(self) -> bool:
-        """Whether the local end initiates.
+        """Whether the local end initiates."""
+        both = self.role is Role.BIDIRECTIONAL and self.ipsec.initiate is Initiate.BOTH
+        return both or self.begins
+
+    @property
+    def begins(self) -> bool:
+        """Whether the local end is the one that initiates, if only one does.
 
         If both ends initiate at once, each connection gets two Child SAs. So by default one end
         initiates: the client, else the end behind NAT, else the end with the lower address.
         """
         if self.role is not Role.BIDIRECTIONAL:
             return self.role is Role.CLIENT
-        if self.ipsec.initiate is Initiate.BOTH:
-            return True
         if self.nat and self.local.behind_nat != self.remote.behind_nat:
             return self.local.behind_nat
         ends = self.local, self.remote
         local, remote = ((int(end.address), end.cluster) for end in ends)
         return local < remote
-
-
-def host_network(address: AnyAddress) -> AnyNetwork:
-    """Return the network that holds one host alone."""
-    return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)

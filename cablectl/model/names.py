@@ -26,6 +26,13 @@ Device = Annotated[
         description="1 to 15 of A-Z a-z 0-9 . _ -, the first a letter or digit",
     ),
 ]
+IkeProposal = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9_+-]{0,62}(?:;[a-z0-9][a-z0-9_+-]{0,62})?\Z",
+        description="an IKE proposal as Libreswan writes it, such as aes256-sha2_256;dh19",
+    ),
+]
 Algorithm = Annotated[
     str,
     Meta(

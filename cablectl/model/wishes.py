@@ -11,7 +11,10 @@ from typing import Annotated, ClassVar, get_args
 
 from msgspec import Meta, Struct
 
-from cablectl.model.names import Algorithm, Device, Hostname, Name
+from cablectl.model.names import Algorithm, Device, Hostname, IkeProposal, Name
+from cablectl.model.psk import PskFile, WrittenPpk, WrittenPsk
+from cablectl.model.ranges import Lifetime, MaxBytes, ReplayWindow
+from cablectl.model.x509 import Auth, Cert, Identity, KeyType, pluto_identity
 
 IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
@@ -19,6 +22,7 @@ PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, sectio
 CABLE = "submariner-cable-"  # the beginning of every connection's name
 MACS = "02:ca:"  # the beginning of every VTEP's MAC
 DEFAULT_PSK = "/etc/cablectl/psk"
+DEFAULT_PSK_FILE = PskFile(DEFAULT_PSK)
 KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
 MAX_ENDPOINTS = 4096  # of one file
 MAX_SHOWN_HOSTNAME = 40  # characters; a hostname may have 253
@@ -131,32 +135,31 @@ class Dpd(Struct, frozen=True):
     action: DpdAction = DpdAction.HOLD
 
 
-class PskFile(Struct, frozen=True):
-    """The pre-shared key is the content of a file, without line ends."""
-
-    path: str
-
-
-class PskEnv(Struct, frozen=True):
-    """The pre-shared key is the value of an environment variable."""
-
-    variable: str
-
-
 class Ipsec(Struct, frozen=True, kw_only=True):
     """How the two gateways authenticate and encrypt."""
 
-    psk: Annotated[
-        PskFile | PskEnv, Meta(description="{file: /PATH} or {env: NAME}, never the key itself")
-    ] = PskFile(DEFAULT_PSK)
+    auth: Auth = Auth.PSK
+    psk: WrittenPsk = DEFAULT_PSK_FILE
+    ppk: WrittenPpk = None
+    cert: Cert | None = None
     ike_port: Port = 4500
     encapsulation: Encapsulation = Encapsulation.YES
+    ike: Annotated[tuple[IkeProposal, ...], Meta(description="a list of IKE proposals")] = ()
     pfs_group: Algorithm | None = None
     esp: Annotated[tuple[Algorithm, ...], Meta(description="a list of algorithms")] = ()
     esn: Esn = Esn.AUTO
+    replay_window: ReplayWindow | None = None
+    ike_lifetime: Lifetime | None = None
+    sa_lifetime: Lifetime | None = None
+    max_bytes: MaxBytes | None = None
     offload: Offload = Offload.AUTO
     dpd: Annotated[Dpd | None, Meta(description="a mapping with delay and action, or off")] = Dpd()
     initiate: Initiate = Initiate.AUTO
+
+    @property
+    def certificates(self) -> Cert:
+        """Where the certificates are, or the defaults."""
+        return self.cert or Cert()
 
 
 Mtu = Annotated[
@@ -292,8 +295,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """A gateway, and the subnets of its cluster that are reached through it.
 
     Gateways of another site reach it at `public_address`, through NAT. Gateways of the same `site`
-    reach it at `address`. A `preferred_server` of None is unknown, and an `ike_port` of None is
-    that of `ipsec`.
+    reach it at `address`. A `preferred_server` of None is unknown. An `ike_port` of None is that of
+    `ipsec`, an `identity` of None the hostname, and a `key_type` of None that of `ipsec.cert`.
     """
 
     cluster: Name
@@ -309,6 +312,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     subnets: Annotated[tuple[Subnet, ...], Meta(description="a list of subnets")] = ()
     preferred_server: Annotated[bool | None, Meta(description="true, false or null")] = False
     ike_port: Port | None = None
+    identity: Identity | None = None
+    key_type: KeyType | None = None
 
     def __str__(self) -> str:
         """Return the endpoint as an error message lists it."""
@@ -320,6 +325,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         if len(self.hostname) <= MAX_SHOWN_HOSTNAME:
             return self.hostname
         return f"{self.hostname[: MAX_SHOWN_HOSTNAME - 3]}..."
+
+    @property
+    def certified(self) -> str:
+        """The name in its certificate by which its peers know it, as pluto takes it."""
+        return pluto_identity(self.identity or self.hostname)
 
     @property
     def behind_nat(self) -> bool:

@@ -1,0 +1,1 @@
+"""Certificates: read, checked, and issued by a small authority."""
