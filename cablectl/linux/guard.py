@@ -8,8 +8,9 @@ What a cable guards:
 
 - mode tunnel without an overlay: what is to or from a remote subnet has an SA, except IKE and ESP
   of a gateway that is in its own subnet.
-- an overlay: what is to or from a remote subnet or VTEP goes by the overlay's device. The device's
-  own packets have an SA, and only the device sends such packets to the peers.
+- an overlay: what is to or from a remote subnet or VTEP goes by the overlay's device, or by that of
+  the detour while a key is rotated (`model.rotation`). The device's own packets have an SA, and
+  only the device sends such packets to the peers.
 - transport mode alone: what the two gateways send to each other has an SA, except IKE and ESP.
 
 The chains see a packet where its addresses count: what comes in before another program's DNAT, what
@@ -88,9 +89,9 @@ def name(cable: Cable) -> str:
     return nftables.full_name(_name(cable))
 
 
-def load(cable: Cable) -> Argv:
-    """Load the table in one transaction, which replaces an older table of that name."""
-    return table_of(cable).load()
+def load(cable: Cable, before: Installed | None = None) -> Argv:
+    """Load the table in one transaction, which replaces the one that was there before."""
+    return table_of(cable).load(before)
 
 
 def remove(cable: Cable) -> Argv:
@@ -100,8 +101,7 @@ def remove(cable: Cable) -> Argv:
 
 def made(cable: Cable) -> Installed:
     """Return the table that `load` makes, with no packet dropped yet."""
-    mark = _fingerprint(cable)
-    return Installed(mark, mark)
+    return _made_of_device(_Table(cable)) if cable.others else nftables.made(table_of(cable))
 
 
 def is_intact(cable: Cable, installed: Installed | None) -> bool:
@@ -113,7 +113,7 @@ def is_intact(cable: Cable, installed: Installed | None) -> bool:
         return False
     if cable.traced:
         return installed.unchanged
-    return installed.fingerprint == _fingerprint(cable)
+    return installed.fingerprint == made(cable).fingerprint
 
 
 def broken(cable: Cable, installed: Installed | None) -> bool:
@@ -147,19 +147,13 @@ class _Table:
         same_network = this.others is that.others and this.twins is that.twins
         return same_network and all(
             getattr(this, name) == getattr(that, name)
-            for name in ("local", "mode", "overlay", "vtep_network", "underlay_network")
+            for name in ("local", "mode", "overlay", "vtep_network", "underlay_network", "beside")
         )
 
 
-def _fingerprint(cable: Cable) -> str:
-    if cable.others:
-        return _fingerprint_of_device(_Table(cable))
-    return nftables.fingerprint(table_of(cable))
-
-
 @lru_cache(maxsize=8)
-def _fingerprint_of_device(table: _Table) -> str:
-    return nftables.fingerprint(table_of(table.cable))
+def _made_of_device(table: _Table) -> Installed:
+    return nftables.made(table_of(table.cable))
 
 
 def table_of(cable: Cable) -> Table:
@@ -230,7 +224,8 @@ def _destination(network: AnyNetwork) -> Iterator[Expression]:
 def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
     protocol, device = overlay_of(overlay), overlay.device
     packets, to_peers = protocol.guard_match(cable), _address(cable, "daddr", "@peers")
-    elsewhere = {field: match(meta(field), device, "!=") for field in ("iifname", "oifname")}
+    carriers: nftables.Json = {"set": sorted([device, cable.beside])} if cable.beside else device
+    elsewhere = {field: match(meta(field), carriers, "!=") for field in ("iifname", "oifname")}
     incoming = [_drop(_IN, _address(cable, "saddr", "@remote"), elsewhere["iifname"])]
     if protocol.accepts_any_source:
         incoming.append(_drop(_IN, *packets, _MISSING[_IN]))

@@ -10,7 +10,8 @@ above 4).
 from typing import NamedTuple
 
 from cablectl.model.argv import Argv
-from cablectl.model.cable import AnyInterface, Cable, host_network
+from cablectl.model.cable import AnyInterface, Cable
+from cablectl.model.connection import host_network
 from cablectl.model.wishes import Mode, OverlayWish
 
 METRIC = "100"
@@ -102,9 +103,16 @@ def routes(cable: Cable, source: str) -> tuple[Route, ...]:
     packets their source. It leads to the overlay's device itself, so the kernel drops the packets
     unless a policy of IPsec leads them elsewhere. It has a next hop: for a neighbour, Libreswan's
     `_updown` would add another route, and an entry for proxy ARP.
+
+    A detour's routes have the source addresses that the packets of the other cable have, so that
+    nobody's address changes with the route.
     """
     vtep = str(cable.remote_vtep.ip)
-    subnets = tuple((str(subnet), vtep, source) for subnet in cable.remote.networks)
+    if cable.detour:
+        source = source or str(cable.detour.local)
+    subnets = tuple((str(subnet), vtep, source) for subnet in cable.routed_networks)
+    if cable.detour and subnets:
+        subnets = (*subnets[:-1], (*subnets[-1][:2], str(cable.detour.local)))
     if cable.mode is not Mode.TUNNEL:
         return subnets
     underlay = cable.remote_underlay

@@ -26,6 +26,9 @@ LONGEST = 100_000  # characters of a word; Linux takes 131072 bytes (execve(2))
 # /etc/protocols, from which nft takes the names, differs between releases of Debian.
 _PROTOCOLS = {"ipencap": 4, "ipv4": 4, "ipv6": 41, "gre": 47, "esp": 50}
 _DEVICES = ("iifname", "oifname")
+_TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
+_BASE = {"type": "", "hook": "", "prio": 0, "policy": ""}  # what a chain has, and without a hook
+_KINDS = {"metainfo", "table", "set", "chain", "rule"}  # what a table of cablectl's has
 
 Json = Any
 Expression = dict[str, Json]
@@ -54,6 +57,11 @@ class Set(Struct, frozen=True):
     version: int
     elements: tuple[str, ...]
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether nft needs the flag; without it the set is a hash of single addresses."""
+        return any("/" in element for element in self.elements)
+
 
 class Table(Struct, frozen=True):
     """A table of the family inet."""
@@ -62,13 +70,21 @@ class Table(Struct, frozen=True):
     sets: tuple[Set, ...]
     chains: tuple[Chain, ...]
 
-    def load(self) -> Argv:
-        """Load the table in one transaction, which replaces an older table of that name."""
+    def load(self, before: "Installed | None" = None) -> Argv:
+        """Load the table in one transaction, which replaces the one that was there before.
+
+        Where that has the same sets and chains, they stay, and only their content is replaced:
+        Linux 7 lets packets see a new set before it has its intervals (docs/adr/0003-guard.md).
+        """
         table = f"table {full_name(self.name)}"
         mark = f"{MARK}{fingerprint(self)}"
         parts = [*map(_set, self.sets), *(_chain(chain, mark) for chain in self.chains)]
-        # The first command makes the second succeed also where the kernel has no such table.
-        return ("nft", *_words(f"{table}; delete {table}; {table} {{ {' '.join(parts)} }}"))
+        if before and before.shape == _shape_of(self):
+            emptied = [table, *(f"set {full_name(self.name)} {each.name}" for each in self.sets)]
+            first = "; ".join(f"flush {each}" for each in emptied)
+        else:  # the first command makes the second succeed also where there is no such table
+            first = f"{table}; delete {table}"
+        return ("nft", *_words(f"{first}; {table} {{ {' '.join(parts)} }}"))
 
 
 def full_name(name: str) -> str:
@@ -91,6 +107,7 @@ class Installed(Struct, frozen=True):
     fingerprint: str
     mark: str = ""
     counted: dict[str, int] = {}
+    shape: str = ""  # a checksum of its sets and chains without their content, "" if unknown
 
     @property
     def unchanged(self) -> bool:
@@ -103,13 +120,28 @@ def fingerprint(table: Table) -> str:
     sets = [[each.name, sorted(map(network, each.elements))] for each in table.sets]
     chains = [
         [
-            chain.name,
-            *(("filter", chain.hook, chain.priority, "accept") if chain.hook else ("", "", 0, "")),
+            *_base(chain),
             [[rule.role, [_normal(part) for part in rule.expressions]] for rule in chain.rules],
         ]
         for chain in table.chains
     ]
     return _checksum(sets, chains)
+
+
+def made(table: Table) -> Installed:
+    """Return the table as it is in the kernel right after `load`."""
+    mark = fingerprint(table)
+    return Installed(mark, mark, shape=_shape_of(table))
+
+
+def _shape_of(table: Table) -> str:
+    sets = [[each.name, _TYPES[each.version], each.has_intervals] for each in table.sets]
+    return _checksum(sets, [_base(chain) for chain in table.chains])
+
+
+def _base(chain: Chain) -> list[Json]:
+    hooked = ("filter", chain.hook, chain.priority, "accept") if chain.hook else ("", "", 0, "")
+    return [chain.name, *hooked]
 
 
 def parse(listing: Json) -> Installed:
@@ -131,24 +163,18 @@ def parse(listing: Json) -> Installed:
         packets = sum(counter["packets"] for counter in counters if isinstance(counter, dict))
         if packets:
             counted[role] = counted.get(role, 0) + packets
-    sets = [
-        [value["name"], sorted(map(network, value.get("elem", ())))]
-        for kind, value in items
-        if kind == "set"
-    ]
-    chains = [
-        [
-            value["name"],
-            value.get("type", ""),
-            value.get("hook", ""),
-            value.get("prio", 0),
-            value.get("policy", ""),
-            comments.get(value["name"], []),
-        ]
+    found = [value for kind, value in items if kind == "set"]
+    sets = [[each["name"], sorted(map(network, each.get("elem", ())))] for each in found]
+    bases = [
+        [value["name"], *(value.get(key, empty) for key, empty in _BASE.items())]
         for kind, value in items
         if kind == "chain"
     ]
-    return Installed(_checksum(sets, chains), marks.pop() if len(marks) == 1 else "", counted)
+    chains = [[*base, comments.get(base[0], [])] for base in bases]
+    kinds = [[each["name"], each["type"], "interval" in each.get("flags", "")] for each in found]
+    shape = _checksum(kinds, bases) if _KINDS.issuperset(kind for kind, _ in items) else ""
+    mark = marks.pop() if len(marks) == 1 else ""
+    return Installed(_checksum(sets, chains), mark, counted, shape)
 
 
 def by_table(listing: Json) -> dict[str, Json]:
@@ -218,7 +244,7 @@ def _right(match: Json) -> str:
         case bool(exists):
             return "exists" if exists else "missing"
         case {"set": elements}:
-            return f"{{ {', '.join(map(str, elements))} }}"
+            return f"{{ {', '.join(_right({**match, 'right': each}) for each in elements)} }}"
         case str(device) if match["left"].get("meta", {}).get("key") in _DEVICES:
             return f'"{device}"'
         case value:
@@ -235,9 +261,9 @@ def _words(command: str) -> Iterator[str]:
 
 
 def _set(each: Set) -> str:
-    kind = "ipv4_addr" if each.version == 4 else "ipv6_addr"
+    flags = " flags interval;" if each.has_intervals else ""
     elements = f" elements = {{ {', '.join(each.elements)} }};" if each.elements else ""
-    return f"set {each.name} {{ type {kind}; flags interval;{elements} }};"
+    return f"set {each.name} {{ type {_TYPES[each.version]};{flags}{elements} }};"
 
 
 def _chain(chain: Chain, mark: str) -> str:

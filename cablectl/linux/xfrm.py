@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from cablectl.linux.mtu import Cipher, carried
 from cablectl.model.argv import Argv
-from cablectl.model.cable import Connection, End
+from cablectl.model.connection import Connection, End
 from cablectl.model.wishes import IpProtocol, Mode
 
 # Strings, compiled at first use: a dry run needs no pattern, and each takes a millisecond.

@@ -35,6 +35,31 @@ def test_a_listing_of_nft_is_parsed(cable: Cable, capture: Path) -> None:
     assert guard.is_intact(cable, installed)
 
 
+@pytest.mark.parametrize("capture", sorted(CAPTURES.glob("nft-*.json")), ids=lambda path: path.stem)
+def test_sets_and_chains_stay_where_only_their_content_is_replaced(
+    cable: Cable, capture: Path
+) -> None:
+    listing = json.loads(capture.read_text())
+    table = "inet cablectl_vxlan-tunnel"
+    flushed = f"flush table {table}; flush set {table} remote; flush set {table} peers; table"
+    more = replace(cable.remote, subnets=(*cable.remote.subnets, ip_network("10.46.0.0/16")))
+    for wanted in (cable, replace(cable, others=(more,)), replace(cable, beside="rotate-1")):
+        assert guard.load(wanted, nftables.parse(listing))[1].startswith(flushed)
+
+    anew = f"table {table}; delete table {table}; table"
+    item = {kind: value for each in listing["nftables"] for kind, value in each.items()}
+    others = [
+        [{"set": item["set"] | {"name": "another"}}],
+        [{"set": item["set"] | {"name": "peers", "flags": ["interval"]}}],
+        [{"chain": item["chain"] | {"name": "another"}}],
+        [{"map": {"name": "another"}}],
+    ]
+    for more_items in others:
+        known = nftables.parse({"nftables": [*listing["nftables"], *more_items]})
+        assert guard.load(cable, known)[1].startswith(anew)
+    assert guard.load(cable)[1].startswith(anew)
+
+
 def test_dropped_packets_are_counted_by_direction(cable: Cable) -> None:
     before, _, after = json.dumps(GUARD_LISTING).rpartition('"packets": 0')
     installed = nftables.parse(json.loads(f'{before}"packets": 7{after}'))
@@ -66,7 +91,7 @@ def test_a_changed_guard_is_loaded_again(cable: Cable, made: Facts, listing: Any
     assert not guard.is_intact(cable, installed)
     plan = connect_plan.plan((cable,), (replace(made, guard=installed),))
     (step,) = plan.needed
-    assert (step.argv, step.undo) == (guard.load(cable), ())
+    assert (step.argv, step.undo) == (guard.load(cable, installed), ())
     assert plan.warnings[0].startswith("the guard ")
     assert "was changed" in plan.warnings[0]
 

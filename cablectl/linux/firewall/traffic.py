@@ -12,7 +12,8 @@ from msgspec import Struct
 
 from cablectl.linux.firewall.filters import UNKNOWN_DEVICE, Packet
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import Cable, host_network
+from cablectl.model.cable import Cable
+from cablectl.model.connection import host_network
 from cablectl.model.wishes import (
     PLUTO_PORTS,
     AnyAddress,
