@@ -1,6 +1,7 @@
 """The whack options of each release of Libreswan, as data: a dialect is one row."""
 
 import re
+from collections.abc import Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,6 +39,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     dpd_timeout: bool = False  # whether whack refuses a DPD delay without a timeout
     stack_manager: bool = True
     combines: bool = True  # whether one whack adds, routes and initiates a connection
+    auth: str = "--authby"  # how one end authenticates
     ike: str = "--ike"  # the IKE proposals
     replay_window: str = "--replay-window"  # packets
     ike_lifetime: str = "--ikelifetime"  # seconds
@@ -46,6 +48,10 @@ class Dialect(Struct, frozen=True, kw_only=True):
     rekey_margin: str = "--rekeymargin"  # seconds
     rekey_fuzz: str = "--rekeyfuzz"  # a number in percent
     rekey_fuzz_unit: str = ""
+    # What a connection of `ipsec addconn` has unlike one of whack, if no setting says otherwise.
+    unlike_whack: Mapping[str, str] = {}
+    rereads_authorities: bool = True  # whether --rereadcerts ends pluto's cache of authorities
+    ppk_ids: bool = True  # whether a connection names its PPK; else its identities lead to the PPK
 
 
 _4_8 = Dialect(
@@ -59,6 +65,9 @@ _4_8 = Dialect(
     offload=("--nic-offload", "yes"),
     packet_offload=False,
     dpd_action=True,
+    unlike_whack={"pfs": "no", "esn": "no"},
+    rereads_authorities=False,
+    ppk_ids=False,
 )
 _4_7 = replace(_4_8, since=Version(4, 7), child_lifetime="--ipseclifetime", max_bytes="")
 _5_0 = Dialect(since=Version(5, 0))
@@ -67,11 +76,21 @@ DIALECTS = (
     _4_7,
     _4_8,
     _5_0,
-    replace(_5_0, since=Version(5, 3), stack_manager=False, combines=False, rekey_fuzz_unit="%"),
+    replace(
+        _5_0,
+        since=Version(5, 3),
+        stack_manager=False,
+        combines=False,
+        auth="--auth",
+        rekey_fuzz_unit="%",
+    ),
 )
 
 
 LATEST = DIALECTS[-1].since
+
+# The first release with ML-KEM in IKE proposals; its NSS must have it as well (source).
+ML_KEM_SINCE = Version(5, 4)
 
 # One distributed release of each dialect.
 EXAMPLES = (Version(4, 6), Version(4, 7), Version(4, 10), Version(5, 2), Version(5, 4))

@@ -4,6 +4,7 @@ import re
 
 from msgspec import Struct
 
+from cablectl.libreswan.limits import Limits, parse_limits
 from cablectl.libreswan.lines import NUMBER, matches
 from cablectl.libreswan.pluto_states import (
     ChildSa,
@@ -24,7 +25,7 @@ from cablectl.libreswan.traffic_selectors import (
     same,
     selectors,
 )
-from cablectl.model.cable import Connection
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import CABLE, IpProtocol, Mode
 
 __all__ = (
@@ -61,11 +62,14 @@ class LoadedConnection(Struct, frozen=True):
     child_sas: tuple[ChildSa, ...] = ()
     ike: Ike = Ike.NONE
     esp: tuple[str, ...] = ()  # its own algorithms as pluto prints them; empty for the defaults
+    ike_algorithms: tuple[str, ...] = ()  # likewise
+    limits: Limits = Limits()
     lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
     # The connection that owns the IKE SA of the newest Child SA; None if pluto lists no Child SA.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
     unoriented: bool = False  # pluto found neither end's address on an interface that it may use
+    insists: bool | None = None  # whether it refuses a peer without a PPK; None: unknown
     more_subnets: bool = False  # pluto prints further selectors, which no connection of a cable has
 
     def joins(self, wanted: Selectors) -> bool:
@@ -117,7 +121,8 @@ _CONNECTION = (
 _UNORIENTED_LINE = (
     rf"{_NAME}: {{5}}{_UNORIENTED};"  # up to 4.15; 5.x has it in place of the routing
 )
-_ESP = rf"{_NAME}:   ESP algorithms: (?P<esp>[^\n]+)$"
+_ALGORITHMS = rf"{_NAME}:   (?P<kind>ESP|IKE) algorithms: (?P<algorithms>[^\n]+)$"
+_POLICY = rf"{_NAME}:   policy: (?P<policy>[^;\n]+);"
 _ALGORITHM = r"^\t(?P<algorithm>\S+)$"
 _INTERFACE = (
     r"(?:\d{3} )?interface \S+ (?:UDP )?(?P<address>\S+?):(?:UDP/)?(?P<port>\d{1,5})(?: |$)"
@@ -143,7 +148,14 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     """
     sas, ike = parse_child_sas(status, traffic_status), parse_ike(status)
     parents = parse_parents(status)
-    esp = {line["name"]: tuple(line["esp"].split(", ")) for line in matches(_ESP, status)}
+    algorithms = {
+        (line["kind"], line["name"]): tuple(line["algorithms"].split(", "))
+        for line in matches(_ALGORITHMS, status)
+    }
+    limits = parse_limits(status)
+    insists = {
+        line["name"]: "PPK_INSIST" in line["policy"].split("+") for line in matches(_POLICY, status)
+    }
     in_pluto = parse_known_to_pluto(traffic_status)
     unoriented = {line["name"] for line in matches(_UNORIENTED_LINE, status)}
     return {
@@ -153,9 +165,12 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             selectors=parse_selectors(lines[0]["selectors"]),
             child_sas=sas.get(name, ()),
             ike=ike.get(name, Ike.NONE),
-            esp=esp.get(name, ()),
+            esp=algorithms.get(("ESP", name), ()),
+            ike_algorithms=algorithms.get(("IKE", name), ()),
+            limits=limits.get(name, Limits()),
             lost=name in in_pluto - sas.keys(),
             ike_of=parents.get(name),
+            insists=insists.get(name),
             unoriented=name in unoriented or lines[0]["routing"] == _UNORIENTED,
             more_subnets=len({line["selectors"] for line in lines}) > 1,
         )

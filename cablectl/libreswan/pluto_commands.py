@@ -5,6 +5,7 @@ from cablectl.model.argv import Argv
 WHACK: Argv = ("ipsec", "whack")
 LISTEN: Argv = (*WHACK, "--listen")  # also reloads the secrets
 REREAD_SECRETS: Argv = (*WHACK, "--rereadsecrets")
+REREAD_CERTIFICATES: Argv = (*WHACK, "--rereadcerts")
 STATUS: Argv = (*WHACK, "--status")
 TRAFFIC_STATUS: Argv = (*WHACK, "--trafficstatus")
 STACK_MANAGER: Argv = ("ipsec", "_stackmanager", "start")

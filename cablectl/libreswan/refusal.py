@@ -1,6 +1,7 @@
 """Why a negotiation failed, from what pluto prints and logs."""
 
 import re
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -16,9 +17,58 @@ class Refusal(Struct, frozen=True):
 # pluto can't use any of this host's interfaces for the connection: it is unoriented.
 _UNORIENTED = r"cannot identify ourselves|neither left=.* nor right=.* match an interface"
 
+_PEER = "on the peer, then run connect again on both ends"
+# What pluto says of certificates; the codes are those of NSS.
+_OF_CERTIFICATES = (
+    (
+        r"certificate '[^']*' is expired or not yet valid",
+        "the certificate of this host is expired or not yet valid",
+        "renew it, or set this host's clock, then run connect again",
+    ),
+    (
+        r"SEC_ERROR_REVOKED_CERTIFICATE",
+        "the certificate of the peer is revoked",
+        f"put another certificate into ipsec.cert.certificate {_PEER}",
+    ),
+    (
+        # NSS takes a certificate up to 24 hours before it is valid.
+        r"SEC_ERROR_EXPIRED_CERTIFICATE",
+        "the certificate of the peer is expired or not yet valid",
+        f"renew the certificate {_PEER}, and compare `date` on both",
+    ),
+    (
+        r"SEC_ERROR_(?:UNKNOWN_ISSUER|UNTRUSTED_ISSUER|BAD_SIGNATURE|CA_CERT_INVALID)",
+        "the certificate of the peer is of an authority that this host doesn't trust",
+        "put the authority of both certificates into ipsec.cert.authority at both ends, then run"
+        " connect again; Libreswan 4 looks for a new one when it has checked no certificate for"
+        " five minutes, or is restarted",
+    ),
+    (
+        r"subjectAltName extension does not match ID_\w+ '(?P<name>[^']*)'"
+        r"|SubjectAltName does not match peer ID",
+        "the certificate of the peer has another name than the file gives to the peer",
+        "write the name in the certificate as the endpoint's identity in the file of both ends",
+    ),
+    (
+        r"no certificate matched (?P<type>RSA|ECDSA)\b.* and '(?P<name>[^']*)'",
+        "the certificate of the peer is not for {name} with a key of {type}",
+        "write the key_type of each endpoint in the file of both ends, as its certificate has it",
+    ),
+    (
+        r"certificate .* invalid: (?P<code>SEC_ERROR_\w+)|X509: certificate payload rejected",
+        "pluto on this host refuses the certificate of the peer",
+        "look at the peer's certificate: openssl x509 -noout -text -in FILE",
+    ),
+    (
+        r"private key not found|private key matching .* not found",
+        "pluto on this host has no key of the certificate",
+        "run connect on this host: it imports the certificate with its key",
+    ),
+)
 # The most specific pattern comes first: pluto also logs the consequences of a cause.
 # A reason may have the groups of its pattern in braces.
 _REFUSALS = (
+    *_OF_CERTIFICATES,
     (
         r"FIPS(?: Error)?: .*PSK length of \d+ bytes is too short",
         "the pre-shared key is too short for FIPS mode",
@@ -30,9 +80,29 @@ _REFUSALS = (
         "run connect on this host: it writes the secrets file, and pluto reads it",
     ),
     (
+        r"connection requires PPK, but we didn't find one",
+        "pluto on this host has no PPK for the peer",
+        "run connect on this host: it writes the secrets file, and pluto reads it",
+    ),
+    (
+        r"Requested PPK_ID not found and connection requires a valid PPK"
+        r"|has ppk=insist but peer does not support PPK",
+        "the peer has no PPK, or one for other clusters",
+        "write the same ipsec.ppk in the file of both ends, then run connect again on both",
+    ),
+    (
+        # In an answer of 4.x to IKE_AUTH.
+        r"ignored received PPK_IDENTITY|failed to receive PPK confirmation"
+        r"|received PPK_IDENTITY but connection does not allow PPK",
+        "one end asks for a PPK, the other one has none",
+        "write the same ipsec.ppk in the file of both ends, then run connect again on both",
+    ),
+    (
         r"AUTHENTICATION_FAILED|[Aa]uthentication failed",
         "authentication failed",
-        "put the same pre-shared key on both ends, then run connect again",
+        "put the same pre-shared key on both ends, and the same PPK if the file has one, then run"
+        " connect again; with auth: cert, the log of the peer's pluto says why it refuses this"
+        " host's certificate",
     ),
     (
         r"(?:dictates|requires) T(?:ransport|unnel) Mode,? but",
@@ -64,7 +134,8 @@ _REFUSALS = (
         "write the same ipsec.pfs_group and ipsec.esp in the file of both ends",
     ),
     (
-        r"notification INVALID_KE_PAYLOAD",  # up to 4.15, and what the responder logs
+        # Up to 4.15, and what the responder logs. In IKE_SA_INIT it is unencrypted, and no failure.
+        r"(?:error| encrypted) notification INVALID_KE_PAYLOAD",
         "the ends have different PFS groups",
         "write the same ipsec.pfs_group and ipsec.esp in the file of both ends",
     ),
@@ -105,8 +176,17 @@ def parse_refusal(output: str) -> Refusal | None:
 
     The result is the most specific reason, with the last line that states it.
     """
+    return _first(_REFUSALS, output)
+
+
+def parse_certificate_refusal(log: str) -> Refusal | None:
+    """Return why pluto refused a certificate; None if the log doesn't say that it did."""
+    return _first(_OF_CERTIFICATES, log)
+
+
+def _first(refusals: Iterable[tuple[str, str, str]], output: str) -> Refusal | None:
     newest_first = output.splitlines()[::-1]
-    for pattern, reason, remedy in _REFUSALS:
+    for pattern, reason, remedy in refusals:
         for line in newest_first:
             if match := re.search(pattern, line):
                 return Refusal(reason.format_map(match.groupdict()), remedy, line)

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 from msgspec import Struct
 
-from cablectl.model.cable import Connection, End
+from cablectl.model.connection import Connection, End
 from cablectl.model.wishes import IpProtocol, Mode
 
 

@@ -6,9 +6,11 @@ from typing import assert_never
 from cablectl.errors import UsageError
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.dialects import Dialect, Version, dialect
+from cablectl.libreswan.limits import options_for
 from cablectl.libreswan.pluto_commands import WHACK
 from cablectl.model.argv import Argv
-from cablectl.model.cable import Cable, Connection, End
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection, End
 from cablectl.model.wishes import Encapsulation, Esn, Ipsec, Mode, Offload
 
 
@@ -18,10 +20,10 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
     `nic_can` says whether the NIC supports ESP offload.
     UsageError if the release doesn't support what the file asks for.
     """
-    options = dialect(version)
+    options, authentication = dialect(version), authentication_of(cable.ipsec)
     return (
         *WHACK,
-        *authentication_of(cable.ipsec).flags,
+        *authentication.flags(cable),
         "--encrypt",
         *(options.ipv6 if cable.local.address.version == 6 else ()),
         *(options.tunnel if connection.mode is Mode.TUNNEL else options.transport),
@@ -29,10 +31,13 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
         "--name",
         connection.name,
         *_end(connection.local, connection.mode),
+        *authentication.end_flags(cable, cable.local, options),
         "--to",
         *_end(connection.remote, connection.mode),
-        *_algorithms(cable.ipsec),
+        *authentication.end_flags(cable, cable.remote, options),
+        *_algorithms(cable.ipsec, options),
         *(options.esn if cable.ipsec.esn is Esn.YES else ()),
+        *options_for(cable.ipsec, version),
         *_offload(cable, version, nic_can),
         *_dead_peer_detection(cable, options),
     )
@@ -82,14 +87,31 @@ def delete(name: str) -> Argv:
     return (*WHACK, "--delete", "--name", name)
 
 
-def _end(end: End, mode: Mode) -> Argv:
+def tuning(cable: Cable, version: Version, *, nic_can: bool) -> Argv:
+    """Return the options with a value by which `add` tunes a connection, each with its value."""
+    options = dialect(version)
+    return (
+        *_ike(cable.ipsec, options),
+        *_esp(cable.ipsec),
+        *options_for(cable.ipsec, version),
+        *_offload(cable, version, nic_can),
+        *_dead_peer_detection(cable, options),
+    )
+
+
+def protoport(end: End) -> str:
+    """Return an end's protocol and port, such as udp/4789; empty for all traffic."""
     protocol = end.protocol.word if end.protocol else ""
-    protoport = protocol if end.port is None else f"{protocol}/{end.port}"
+    return protocol if end.port is None else f"{protocol}/{end.port}"
+
+
+def _end(end: End, mode: Mode) -> Argv:
+    selector = protoport(end)
     return (
         *(("--id", end.identity) if end.identity else ()),
         *("--host", "%any" if end.host is None else str(end.host)),
         *(("--client", str(end.network)) if mode is Mode.TUNNEL else ()),
-        *(("--clientprotoport", protoport) if protoport else ()),
+        *(("--clientprotoport", selector) if selector else ()),
         *(("--ikeport", str(end.ike_port)) if end.ike_port else ()),
     )
 
@@ -106,15 +128,22 @@ def _encapsulation(encapsulation: Encapsulation, options: Dialect) -> Argv:
             assert_never(encapsulation)
 
 
-def _algorithms(ipsec: Ipsec) -> Argv:
-    """Return the ESP proposals, each with the PFS group.
+def _algorithms(ipsec: Ipsec, options: Dialect) -> Argv:
+    """Return the IKE proposals, and the ESP proposals, each with the PFS group.
 
     Releases before 5.3 also have --pfsgroup, but it gives the group to the last proposal only, and
     pluto then refuses two proposals.
     """
-    pfs = ("--pfs",) if ipsec.pfs_group else ()
-    esp = ("--esp", _proposals(ipsec)) if ipsec.esp else ()
-    return (*pfs, *esp)
+    ike, esp = _ike(ipsec, options), _esp(ipsec)
+    return (*ike, *(("--pfs",) if ipsec.pfs_group else ()), *esp)
+
+
+def _ike(ipsec: Ipsec, options: Dialect) -> Argv:
+    return (options.ike, ",".join(ipsec.ike)) if ipsec.ike else ()
+
+
+def _esp(ipsec: Ipsec) -> Argv:
+    return ("--esp", _proposals(ipsec)) if ipsec.esp else ()
 
 
 def _proposals(ipsec: Ipsec) -> str:
@@ -144,9 +173,13 @@ def _offload(cable: Cable, version: Version, nic_can: bool) -> Argv:
             assert_never(offload)
 
 
-def algorithms_to_parse(cable: Cable) -> str:
-    """Return the file's algorithms in the syntax of `ipsec algparse`; empty if it names none."""
-    return f"esp={_proposals(cable.ipsec)}" if cable.ipsec.esp else ""
+def algorithms_to_parse(cable: Cable) -> Argv:
+    """Return the file's algorithms in the syntax of `ipsec algparse`: ike=… and esp=…."""
+    ipsec = cable.ipsec
+    return (
+        *((f"ike={','.join(ipsec.ike)}",) if ipsec.ike else ()),
+        *((f"esp={_proposals(ipsec)}",) if ipsec.esp else ()),
+    )
 
 
 def _dead_peer_detection(cable: Cable, options: Dialect) -> Argv:

@@ -4,9 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl.errors import UsageError
-from cablectl.libreswan import dialects, whack
+from cablectl.libreswan import addconn, dialects, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
+from cablectl.model.psk import PskFile
 from cablectl.model.wishes import Encapsulation, Esn, Offload
 from tests.support.documents import shaped
 
@@ -82,20 +83,14 @@ def test_algorithms_by_dialect(cable: Cable) -> None:
 
 
 def test_options_whose_names_changed() -> None:
-    def row(release: str) -> tuple[str, str, str]:
+    def row(release: str) -> str:
         found = dialects.dialect(dialects.parse_version(release))
-        return (
-            found.child_lifetime,
-            found.max_bytes,
-            f"{found.rekey_fuzz} 50{found.rekey_fuzz_unit}",
-        )
+        return f"{found.rekey_fuzz} 50{found.rekey_fuzz_unit}"
 
-    for release in ("4.0", "4.7"):
-        assert row(release) == ("--ipseclifetime", "", "--rekeyfuzz 50")
-    for release in ("4.8", "4.10", "5.2"):
-        assert row(release) == ("--ipsec-lifetime", "--ipsec-max-bytes", "--rekeyfuzz 50")
+    for release in ("4.0", "4.7", "4.8", "4.10", "5.2"):
+        assert row(release) == "--rekeyfuzz 50"
     for release in ("5.3", "5.4"):
-        assert row(release) == ("--ipsec-lifetime", "--ipsec-max-bytes", "--rekeyfuzz 50%")
+        assert row(release) == "--rekeyfuzz 50%"
 
 
 def test_offload_off(cable: Cable) -> None:
@@ -141,10 +136,82 @@ def test_nat_forces_encapsulation() -> None:
 
 
 def test_what_libreswans_own_parser_is_asked(cable: Cable) -> None:
-    def asked(group: str | None, *esp: str) -> str:
+    def asked(group: str | None, *esp: str) -> tuple[str, ...]:
         ipsec = replace(cable.ipsec, pfs_group=group, esp=esp)
         return whack.algorithms_to_parse(replace(cable, ipsec=ipsec))
 
-    assert asked(None) == ""
-    assert asked(None, "aes_gcm-null", "aes-sha1") == "esp=aes_gcm-null,aes-sha1"
-    assert asked("modp2048", "aes_gcm-null") == "esp=aes_gcm-null;modp2048"
+    assert asked(None) == ()
+    assert asked(None, "aes_gcm-null", "aes-sha1") == ("esp=aes_gcm-null,aes-sha1",)
+    assert asked("modp2048", "aes_gcm-null") == ("esp=aes_gcm-null;modp2048",)
+    ipsec = replace(cable.ipsec, ike=("aes256-sha2;dh19", "aes-sha1"), esp=("aes_gcm-null",))
+    both = whack.algorithms_to_parse(replace(cable, ipsec=ipsec))
+    assert both == ("ike=aes256-sha2;dh19,aes-sha1", "esp=aes_gcm-null")
+
+
+def settings(cable: Cable, release: str) -> dict[str, str]:
+    """Return what `addconn` gives, by name, for the cable's first connection."""
+    (first, *_) = cable.connections
+    shell, _, _, _, name, section, *lines = addconn.add(
+        cable, first, dialects.parse_version(release)
+    )
+    assert (shell, name, section) == ("sh", first.name, f"conn {first.name}")
+    assert all(line.startswith("  ") for line in lines)  # else a line would begin a section
+    pairs = [line.strip().partition("=") for line in lines]
+    assert len({key for key, _, _ in pairs}) == len(pairs)
+    return {key: value for key, _, value in pairs}
+
+
+def test_a_connection_with_a_ppk_insists_on_it(cable: Cable) -> None:
+    this = replace(cable, ipsec=replace(cable.ipsec, ppk=PskFile("/etc/cablectl/ppk")))
+    old, new = settings(this, "4.10"), settings(this, "5.2")
+    assert old["ppk"] == new["ppk"] == "insist"
+    assert (old.pop("pfs"), old.pop("esn"), old.pop("dpdaction")) == ("no", "no", "hold")
+    assert new.pop("ppk-ids") == this.pair == "cluster1+cluster2"
+    assert old == new
+    assert (old["type"], old["encapsulation"], old["authby"]) == ("transport", "yes", "secret")
+    assert (old["left"], old["leftprotoport"], old["leftikeport"]) == (
+        "172.18.0.8",
+        "udp/4789",
+        "4500",
+    )
+    assert (old["right"], old["rightprotoport"]) == ("172.18.0.7", "udp")
+    assert settings(this, "4.0")["dpdtimeout"] == "60"
+
+
+def test_a_connection_with_a_ppk_has_all_that_whack_is_given(cable: Cable) -> None:
+    """Every option with a value that `whack.add` has is a setting, with the same value."""
+    asked = replace(
+        cable.ipsec,
+        ppk=PskFile("/etc/cablectl/ppk"),
+        ike=("aes256-sha2_256;dh19",),
+        esp=("aes_gcm-null", "aes256-sha2_256"),
+        pfs_group="modp2048",
+        esn=Esn.YES,
+        offload=Offload.REQUIRED,
+        replay_window=64,
+        ike_lifetime=3600,
+        sa_lifetime=1800,
+        max_bytes=10**9,
+    )
+    this = replace(cable, ipsec=asked)
+    for release in ("4.10", "5.2", "5.4"):
+        found = settings(this, release)
+        assert found["ike"] == "aes256-sha2_256;dh19"
+        assert found["esp"] == "aes_gcm-null;modp2048,aes256-sha2_256;modp2048"
+        assert (found["pfs"], found["esn"]) == ("yes", "either")
+        assert (found["ikelifetime"], found["salifetime"]) == ("3600", "1800")
+        assert (found["replay-window"], found["ipsec-max-bytes"]) == ("64", str(10**9))
+        assert found["nic-offload"] == ("yes" if release == "4.10" else "crypto")
+    with pytest.raises(UsageError, match=r"Libreswan 4\.6 has no limit of bytes"):
+        settings(this, "4.6")
+
+
+def test_a_client_and_its_server_with_a_ppk() -> None:
+    for end, role in (("cluster1", "client"), ("cluster2", "server")):
+        cable = shaped("tunnel v4 nat server", end)
+        this = replace(cable, ipsec=replace(cable.ipsec, ppk=PskFile("/ppk")))
+        found = settings(this, "5.2")
+        assert found["type"] == "tunnel"
+        assert (found["right"] == "%any") == (role == "server")
+        assert found["leftid"].startswith("@")
+        assert "leftsubnet" in found

@@ -17,6 +17,14 @@ REASONS = {
     "this host has no key": ("pluto on this host has no pre-shared key", None),
     "the peer has no key": ("authentication failed", "pluto on this host has no pre-shared key"),
 }
+CERTIFICATES = by_release("certificates")
+REASONS_OF_CERTIFICATES = {
+    "of another authority": "is of an authority that this host doesn't trust",
+    "has another name": "has another name than the file gives to the peer",
+    "has another type of key": "is not for @gw2.example with a key of ECDSA",
+    "is revoked": "is revoked",
+    "is expired": "is expired or not yet valid",
+}
 SILENT = ("4.0: the peer's kernel has no ESP",)
 
 
@@ -36,6 +44,21 @@ def test_both_ends_know_the_reason(title: str) -> None:
     found = set(pluto.parse_ike(states).values())
     assert (Ike.ESTABLISHED in found) == ("no ESP" in title and title not in SILENT)
     assert pluto.parse_parents(states) == {}
+
+
+@pytest.mark.parametrize("title", CERTIFICATES)
+def test_the_end_that_refuses_a_certificate_says_why(title: str) -> None:
+    (_, printed), (_, logged), (_, at_the_peer) = CERTIFICATES[title]
+    (expected,) = (reason for end, reason in REASONS_OF_CERTIFICATES.items() if end in title)
+    # If an IKE SA is under negotiation, 5.2 prints nothing of a refusal.
+    here = parse_refusal(printed)
+    assert here or "queue Child SA" in printed
+    for refusal in (here, parse_refusal(logged)):
+        assert not refusal or expected in refusal.reason
+        assert not refusal or "{" not in refusal.remedy
+    assert parse_refusal(logged)
+    there = parse_refusal(at_the_peer)
+    assert not there or there.reason == "authentication failed"
 
 
 def test_a_kernel_without_esp_at_a_peer_of_4_is_named_beside_the_selectors() -> None:
@@ -81,7 +104,37 @@ LINES = {
         "authentication failed",
         "same pre-shared key",
     ),
+    "036 \"x\": failed to add connection: left certificate 'gw' is expired or not yet valid": (
+        "the certificate of this host",
+        "renew",
+    ),
+    '002 "x" #1: X509: certificate payload rejected for this connection': (
+        "refuses the certificate of the peer",
+        "openssl x509",
+    ),
+    '003 "x" #1: NSS: ERROR: IPsec certificate CN=a invalid: SEC_ERROR_INADEQUATE_KEY_USAGE': (
+        "refuses the certificate of the peer",
+        "openssl x509",
+    ),
+    '"x" #1: connection\'s RSA private key not found': ("no key of the certificate", "connect"),
+    '002 "x" #1: Peer CERT payload SubjectAltName does not match peer ID for this connection': (
+        "another name",
+        "identity",
+    ),
     '003 "x" #1: No matching PSK found for connection: x': ("on this host", "connect"),
+    '"x" #17: connection requires PPK, but we didn\'t find one': ("no PPK", "connect on this host"),
+    '"x" #8: Requested PPK_ID not found and connection requires a valid PPK': (
+        "the peer has no PPK",
+        "same ipsec.ppk",
+    ),
+    '"x" #19: connection has ppk=insist but peer does not support PPK': (
+        "the peer has no PPK",
+        "same ipsec.ppk",
+    ),
+    '"x" #14: ignored received PPK_IDENTITY - connection does not require PPK or PPKID not found': (
+        "one end asks for a PPK",
+        "same ipsec.ppk",
+    ),
     '"x": interface search skipped interface eth1 as it does not have nic-offload support': (
         "eth1 has no ESP offload",
         "offload: auto",
@@ -105,8 +158,11 @@ def test_every_reason_has_words_and_a_way_out(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        '"x" #1: PPK AUTH calculated as initiator',
         "\"x\" #1: WARNING: '172.18.0.8' PSK length of 26 bytes is too short for PRF HMAC_SHA2_512"
         " in FIPS mode (32 bytes required)",
+        '"x" #1: responding to IKE_SA_INIT message (ID 0) from 172.18.0.7:4500 with unencrypted'
+        " notification INVALID_KE_PAYLOAD",
         '"x" #1: received unauthenticated INVALID_KE_PAYLOAD response to KE DH19; resending with'
         " suggested MODP2048",
         'ERROR: "x" #2: netlink response for Del SA esp.3a@172.18.0.8: No such process (errno 3)',

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cablectl.config.reader import SHELL_VARIABLES
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import PskEnv, PskFile
+from cablectl.model.psk import PskEnv, PskFile
 from tests.support.documents import SHAPES, shaped
 
 
