@@ -6,7 +6,7 @@ A field with a problem of its own is None here.
 from collections import Counter
 from collections.abc import Iterator
 
-from cablectl.config import address_conflicts
+from cablectl.config import address_conflicts, authentication_conflicts
 from cablectl.config.address_conflicts import Endpoints
 from cablectl.config.reader import Path, Problem
 from cablectl.config.spec import Spec
@@ -17,6 +17,7 @@ from cablectl.model.wishes import (
     OVERLAYS,
     PLUTO_PORTS,
     Encapsulation,
+    Esn,
     Initiate,
     Ipsec,
     Mode,
@@ -26,6 +27,7 @@ from cablectl.model.wishes import (
 
 # Of one gateway in tunnel mode, where pluto takes 13 KiB and up to 8 ms for each (docs/mesh.md).
 MAX_CONNECTIONS = 10_000
+NIC_REPLAY_WINDOWS = (32, 64, 128, 256)  # with which Libreswan 5 offloads whole packets
 
 
 def contradictions(spec: Spec) -> Iterator[Problem]:
@@ -38,7 +40,9 @@ def contradictions(spec: Spec) -> Iterator[Problem]:
             "Libreswan takes a PFS group only together with esp; add, for example,"
             " esp: [aes_gcm-null]",
         )
+    yield from authentication_conflicts.conflicts(spec, ipsec)
     yield from _ciphers(ipsec)
+    yield from _replay_window(ipsec)
     if spec.endpoints is None:
         return
     present = [(i, end) for i, end in enumerate(spec.endpoints) if end is not None]
@@ -106,15 +110,34 @@ def _mode(spec: Spec) -> Iterator[Problem]:
 
 
 def _ciphers(ipsec: Ipsec) -> Iterator[Problem]:
-    """Find ESP algorithms that only authenticate (RFC 2410, RFC 4543)."""
-    for i, algorithm in enumerate(ipsec.esp or ()):
-        cipher = (algorithm or "").partition("-")[0]
-        if "null" in cipher or "gmac" in cipher:
-            yield Problem(
-                ("ipsec", "esp", i),
-                f"'{algorithm}' doesn't encrypt; allowed: an algorithm that encrypts, such as"
-                " aes_gcm-null",
-            )
+    """Find algorithms that only authenticate (RFC 2410, RFC 4543)."""
+    for name, algorithms, example in (
+        ("ike", ipsec.ike, "a proposal that encrypts, such as aes256-sha2_256;dh19"),
+        ("esp", ipsec.esp, "an algorithm that encrypts, such as aes_gcm-null"),
+    ):
+        for i, algorithm in enumerate(algorithms or ()):
+            cipher = (algorithm or "").partition("-")[0]
+            if "null" in cipher or "gmac" in cipher:
+                yield Problem(
+                    ("ipsec", name, i), f"'{algorithm}' doesn't encrypt; allowed: {example}"
+                )
+
+
+def _replay_window(ipsec: Ipsec) -> Iterator[Problem]:
+    """Find replay windows that Libreswan or a NIC doesn't take with another field."""
+    window = ipsec.replay_window
+    if window == 0 and ipsec.esn is Esn.YES:
+        yield Problem(
+            ("ipsec", "replay_window"),
+            "'0' is not allowed with esn: yes, since ESN needs a replay window; allowed:"
+            " packets, 1 to 4096, or esn: auto",
+        )
+    if window is not None and ipsec.offload is Offload.PACKET and window not in NIC_REPLAY_WINDOWS:
+        yield Problem(
+            ("ipsec", "replay_window"),
+            f"'{window}' is not allowed with offload: packet; allowed:"
+            f" {', '.join(map(str, NIC_REPLAY_WINDOWS))}",
+        )
 
 
 def _number(spec: Spec, given: int) -> Iterator[Problem]:

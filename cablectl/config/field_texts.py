@@ -35,11 +35,41 @@ WORDS = {
     " null: not stated; then neither end is a server.",
     "endpoints[].ike_port": "The endpoint's IKE port. If it is missing, ipsec.ike_port applies.",
     "ipsec": "How two gateways authenticate and encrypt. Not allowed in mode none.",
+    "endpoints[].identity": "The name in the endpoint's certificate by which its peers know it: a"
+    " DNS name or an IP address among the subjectAltNames, or the subject as a DN. If it is"
+    " missing, hostname applies as a DNS name. Only with auth: cert.",
+    "endpoints[].key_type": "The type of the key in the endpoint's certificate. If it is missing,"
+    " ipsec.cert.key_type applies. Only with auth: cert.",
+    "ipsec.auth": "How two gateways prove who they are. psk: by a pre-shared key. cert: by"
+    " certificates, which connect imports into NSS, Libreswan's own store.",
+    "ipsec.cert": "Where a gateway's certificate is. The paths are the same on each gateway. Only"
+    " with auth: cert.",
+    "ipsec.cert.certificate": "The gateway's certificate in PEM, then certificates of intermediate"
+    " authorities. If it is missing, /etc/cablectl/cert.pem applies.",
+    "ipsec.cert.key": "The key of the certificate in PEM. If it is missing, /etc/cablectl/key.pem"
+    " applies.",
+    "ipsec.cert.pkcs12": "A PKCS#12 file with certificate and key, instead of both files.",
+    "ipsec.cert.passphrase_file": "The file with the passphrase of the PKCS#12 file or of the key,"
+    " if it has one.",
+    "ipsec.cert.nickname": "The nickname of a certificate that is in NSS already, with its key and"
+    " its authority. Then nothing is imported or removed.",
+    "ipsec.cert.authority": "The certificates of the authorities that the peers' certificates may"
+    " have, in PEM. If it is missing, /etc/cablectl/ca.pem applies.",
+    "ipsec.cert.crl": "The authorities' certificate revocation lists, in PEM. If it is missing,"
+    " only the lists that NSS has apply.",
+    "ipsec.cert.key_type": "The type of the keys in the certificates of the endpoints that have no"
+    " key_type of their own.",
     "ipsec.psk": "Where the pre-shared key is: in a file, whose line breaks are ignored, or in an"
-    " environment variable.",
+    " environment variable. Or the directory with a file for each pair of gateways, named after the"
+    " two clusters in sorted order with a + between them.",
+    "ipsec.ppk": "Where the PPK is, a second key that also enters the SAs' keys (RFC 8784): in a"
+    " file, or in a directory with a file for each pair of gateways, as in psk. Its PPK_ID is the"
+    " two clusters in sorted order with a + between them. Without the PPK the peer is refused.",
     "ipsec.ike_port": "The IKE port of both ends.",
     "ipsec.encapsulation": "Whether ESP is sent in UDP (RFC 3948). yes: always. no: never. auto:"
     " only through NAT.",
+    "ipsec.ike": "The IKE proposals, each with a cipher, a PRF and a group, such as"
+    " aes256-sha2_256;dh19. If they are missing, Libreswan's defaults apply.",
     "ipsec.pfs_group": "The group for perfect forward secrecy, such as modp2048. It requires esp."
     " If it is missing, Libreswan's default applies.",
     "ipsec.esp": "The ESP algorithms, which must encrypt. If they are missing, Libreswan's defaults"
@@ -47,6 +77,16 @@ WORDS = {
     "ipsec.esn": "Extended sequence numbers (RFC 4304). auto: the default of each Libreswan. yes:"
     " both with and without ESN are offered, which Libreswan 4 needs to agree with Libreswan 5 or"
     " strongSwan.",
+    "ipsec.replay_window": "How many packets may overtake a packet before it is dropped as a"
+    " replay. 0: no protection from replays, and no ESN. If it is missing, Libreswan's default"
+    " applies, 128 from 4.6 on.",
+    "ipsec.ike_lifetime": "After how long an IKE SA ends. It is replaced 9 to 18 minutes before."
+    " If it is missing, Libreswan's default applies, 28800 from 4.2 on.",
+    "ipsec.sa_lifetime": "After how long a Child SA ends. It is replaced 9 to 18 minutes before."
+    " It may be longer than ike_lifetime. In FIPS mode at most 28800. If it is missing,"
+    " Libreswan's default applies, 28800.",
+    "ipsec.max_bytes": "How many bytes a Child SA carries at most in one direction. It is replaced"
+    " before. Libreswan 4.8 and later. If it is missing, there is no such limit.",
     "ipsec.offload": "What the NIC does for ESP. auto: what it supports. required: all"
     " cryptography; connect fails otherwise. packet: whole packets; connect fails otherwise"
     " (Libreswan 5.0 and later). off: nothing. The kernel offloads no ESP in UDP, so offload also"

@@ -14,6 +14,7 @@ from cablectl.config.field_texts import WORDS
 from cablectl.config.reader import NONE_WORDS
 from cablectl.config.spec import Spec
 from cablectl.config.values import allowed, plain_type, word
+from cablectl.model.psk import Ppk, Psk, PskFile
 from cablectl.model.wishes import (
     AnyAddress,
     AnyNetwork,
@@ -21,8 +22,6 @@ from cablectl.model.wishes import (
     Mss,
     MssBytes,
     Port,
-    PskEnv,
-    PskFile,
 )
 
 Schema = dict[str, Any]
@@ -85,8 +84,10 @@ def _field(field: structs.FieldInfo, path: str) -> Schema:
 def _value(kind: Any, path: str) -> Schema:  # noqa: ANN401
     """Return the schema of a value of that kind, without None."""
     plain = plain_type(kind)
-    if plain == PskFile | PskEnv:
-        forms = {"file": "^/", "env": "^[A-Za-z_][A-Za-z0-9_]*$"}
+    if plain in (Psk, Ppk):
+        forms = {"file": "^/", "env": "^[A-Za-z_][A-Za-z0-9_]*$", "directory": "^/"}
+        if plain == Ppk:
+            del forms["env"]
         return {
             "oneOf": [
                 _mapping({name: {"type": "string", "pattern": pattern}}, [name])
@@ -145,7 +146,7 @@ def _default(default: object, none_words: tuple[object, ...]) -> Schema:
     """Return the default as a file writes it; empty if the field has to be left out for it."""
     if default is None:
         default = next(iter(none_words), None)
-    if default in (None, NODEFAULT):
+    if default in (None, NODEFAULT, ""):
         return {}
     written = {"file": default.path} if isinstance(default, PskFile) else to_builtins(default)
     return {"default": written}

@@ -22,7 +22,7 @@ from cablectl.config.values import (
     shown,
 )
 from cablectl.errors import UsageError
-from cablectl.model.wishes import PskEnv, PskFile
+from cablectl.model.psk import Ppk, Psk, PskDirectory, PskEnv, PskFile
 
 MAX_DEPTH = 24  # levels; kubectl prints up to 14 for an object's managed fields
 MAX_NODES = 100_000  # values and keys of one text; 4,096 endpoints with all fields have 75,000
@@ -60,6 +60,13 @@ NONE_WORDS: dict[str, tuple[object, ...]] = {
     "site": (None,),
     "preferred_server": (None,),
     "ike_port": (None,),
+    "replay_window": (None,),
+    "ike_lifetime": (None,),
+    "sa_lifetime": (None,),
+    "max_bytes": (None,),
+    "identity": (None,),
+    "key_type": (None,),
+    "cert": (None,),
     "ipsec": (None,),
 }
 
@@ -168,7 +175,7 @@ class Reader:
         plain, name = plain_type(kind), path[-1]
         if isinstance(name, str) and value in NONE_WORDS.get(name, ()):
             return None
-        if path[:2] == ("ipsec", "psk"):
+        if path[:2] in (("ipsec", "psk"), ("ipsec", "ppk")):
             return self._psk(kind, value, path)
         if path[:2] == ("ipsec", "pfs_group") and isinstance(value, list) and len(value) == 1:
             (value,) = value  # Submariner's proposal has a list of one
@@ -190,7 +197,7 @@ class Reader:
             self._problem(path, refusal(kind, value, self._document.source.get(path)))
             return None
 
-    def _psk(self, kind: Any, value: object, path: Path) -> PskFile | PskEnv | None:  # noqa: ANN401
+    def _psk(self, kind: Any, value: object, path: Path) -> Psk | None:  # noqa: ANN401
         """Return where the key is.
 
         A wrong value may be the key itself, so no error shows one of more than MAX_HARMLESS
@@ -198,21 +205,37 @@ class Reader:
         """
         match value:
             case {"file": str(name), **rest} if not rest:
-                if not name.startswith("/"):
-                    shown_name = f"{shown(name)} is " if len(name) <= MAX_HARMLESS else ""
-                    advice = "write file: /PATH, never the key itself"
-                    self._problem((*path, "file"), f"{shown_name}not an absolute path; {advice}")
-                    return None
-                if name.isprintable():
-                    return PskFile(str(PurePosixPath(name)))
-                self._problem(path, "the path has a control character; write file: /PATH")
-                return None
-            case {"env": str(name), **rest} if not rest and name.isidentifier() and name.isascii():
+                absolute = self._absolute(name, (*path, "file"))
+                return None if absolute is None else PskFile(absolute)
+            case {"directory": str(name), **rest} if not rest:
+                absolute = self._absolute(name, (*path, "directory"))
+                return None if absolute is None else PskDirectory(absolute)
+            case {"env": str(name), **rest} if (
+                path[-1] == "psk" and not rest and name.isidentifier() and name.isascii()
+            ):
                 if name not in SHELL_VARIABLES:
                     return PskEnv(name)
                 self._problem(path, "the shell itself uses that variable; choose another name")
                 return None
-        self._problem(path, f"not a file or a variable; allowed: {allowed(kind)}")
+        what = (
+            "a file or a directory"
+            if plain_type(kind) == Ppk
+            else "a file, a variable or a directory"
+        )
+        self._problem(path, f"not {what}; allowed: {allowed(kind)}")
+        return None
+
+    def _absolute(self, name: str, path: Path) -> str | None:
+        """Return the path of a key or of a directory of keys; None if it isn't an absolute one."""
+        form = f"write {path[-1]}: /PATH"
+        if not name.startswith("/"):
+            shown_name = f"{shown(name)} is " if len(name) <= MAX_HARMLESS else ""
+            advice = f"{form}, never the key itself"
+            self._problem(path, f"{shown_name}not an absolute path; {advice}")
+            return None
+        if name.isprintable():
+            return str(PurePosixPath(name))
+        self._problem(path[:-1], f"the path has a control character; {form}")
         return None
 
     def _problem(self, path: Path, message: str) -> None:

@@ -71,8 +71,10 @@ class Spec(Struct, frozen=True, kw_only=True):
         """Return the network of the underlay addresses, which is as large by default."""
         if self.vtep and self.vtep.underlay:
             return self.vtep.underlay
-        default, length = UNDERLAY_NETWORKS[version], self.vtep_network(version).prefixlen
-        return ip_network((default.network_address, length), strict=False)
+        default, vteps = UNDERLAY_NETWORKS[version], self.vtep_network(version)
+        if vteps.version != version:  # a problem of its own
+            return default
+        return ip_network((default.network_address, vteps.prefixlen), strict=False)
 
 
 FIELDS = tuple(field.name for field in structs.fields(Spec))  # in the order of a file

@@ -27,7 +27,8 @@ from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import files
 from cablectl.libreswan.dialects import DIALECTS
 from cablectl.model.network import Network
-from cablectl.model.wishes import OVERLAYS, PskFile
+from cablectl.model.psk import PskFile
+from cablectl.model.wishes import OVERLAYS
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan
 from cablectl.render import draft, plans
@@ -35,23 +36,25 @@ from tests.support.documents import MESHES, SHAPES, document
 from tests.support.hostile import ANYWHERE, BLOCKS, FIELDS, GOOD, KINDS, PIECES, Path, values
 from tests.support.places import EXAMPLES
 
-pytestmark = pytest.mark.slow
+# Not traced: coverage takes more processor time for them than for all other tests of config.
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
 RELEASES = tuple(row.since for row in DIALECTS)
 # Every word of a plan that may begin with a hyphen: the options of sh, rm, ip, modprobe and whack.
 OPTIONS = frozenset(
     "-6 -c -f --asynchronous --client --clientprotoport --delete --dpdaction --dpddelay"
     " --dpdtimeout --encaps --encrypt --esn --esp --forceencaps --host --id --ikeport"
+    " --ike --ikelifetime --ipsec-lifetime --ipsec-max-bytes --ipseclifetime --replay-window"
     " --initiate --ipv6 --listen --name --nic-offload --no-esn --pfs --psk --rereadsecrets"
     " --route --terminate --to --transport --tunnel --unroute --all".split()
 )
 # What other words are made of, but for shell programs and the path of a key.
-PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ -]+|%any")
+PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ +-]+|%any")
 # nft's words are a program: rules of these forms, in the cable's own tables alone.
 RULES = re.compile(
     r"delete table inet cablectl[_-][\w.-]+"
     r"|table (inet cablectl[_-][\w.-]+); delete table \1; table \1 \{"
-    r"(?: set [a-z]+ \{ type ipv[46]_addr; flags interval; elements = \{ [\w.:/, ]+ \}; \};)*"
+    r"(?: set [a-z]+ \{ type ipv[46]_addr;(?: flags interval;)? elements = \{ [\w.:/, ]+ \}; \};)*"
     r"(?: chain [a-z]+ \{(?: type filter hook [a-z]+ priority -?\d+;)?"
     r'(?: [\w @:/.,{}!=&|"-]+ comment "cablectl [\da-f]{8} [a-z]+";)+ \};)+ \}'
 )
@@ -203,7 +206,7 @@ def test_files_with_changed_values() -> None:
     allowed = [(path, value) for path in FIELDS for value in GOOD.get(path[-1], ())]
     drawn = st.tuples(st.sampled_from(FIELDS), DRAWN)
 
-    @examples(4000)
+    @examples(1500)
     @given(
         st.sampled_from(DOCUMENTS),
         st.lists(st.sampled_from(allowed), max_size=2),
@@ -214,8 +217,8 @@ def test_files_with_changed_values() -> None:
         seen[outcome(lambda: native.parse(text, "cable.yaml"))] += 1
 
     check()
-    assert seen.total() == 4000
-    assert min(seen["planned"], seen["refused"]) > 400
+    assert seen.total() == 1500
+    assert min(seen["planned"], seen["refused"]) > 150
 
 
 PLACES = [(name, path) for name, found in OBJECTS.items() for path in places(found)]

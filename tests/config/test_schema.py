@@ -29,6 +29,7 @@ VALIDATOR = Draft202012Validator(
 # By shape alone they are right: an address of no host, a network with bits of a host, a key again,
 # a variable of the shell, networks of no cluster.
 RIGHT_BY_SHAPE = {
+    "keys_in_a_directory_with_a_line_break",
     *("no_host_address", "wrong_link_local", "subnet_with_host_bits", "given_twice"),
     *("psk_in_a_variable_of_the_shell", "special_networks"),
 }
@@ -103,6 +104,11 @@ SPELLINGS = [
     "ipsec: {{psk: {}}}",
     "ipsec: {{pfs_group: {}}}",
     "ipsec: {{ike_port: {}}}",
+    "ipsec: {{ike: {}}}",
+    "ipsec: {{ike: [{}]}}",
+    "ipsec: {{replay_window: {}}}",
+    "ipsec: {{ike_lifetime: {}}}",
+    "ipsec: {{max_bytes: {}}}",
     "ipsec: {}",
     "vxlan: {{mtu: {}}}",
     "vxlan: {{port: {}}}",
@@ -110,7 +116,21 @@ SPELLINGS = [
 ]
 VALUES = [
     *("yes", "no", "on", "off", "true", "false", "auto", "null", "required", "hold", "vxlan"),
-    *("4500", "70000", "1300", "x", "modp2048", "[modp2048]", "[modp2048, dh19]", "[]", "{}"),
+    *(
+        "4500",
+        "70000",
+        "1300",
+        "1048576",
+        "x",
+        "aes256-sha2;dh19",
+        "aes;dh19;dh20",
+        "-x",
+        "modp2048",
+        "[modp2048]",
+        "[modp2048, dh19]",
+        "[]",
+        "{}",
+    ),
     *("{file: /etc/psk}", "{file: psk}", "{env: PSK}", "{env: 1PSK}", "{file: /a, env: A}"),
     *("10.0.0.0/8", "fd00::/64", "10.0.0.0/255.0.0.0"),
 ]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cablectl.config import native
 from cablectl.errors import UsageError
+from cablectl.model.psk import PskDirectory, PskEnv
 from cablectl.model.wishes import (
     Dpd,
     DpdAction,
@@ -15,7 +16,6 @@ from cablectl.model.wishes import (
     Forwarding,
     Initiate,
     Offload,
-    PskEnv,
     Vxlan,
 )
 from tests.support.documents import document
@@ -122,3 +122,8 @@ def test_forwarding_of_a_file() -> None:
     assert forwarding((EXAMPLES / "mesh.yaml").read_text()) is Forwarding.STATIC
     assert forwarding(document("none vxlan v6 mesh")) is Forwarding.STATIC
     assert forwarding(document("transport vxlan v4")) is Forwarding.FLOOD
+
+
+def test_a_directory_of_keys() -> None:
+    text = QUICKSTART.replace("{file: /etc/cablectl/psk}", "{directory: /etc/cablectl/keys/}")
+    assert native.parse(text, "x").ipsec.psk == PskDirectory("/etc/cablectl/keys")

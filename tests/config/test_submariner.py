@@ -18,13 +18,12 @@ from cablectl.facts.host_facts import Facts
 from cablectl.libreswan.dialects import LATEST, parse_version
 from cablectl.model.cable import Role
 from cablectl.model.network import Network
+from cablectl.model.psk import PskEnv, PskFile
 from cablectl.model.wishes import (
     DEFAULT_PSK,
     Encapsulation,
     Forwarding,
     Mode,
-    PskEnv,
-    PskFile,
     Vxlan,
 )
 from cablectl.plan import connect_plan
