@@ -40,7 +40,7 @@ def _lost_ends(
 
 
 def _names(end: Endpoint, line: str = "") -> bool:
-    return str(end.address) in line or end.cluster in line
+    return str(end.address) in line or end.cluster in line or end.certified in line
 
 
 def _ends_of_device(network: Network, wish: OverlayWish, link: Link | None) -> Iterator[Endpoint]:

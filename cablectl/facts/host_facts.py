@@ -6,8 +6,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cablectl.facts.earlier_gateways import EarlierGateway
+from cablectl.facts.expiry import Expiry
 from cablectl.libreswan import pluto
 from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.limits import limits_of
 from cablectl.libreswan.pluto import LoadedConnection, Shunt, selectors
 from cablectl.linux import guard, iproute, mss, xfrm
 from cablectl.linux.esp_offload import MODULES, Nic
@@ -33,21 +35,32 @@ class Pluto(StrEnum):
 class Credential(StrEnum):
     """Whether the cable's credential is where pluto reads it: missing, as wanted, or another.
 
-    An earlier one has the wanted key for other identities: those of an earlier file.
+    An earlier one has the wanted key for other identities: those of an earlier file. OTHER_PPK
+    is as wanted, except that it has another PPK, or none, or one that the file doesn't name.
+    A renewed one is another certificate than the one that pluto loaded, or another name of it. An
+    incomplete one lacks an authority or a CRL, or NSS has lost a part of it.
     """
 
     ABSENT = "absent"
     SAME = "same"
     EARLIER = "earlier"
+    OTHER_PPK = "other PPK"
+    RENEWED = "renewed"
+    INCOMPLETE = "incomplete"
     OTHER = "other"
 
 
 class Algorithms(Struct, frozen=True):
     """What Libreswan says of the file's algorithms, which are empty if the file names none."""
 
-    parsed: tuple[str, ...] | None = None  # as pluto writes them; None: unknown
+    parsed: tuple[str, ...] | None = None  # those of ESP as pluto writes them; None: all unknown
+    ike: tuple[str, ...] = ()  # those of IKE
     refused: str = ""  # why Libreswan refuses them
     unchecked: str = ""  # why they couldn't be checked
+
+    def are_those_of(self, loaded: LoadedConnection) -> bool:
+        """Return whether a connection has these algorithms; True if they are unknown."""
+        return self.parsed is None or (self.parsed, self.ike) == (loaded.esp, loaded.ike_algorithms)
 
 
 class Link(Struct, frozen=True):
@@ -123,6 +136,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     held: frozenset[str] = frozenset()  # this host's addresses
     source: str = ""  # this host's address in its own subnets, if it has one
     leaves_with: str = ""  # the source address that the route to the peer gives
+    fips: bool = False  # whether the kernel runs in FIPS mode
     pluto: Pluto = Pluto.RUNNING
     holds_address: bool = True  # whether an interface of this host has the local end's address
     instead: str = ""  # the address that this host has towards the peer, if it lacks that address
@@ -139,6 +153,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     service_port: int | None = IANA_VXLAN_PORT  # the port called vxlan in /etc/services
     algorithms: Algorithms = Algorithms()
     credential: Credential = Credential.ABSENT
+    expiries: tuple[Expiry, ...] = ()  # of the certificate and the authorities above it
     made_here: bool = False  # whether cablectl made the cable: its mark is on this host
     connections: dict[str, LoadedConnection] = {}  # of the cable, by name
     # Connections to unload before the cable's own ones are loaded → the id of their cable: those
@@ -168,10 +183,12 @@ class Facts(Struct, frozen=True, kw_only=True):
         if not self.made_here:
             return former
         wanted = {connection.name: pluto.selectors(connection) for connection in cable.connections}
+        limits, insists = limits_of(cable.ipsec), (None, cable.ipsec.ppk is not None)
 
         def is_as_wanted(name: str, loaded: LoadedConnection) -> bool:
-            same = self.algorithms.parsed in (None, loaded.esp)
-            return name in wanted and loaded.joins(wanted[name]) and same
+            same = self.algorithms.are_those_of(loaded) and loaded.limits.meet(limits)
+            known = cable.traced or loaded.insists in insists  # a trace doesn't show the wish
+            return name in wanted and loaded.joins(wanted[name]) and same and known
 
         changed = (
             name
@@ -214,7 +231,13 @@ def connected(
         made_here=bool(cable.connections),
         connections={
             connection.name: LoadedConnection(
-                connection.routed, up, selectors(connection), esp=before.algorithms.parsed or ()
+                connection.routed,
+                up,
+                selectors(connection),
+                esp=before.algorithms.parsed or (),
+                ike_algorithms=before.algorithms.ike,
+                limits=limits_of(cable.ipsec),
+                insists=cable.ipsec.ppk is not None,
             )
             for connection in cable.connections
         },

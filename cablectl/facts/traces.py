@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Link
 from cablectl.linux.overlay.registry import kinds, overlay_of
-from cablectl.model.cable import Cable, Connection, vtep
+from cablectl.model.cable import Cable, vtep
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import (
     CABLE,
     VTEP_NETWORKS,

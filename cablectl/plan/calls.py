@@ -53,10 +53,11 @@ def calls(plan: Plan) -> list[Call]:
     negotiation = [step for step in needed if _negotiates(step)]
     first = needed.index(negotiation[0]) if negotiation else len(needed)
     combines = dialect(plan.facts[0].libreswan).combines
+    secrets = Kind.ALONE if plan.cables[0].ppk else Kind.SECRETS
     return [
-        *_grouped(needed[:first]),
+        *_grouped(needed[:first], secrets),
         *_loads(negotiation, combines=combines),
-        *_grouped(step for step in needed[first:] if not _negotiates(step)),
+        *_grouped((step for step in needed[first:] if not _negotiates(step)), secrets),
     ]
 
 
@@ -101,21 +102,26 @@ def _name(step: Step) -> str:
     return step.argv[step.argv.index("--name") + 1]
 
 
-def _grouped(steps: Iterable[Step]) -> Iterator[Call]:
-    """Yield the calls in the order of the steps; equal neighbours become one call."""
-    for (kind, *_), group in groupby(steps, lambda step: (_kind(step), step.phase, step.argv[0])):
+def _grouped(steps: Iterable[Step], secrets: Kind) -> Iterator[Call]:
+    """Yield the calls in the order of the steps; equal neighbours become one call.
+
+    `secrets` is the kind of the calls that write credentials.
+    """
+    for (kind, *_), group in groupby(
+        steps, lambda step: (_kind(step, secrets), step.phase, step.argv[0])
+    ):
         if kind is Kind.ALONE:
             yield from (Call(kind, (step,)) for step in group)
         else:
             yield Call(kind, tuple(group))
 
 
-def _kind(step: Step) -> Kind:
+def _kind(step: Step, secrets: Kind) -> Kind:
     if step.waits_for:
         return Kind.WAIT
     if step.argv[: len(_LOOK)] == _LOOK:
         return Kind.LOOK
     if step.phase is Phase.SECRET and step.cable:
-        return Kind.SECRETS
+        return secrets
     batched = step.argv[:2] in _BATCHED and all(map(_WORD.fullmatch, step.argv))
     return Kind.BATCH if batched else Kind.ALONE

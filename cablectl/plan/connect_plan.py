@@ -11,6 +11,7 @@ from cablectl.linux import esp_offload, guard, mss, mtu, xfrm
 from cablectl.linux.firewall import remedies, rewriting
 from cablectl.linux.overlay.registry import headers_of, overlay_of
 from cablectl.model.cable import Cable
+from cablectl.model.ranges import FIPS_SA_LIFETIME
 from cablectl.model.wishes import Encapsulation, Mode, Offload, OverlayWish
 from cablectl.plan import clamp, device, ipsec, moved_host, stale_peers
 from cablectl.plan.steps import WAIT_LIMIT, Action, Phase, Plan, Step, in_order
@@ -81,7 +82,8 @@ def _checked(cable: Cable, facts: Facts) -> int:
 
     With an overlay it is the device's MTU; it is 0 for a cable that carries no subnets.
     """
-    _refuse_unknown_algorithms(facts)
+    _refuse_unknown_algorithms(cable, facts)
+    _refuse_a_lifetime_that_is_cut(cable, facts)
     if cable.remote_host == cable.local.address and any(each.routed for each in cable.connections):
         raise UsageError(
             f"{cable.remote.cluster} can't be reached: it has this gateway's own address,"
@@ -128,12 +130,28 @@ def overlay_mtu(cable: Cable, facts: Facts, wanted: OverlayWish) -> int:
     return asked or largest
 
 
-def _refuse_unknown_algorithms(facts: Facts) -> None:
+def _refuse_unknown_algorithms(cable: Cable, facts: Facts) -> None:
+    proposals = [name for name in cable.ipsec.ike if "mlkem" in name.replace("_", "")]
+    if proposals and facts.libreswan < dialects.ML_KEM_SINCE:
+        raise UsageError(
+            f"ipsec.ike: Libreswan {facts.libreswan} has no ML-KEM: {proposals[0]}",
+            hint=f"remove this proposal, or install Libreswan {dialects.ML_KEM_SINCE} or later",
+        )
     if facts.algorithms.refused:
         raise UsageError(
             f"ipsec: Libreswan {facts.libreswan} doesn't accept the file's algorithms:"
             f" {facts.algorithms.refused}",
-            hint="correct ipsec.esp or ipsec.pfs_group; see `ipsec algparse`",
+            hint="correct ipsec.ike, ipsec.esp or ipsec.pfs_group; see `ipsec algparse`",
+        )
+
+
+def _refuse_a_lifetime_that_is_cut(cable: Cable, facts: Facts) -> None:
+    lifetime = cable.ipsec.sa_lifetime
+    if facts.fips and lifetime and lifetime > FIPS_SA_LIFETIME:
+        raise UsageError(
+            f"ipsec.sa_lifetime: {lifetime} is too long: FIPS mode is on, in which pluto allows at"
+            f" most {FIPS_SA_LIFETIME} seconds",
+            hint=f"write sa_lifetime: {FIPS_SA_LIFETIME}, or less",
         )
 
 

@@ -43,9 +43,14 @@ def steps(
     subnets = wanted_subnets(pairs)
     for cable, of_cable in pairs:
         yield from _reach(cable, of_cable, wanted, installed, subnets)
-    if first.mode is not Mode.TUNNEL:
+    if first.mode is not Mode.TUNNEL and _looks_up(pairs):
         yield rule
     yield from old_tables.moved(pairs, wanted, narrowed=narrowed)
+
+
+def _looks_up(pairs: Pairs) -> bool:
+    """Tell whether the rule is needed: a detour that isn't used has an empty table."""
+    return any(cable.detour is None or cable.detour.used for cable, _ in pairs)
 
 
 def _rule(cable: Cable, facts: Facts) -> Step:
@@ -138,7 +143,7 @@ def purpose(cable: Cable, route: iproute.Route) -> str:
 
 def wanted_subnets(pairs: Pairs) -> frozenset[str]:
     """Return the remote subnets of all cables."""
-    return frozenset(str(subnet) for cable, _ in pairs for subnet in cable.remote.networks)
+    return frozenset(str(subnet) for cable, _ in pairs for subnet in cable.routed_networks)
 
 
 def _reach(

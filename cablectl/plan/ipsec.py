@@ -7,15 +7,23 @@ from msgspec.structs import replace
 
 from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, Pluto
-from cablectl.libreswan import dialects, pluto_commands, whack
+from cablectl.libreswan import addconn, dialects, pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.linux import esp_offload, guard, guard_file, xfrm
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import Offload
 from cablectl.plan.steps import Change, Phase, Step
 
 Pairs = Sequence[tuple[Cable, Facts]]
 
+# A credential of cablectl's own, which is replaced by the file's.
+_REPLACED = (
+    Credential.EARLIER,
+    Credential.OTHER_PPK,
+    Credential.RENEWED,
+    Credential.INCOMPLETE,
+)
 DAEMON_LIMIT = 60  # seconds to start the daemon or to load modules, also on a slow host
 
 # $1 is the connection's name, $2 the limit in seconds.
@@ -92,7 +100,7 @@ def _guard(pairs: Pairs) -> Iterator[Step]:
             continue
         yield Step(
             phase=Phase.GUARD,
-            argv=guard.load(cable),
+            argv=guard.load(cable, loaded),
             why=f"nftables drops packets without IPsec (table {guard.name(cable)})",
             undo=() if loaded else (guard.remove(cable),),
             kind=Change.ALTER if loaded else Change.ADD,
@@ -150,14 +158,15 @@ def _all_loaded(cable: Cable, facts: Facts) -> bool:
 def _secrets(pairs: Pairs) -> Iterator[Step]:
     for cable, facts in pairs:
         authentication = authentication_of(cable.ipsec)
-        is_earlier = facts.credential is Credential.EARLIER
+        is_ours = facts.credential in _REPLACED
         yield Step(
             phase=Phase.SECRET,
             argv=authentication.install(cable),
             why=f"{authentication.place(cable)}, mode 0600",
-            undo=() if is_earlier else authentication.remove(cable.id),
-            kind=Change.ALTER if is_earlier else Change.ADD,
+            undo=() if is_ours else authentication.remove(cable.id),
+            kind=Change.ALTER if is_ours else Change.ADD,
             not_needed=_installed(cable) if facts.credential is Credential.SAME else "",
+            limit=authentication.limit,
             cable=cable.id,
         )
     read = all(
@@ -193,6 +202,8 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     """Return the connections to unload, some of them to load again, each with the reason."""
     loaded = facts.loaded(cable)
     names = facts.outdated(cable)
+    if facts.credential is Credential.RENEWED:
+        return dict.fromkeys((*loaded, *names), "its certificate is a new one: load it again")
     gone = dict.fromkeys(
         (name for name in names if name not in loaded), "the file no longer has this connection"
     )
@@ -202,6 +213,9 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     gone |= dict.fromkeys(
         (name for name in names if name in loaded), "the file describes it differently now"
     )
+    if facts.credential is Credential.OTHER_PPK:
+        why = "the PPK changed, and its SAs have keys of the old one: load it again"
+        gone |= {name: why for name in loaded if name not in gone}
     # It has no policies and no SAs. Its offload may be that of an earlier file.
     gone |= {
         name: "pluto uses no interface for it: load it again"
@@ -236,10 +250,11 @@ def _flushed(cable: Cable, facts: Facts) -> bool:
 
 def _add(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
+    add = addconn.add if cable.ppk else whack.add
     for connection in cable.connections:
         yield Step(
             phase=Phase.ADD,
-            argv=whack.add(cable, connection, facts.libreswan, nic_can=_nic_can(facts)),
+            argv=add(cable, connection, facts.libreswan, nic_can=_nic_can(facts)),
             why=connection.protects,
             undo=(whack.delete(connection.name),),
             not_needed="loaded" if connection.name in loaded else "",

@@ -14,7 +14,8 @@ from cablectl.facts.host_facts import Facts, StalePeer
 from cablectl.libreswan import whack
 from cablectl.libreswan.authentication import Authentication, authentication_of
 from cablectl.linux import guard_file, iproute
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import OverlayWish
 from cablectl.plan.device import wanted_subnets
 from cablectl.plan.ipsec import Pairs
@@ -68,7 +69,8 @@ def _former(cable: Cable, facts: Facts) -> Iterator[Step]:
                 yield step(phase=Phase.DELETE, argv=whack.delete(name), why=why)
     for former, why in sorted(reasons.items()):
         for argv in authentication_of(cable.ipsec).remove(former):
-            yield step(phase=Phase.FORGET, argv=argv, why=f"{why}: {former}")
+            limit = authentication_of(cable.ipsec).limit
+            yield step(phase=Phase.FORGET, argv=argv, why=f"{why}: {former}", limit=limit)
     for table in facts.former_tables:
         if file := guard_file.remove_of(table):
             why = "a watcher no longer keeps the guard"
@@ -96,6 +98,6 @@ def _of_one(
     for name in peer.connections if peer.made_here else ():
         yield step(phase=Phase.DELETE, argv=whack.delete(name))
     for argv in authentication.remove(peer.id) if peer.made_here else ():
-        yield step(phase=Phase.FORGET, argv=argv)
+        yield step(phase=Phase.FORGET, argv=argv, limit=authentication.limit)
     for entry in () if device_goes else sorted(peer.fdb):
         yield step(phase=Phase.FORGET, argv=iproute.forwarding_entry(wish, "delete", *entry))

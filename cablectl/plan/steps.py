@@ -92,6 +92,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     refused: dict[str, CablectlError] = {}  # why other cables, by id, have no steps
     warnings: tuple[str, ...] = ()
+    command: str = ""  # the command that it belongs to, unless that is the action's own
+
+    @property
+    def title(self) -> str:
+        """The command in whose name the steps are run."""
+        return self.command or self.action
 
     @property
     def needed(self) -> tuple[Step, ...]:

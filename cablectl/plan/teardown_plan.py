@@ -10,7 +10,8 @@ from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import Selectors
 from cablectl.linux import guard, guard_file, iproute, xfrm
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.plan import clamp, old_tables, stale_peers
 from cablectl.plan.device import purpose
@@ -193,6 +194,7 @@ def _forget(pairs: Pairs) -> Iterator[Step]:
             argv=remove,
             why=authentication.place(cable),
             not_needed=missing if gone else "",
+            limit=authentication.limit,
             cable=cable.id,
         )
     running = pairs[0][1].pluto is Pluto.RUNNING

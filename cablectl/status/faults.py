@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from cablectl.facts import earlier_devices, orientation, table
+from cablectl.facts.expiry import Urgency
 from cablectl.facts.host_facts import Credential, Facts, Link, OverlayFacts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.authentication import authentication_of
@@ -15,8 +16,10 @@ from cablectl.libreswan.pluto import Ike
 from cablectl.linux import guard, iproute, mss, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.linux.xfrm import Policy
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import AnyNetwork, Mode, OverlayWish
+from cablectl.model.x509 import Auth
 
 
 def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
@@ -33,6 +36,13 @@ def foreign(cable: Cable, facts: Facts) -> Iterator[str]:
     marks = (facts.made_here, facts.guard, link and link.ours)
     if loaded and not any(marks):
         yield "connections with these names are loaded, but cablectl didn't load them"
+
+
+def expired(facts: Facts, now: float) -> Iterator[str]:
+    """Yield which certificates have ended; `now` is in seconds since 1970."""
+    for expiry in facts.expiries:
+        if expiry.urgency(now) is Urgency.EXPIRED:
+            yield expiry.in_words(now)
 
 
 def _is_device_of(cable: Cable, facts: Facts, link: Link, wanted: OverlayWish) -> bool:
@@ -100,12 +110,22 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
     routed = all(connection.routed for connection in cable.connections)
     if facts.holds_address and facts.nic is None and routed:
         yield "this host has no route to the peer"
-    if facts.credential is Credential.ABSENT:
-        yield f"the secrets file {authentication_of(cable.ipsec).place(cable)} is missing"
+    yield from _credential(cable, facts)
     for shunt in facts.shunts:
         if shunt.policy == "pass" and _concerns(shunt, cable.connections):
             ends = f"from {shunt.source} to {shunt.destination}"
             yield f"pluto lets packets {ends} pass in clear text"
+
+
+def _credential(cable: Cable, facts: Facts) -> Iterator[str]:
+    place = authentication_of(cable.ipsec).place(cable)
+    if facts.credential is Credential.ABSENT:
+        what = "the secrets file" if cable.ipsec.auth is Auth.PSK else "the mark of the certificate"
+        yield f"{what} {place} is missing"
+    elif facts.credential is Credential.RENEWED:
+        yield "pluto has another certificate loaded than the file names"
+    elif facts.credential is Credential.INCOMPLETE:
+        yield "NSS lacks a part of what the file names: the certificate, an authority or a CRL"
 
 
 def _connection(connection: Connection, facts: Facts) -> Iterator[str]:

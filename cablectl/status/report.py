@@ -9,7 +9,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from cablectl.facts.expiry import Role, Urgency
 from cablectl.libreswan.pluto import Ike
+from cablectl.model.rotation import RotationPhase
 from cablectl.model.wishes import Mode, OverlayKind
 
 Spi = Annotated[str, Meta(pattern="^(0x[0-9a-f]{8})?$", description="empty if pluto didn't tell")]
@@ -87,6 +89,19 @@ class GuardState(Struct, frozen=True, kw_only=True):
     dropped_out: Count
 
 
+class CertificateState(Struct, frozen=True, kw_only=True):
+    """When a certificate ends, in seconds since 1970, and how many whole days are left.
+
+    `urgency` is `soon` from 30 days and `urgent` from 7 days before its end.
+    """
+
+    role: Role
+    subject: str
+    not_after: int
+    days_left: int
+    urgency: Urgency
+
+
 class CableState(Struct, frozen=True, kw_only=True):
     """A cable, called what the names of its connections share; what isn't known is null."""
 
@@ -100,6 +115,8 @@ class CableState(Struct, frozen=True, kw_only=True):
     overlay: OverlayState | None
     guard: GuardState | None
     offload: str
+    certificates: tuple[CertificateState, ...]
+    rotation: RotationPhase | None = None  # how far the rotation of the key is; null without one
 
 
 class StatusReport(Struct, frozen=True, kw_only=True):

@@ -2,17 +2,20 @@
 
 from msgspec.structs import replace
 
+from cablectl.facts.expiry import Expiry
 from cablectl.facts.host_facts import Facts, Pluto
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux import esp_offload, guard, iproute, mtu, xfrm
 from cablectl.linux.overlay.registry import headers_of
 from cablectl.linux.xfrm import SecurityAssociation
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import Mode, OverlayWish
 from cablectl.status import faults
 from cablectl.status.report import (
     CableState,
+    CertificateState,
     ChildSaState,
     ConnectionState,
     FdbEntry,
@@ -33,7 +36,7 @@ def of(cable: Cable, facts: Facts, now: float) -> CableState:
     reasons = tuple(foreign)
     verdict = Verdict.FOREIGN
     if not reasons:
-        reasons = tuple(missing)
+        reasons = (*missing, *faults.expired(facts, now))
         verdict = _verdict(cable, facts, sas, whole=not reasons)
     return CableState(
         cable=cable.remote.cable_name,
@@ -46,6 +49,7 @@ def of(cable: Cable, facts: Facts, now: float) -> CableState:
         overlay=_overlay(cable, facts, cable.overlay, largest) if cable.overlay else None,
         guard=_guard(cable, facts) if cable.guarded or facts.guard else None,
         offload=esp_offload.verdict(sas),
+        certificates=tuple(_certificate(expiry, now) for expiry in facts.expiries),
     )
 
 
@@ -62,6 +66,7 @@ def unknown(cable: str, verdict: Verdict, reason: str) -> CableState:
         overlay=None,
         guard=None,
         offload=esp_offload.verdict(()),
+        certificates=(),
     )
 
 
@@ -120,6 +125,16 @@ def _connection(connection: Connection, facts: Facts, now: float) -> ConnectionS
         routed=loaded is not None and loaded.routed,
         up=loaded is not None and loaded.up,
         child_sas=tuple(_child_sa(sa, now) for sa in (loaded.child_sas if loaded else ())),
+    )
+
+
+def _certificate(expiry: Expiry, now: float) -> CertificateState:
+    return CertificateState(
+        role=expiry.role,
+        subject=expiry.subject,
+        not_after=expiry.not_after,
+        days_left=expiry.days_left(now),
+        urgency=expiry.urgency(now),
     )
 
 

@@ -10,7 +10,8 @@ from cablectl.facts.host_facts import Facts, Link
 from cablectl.libreswan import pluto
 from cablectl.linux import guard
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import Forwarding, Geneve, Gre, Ipip, Mode, OverlayWish, Vxlan
 from cablectl.status.report import Verdict
 from tests.support.alive import alive, seen

@@ -12,7 +12,8 @@ from cablectl.facts.host_facts import Credential, Facts
 from cablectl.linux import xfrm
 from cablectl.linux.iproute import SYSCTL
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import Cable, host_network
+from cablectl.model.cable import Cable
+from cablectl.model.connection import host_network
 from cablectl.model.wishes import OVERLAYS, Mode
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Change, Phase, Plan, Step

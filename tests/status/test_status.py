@@ -23,6 +23,7 @@ from tests.support.alive import (
     without_sa,
 )
 from tests.support.documents import SHAPES, shaped
+from tests.support.standing import with_ends
 
 
 @pytest.mark.parametrize("end", ["cluster1", "cluster2"])
@@ -158,3 +159,21 @@ def test_of_an_unknown_cable_no_more_than_the_name_is_told() -> None:
         ("why",),
     )
     assert (told.peer, told.mode, told.connections, told.offload) == (None, None, (), "none")
+
+
+@pytest.mark.parametrize("role", ["gateway", "authority"])
+def test_an_expired_certificate_is_a_fault(cable: Cable, role: str) -> None:
+    told = state.of(cable, with_ends(alive(cable), ((role, "CN=a", -1),), NOW), NOW)
+    assert told.verdict is Verdict.DEGRADED
+    (reason,) = told.reasons
+    what = "certificate" if role == "gateway" else "authority"
+    assert reason.startswith(f"the {what} 'CN=a' is expired since ")
+    (one,) = told.certificates
+    assert (one.role, one.days_left, one.urgency) == (role, -2, "expired")
+
+
+@pytest.mark.parametrize(("days", "urgency"), [(31, "none"), (30, "soon"), (7, "urgent")])
+def test_a_certificate_that_ends_soon_is_no_fault(cable: Cable, days: int, urgency: str) -> None:
+    told = state.of(cable, with_ends(alive(cable), (("gateway", "CN=a", days),), NOW), NOW)
+    assert (told.verdict, told.reasons) == (Verdict.UP, ())
+    assert [one.urgency for one in told.certificates] == [urgency]
