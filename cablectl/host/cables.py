@@ -12,9 +12,11 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.facts import traces
 from cablectl.facts.host_facts import Algorithms
-from cablectl.host import daemon, devices, privilege, reading, routing
+from cablectl.host import daemon, devices, privilege, reading, rotation_state, routing
 from cablectl.libreswan import pluto
-from cablectl.model.cable import Cable, Connection, cable_id
+from cablectl.model.cable import Cable, cable_id
+from cablectl.model.connection import Connection
+from cablectl.model.rotation import RotationPhase
 from cablectl.model.wishes import CABLE, Clamp, Routes
 from cablectl.status import state
 from cablectl.status.report import CableState, StatusReport, Verdict
@@ -25,9 +27,18 @@ INTERVAL = 2  # seconds between two reports
 def report_of(cables: tuple[Cable, ...]) -> StatusReport:
     """Return the state of a file's cables; HostNotReadyError if it can't be read."""
     all_facts, now = reading.facts_of(cables), time.time()
+    phases = {each.cable.id: each.phase for each in rotation_state.standings(cables)}
+    states = [state.of(cable, facts, now) for cable, facts in zip(cables, all_facts, strict=True)]
     return _report(
-        [state.of(cable, facts, now) for cable, facts in zip(cables, all_facts, strict=True)]
+        [
+            replace(of_cable, rotation=_phase(phases.get(cable.id)))
+            for cable, of_cable in zip(cables, states, strict=True)
+        ]
     )
+
+
+def _phase(found: RotationPhase | None) -> RotationPhase | None:
+    return None if found is RotationPhase.NONE else found
 
 
 def report_of_all() -> StatusReport:

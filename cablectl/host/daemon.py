@@ -6,7 +6,15 @@ from pathlib import Path
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Algorithms, Pluto
 from cablectl.host import probe
-from cablectl.libreswan import authentication, dialects, pluto, pluto_commands, secrets_file, whack
+from cablectl.libreswan import (
+    authentication,
+    dialects,
+    nss,
+    pluto,
+    pluto_commands,
+    secrets_file,
+    whack,
+)
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
 
@@ -42,24 +50,34 @@ def identities() -> dict[str, tuple[str, ...]]:
             text = Path(secrets_file.path_of(cable)).read_text(encoding="utf-8")
         except (OSError, ValueError):
             continue
-        found[cable] = secrets_file.pairs_in(text)
+        mark = nss.parse_mark(text)
+        found[cable] = mark.pairs if mark else secrets_file.pairs_in(text)
     return found
 
 
 def algorithms_of(cable: Cable) -> Algorithms:
     """Return what `ipsec algparse` says of the file's algorithms."""
-    asked = whack.algorithms_to_parse(cable)
-    if not asked:
-        return Algorithms(())
+    known: dict[str, tuple[str, ...]] = {}
+    for asked in whack.algorithms_to_parse(cable):
+        kind = asked.partition("=")[0]
+        answer = _answer_of_algparse(kind, asked)
+        if isinstance(answer, Algorithms):
+            return answer
+        known[kind] = answer
+    return Algorithms(known.get("esp", ()), ike=known.get("ike", ()))
+
+
+def _answer_of_algparse(kind: str, asked: str) -> tuple[str, ...] | Algorithms:
+    """Return the algorithms as pluto writes them, or why Libreswan refuses or can't check them."""
     result = probe.run(*pluto_commands.PARSE_ALGORITHMS, asked)
     if result.returncode == 0 and (parsed := pluto.parse_algorithms(result.stdout)):
-        return Algorithms(parsed)
+        return parsed
     lines = [line.strip() for line in (*result.stdout.splitlines(), *result.stderr.splitlines())]
     for line in lines:
         if "ERROR: " in line:
             return Algorithms(None, refused=line.partition("ERROR: ")[2])
     how = f"exit code {result.returncode}: {lines[0] if lines else 'no output'}"
-    return Algorithms(None, unchecked=f"`ipsec algparse` can't check ipsec.esp here: {how}")
+    return Algorithms(None, unchecked=f"`ipsec algparse` can't check ipsec.{kind} here: {how}")
 
 
 def pluto_status() -> pluto.Status | None:

@@ -11,6 +11,14 @@ from cablectl.linux.esp_offload import FEATURES, Nic
 from cablectl.linux.overlay.registry import kinds
 
 
+def in_fips_mode() -> bool:
+    """Return whether the kernel allows only what FIPS 140 allows; pluto then does so too."""
+    try:
+        return Path("/proc/sys/crypto/fips_enabled").read_text().strip() == "1"
+    except OSError:
+        return False
+
+
 def has_module(name: str) -> bool:
     """Return whether a module is loaded or built into the kernel."""
     if Path("/sys/module", name).is_dir():

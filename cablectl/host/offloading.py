@@ -8,7 +8,8 @@ from cablectl.host.ipsec_state import Xfrm
 from cablectl.host.paths import ways
 from cablectl.libreswan import pluto
 from cablectl.linux import esp_offload, xfrm
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import Encapsulation, Offload
 
 

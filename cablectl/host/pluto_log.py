@@ -29,9 +29,9 @@ class PlutoLog:
         self._file = _file()
         self._begin = 0 if whole else _size(self._file)
 
-    def about(self, name: str, address: str = "") -> str:
-        """Return the lines about a connection, and those about packets from an address."""
-        marks = [f'"{name}"']
+    def about(self, *names: str, address: str = "") -> str:
+        """Return the lines about connections, and those about packets from an address."""
+        marks = [f'"{name}"' for name in names]
         marks += [f"packet from {address}:", f"packet from [{address}]:"] if address else []
         lines = self.read().splitlines()
         return "\n".join(line for line in lines if any(mark in line for mark in marks))

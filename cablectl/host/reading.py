@@ -14,7 +14,15 @@ from cablectl.errors import HostNotReadyError
 from cablectl.facts import partition
 from cablectl.facts.earlier_gateways import cable_to
 from cablectl.facts.host_facts import Algorithms, Facts, OverlayFacts, Pluto
-from cablectl.host import daemon, devices, ipsec_state, kernel, keys, privilege
+from cablectl.host import (
+    certificates,
+    credentials,
+    daemon,
+    devices,
+    ipsec_state,
+    kernel,
+    privilege,
+)
 from cablectl.host.paths import ways
 from cablectl.libreswan import dialects, secrets_file
 from cablectl.libreswan.dialects import Version
@@ -54,6 +62,7 @@ def dry_facts_of(cables: tuple[Cable, ...], version: Version | None) -> tuple[Fa
         to_load=tuple(modules),
         source=devices.source_address(first, devices.addresses()) if way_to else "",
         leaves_with=devices.leaves_with(first) if way_to else "",
+        fips=kernel.in_fips_mode(),
         algorithms=algorithms,
         assumed=tuple(assumed),
     )
@@ -117,9 +126,9 @@ def _without_way(cable: Cable, facts: Facts) -> Facts:
 
 
 def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterator[Facts]:
-    key, guards = keys.read(cables[0].ipsec.psk), ipsec_state.guards_of(cables)
+    guards, credential_of = ipsec_state.guards_of(cables), credentials.finder(cables[0].ipsec.auth)
     for cable, facts in zip(cables, found, strict=True):
-        secrets = keys.find_in(cable, key)
+        secrets = credential_of(cable)
         yield replace(
             _with_former_tables(cable, facts),
             guard=guards.get(guard.name(cable)),
@@ -127,6 +136,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
             credential=secrets.held,
             not_ready=(*facts.not_ready, *secrets.problems),
             warnings=secrets.warnings,
+            expiries=secrets.expiries if isinstance(secrets, certificates.Found) else (),
         )
 
 
@@ -173,6 +183,7 @@ def _with_ipsec(cable: Cable, plain: Facts) -> Facts:
         plain,
         pluto=Pluto.RUNNING if status else daemon.startable(),
         to_load=kernel.to_load(esp_offload.modules(cable.local.address.version)),
+        fips=kernel.in_fips_mode(),
         service_port=daemon.service_port(),
         algorithms=daemon.algorithms_of(cable),
         connections=status.connections if status else {},

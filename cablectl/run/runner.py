@@ -77,7 +77,7 @@ class Runner:
             number, total = self._begun, self._total
             cable = self._cables.get(step.cable)
             self._journal.write(
-                Entry(self._plan.action, number, total, step.phase.label, step.argv, step.undo),
+                Entry(self._plan.title, number, total, step.phase.label, step.argv, step.undo),
                 cable.bundle if cable else "",
             )
             self._progress.step(number, total, step)
@@ -89,6 +89,8 @@ class Runner:
                 return self._in_one_command(load(call.steps), call.steps)
             case Kind.SECRETS:
                 cables = [self._cables[step.cable] for step in call.steps]
+                if len({cable.next_key for cable in cables}) > 1:
+                    return self._one_by_one(call.steps)
                 install = authentication_of(cables[0].ipsec).install_all(cables)
                 return self._in_one_command(install, call.steps)
             case Kind.BATCH:
@@ -144,8 +146,7 @@ class Runner:
         def show(left: Sequence[Step], seconds: float) -> None:
             self._progress.waiting([step.waits_for for step in left], len(steps), seconds)
 
-        peers = {name: str(cable.remote_host) for name, cable in self._cables.items()}
-        errors = waiting.wait(steps, self._waiting_since, show, self._log, peers)
+        errors = waiting.wait(steps, self._waiting_since, show, self._log, self._cables)
         return {
             place: errors[step.waits_for]
             for place, step in enumerate(steps)

@@ -8,7 +8,8 @@ from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import whack
-from cablectl.libreswan.refusal import parse_refusal
+from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
+from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
 from cablectl.run.command import run
 
@@ -19,17 +20,16 @@ ShowWaiting = Callable[[Sequence[Step], float], None]  # the steps that still wa
 
 
 def wait(
-    steps: Sequence[Step], since: float, show: ShowWaiting, log: PlutoLog, peers: dict[str, str]
+    steps: Sequence[Step], since: float, show: ShowWaiting, log: PlutoLog, cables: dict[str, Cable]
 ) -> dict[str, CablectlError]:
     """Wait until every connection has a Child SA; return an error for each that has none.
 
-    One limit holds for all steps, from `since` on (time.monotonic). `peers` has the address of the
-    other end for each cable.
+    One limit holds for all steps, from `since` on (time.monotonic). `cables` has each by its id.
     """
     while left := _left(steps):
         passed = time.monotonic() - since
         if passed > steps[0].limit:
-            return _errors(left, log, peers)
+            return _errors(left, log, cables)
         show(left, passed)
         time.sleep(POLL)
     return {}
@@ -40,12 +40,17 @@ def _left(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if step.waits_for not in up]
 
 
-def _errors(left: list[Step], log: PlutoLog, peers: dict[str, str]) -> dict[str, CablectlError]:
+def _errors(left: list[Step], log: PlutoLog, cables: dict[str, Cable]) -> dict[str, CablectlError]:
     """Negotiate once for each cable: all connections of a cable fail for one reason."""
     step_of = {step.cable: step for step in reversed(left)}
 
     def error_of(step: Step) -> CablectlError:
-        return _no_child_sa(step, log.about(step.waits_for, peers[step.cable]))
+        output = _negotiate_again(step.waits_for) if step.can_ask else ""
+        # The log is read afterwards: this end may refuse the peer while it asks, and in the name of
+        # the cable's other connection.
+        cable = cables[step.cable]
+        names = (connection.name for connection in cable.connections)
+        return _no_child_sa(step, output, log.about(*names, address=str(cable.remote_host)))
 
     if len(step_of) == 1:  # in this thread, where Ctrl-C ends the command at once
         found = list(map(error_of, step_of.values()))
@@ -57,12 +62,15 @@ def _errors(left: list[Step], log: PlutoLog, peers: dict[str, str]) -> dict[str,
     return {step.waits_for: errors[step.cable] for step in _left(left)}
 
 
-def _no_child_sa(step: Step, logged: str) -> CablectlError:
-    """Return the cause: from a negotiation in the foreground, or from pluto's log."""
+def _no_child_sa(step: Step, output: str, logged: str) -> CablectlError:
+    """Return the cause by what pluto printed and logged.
+
+    A certificate that this end refused is the cause, whatever the peer answers: it gave up.
+    """
     message = f"no Child SA for {step.waits_for} within {step.limit:.0f} s"
-    output = _negotiate_again(step.waits_for) if step.can_ask else ""
-    refusal = parse_refusal(output) or parse_refusal(logged)
-    if refusal:
+    if refusal := (
+        parse_certificate_refusal(logged) or parse_refusal(output) or parse_refusal(logged)
+    ):
         return CablectlError(
             f"{message}: {refusal.reason}", hint=refusal.remedy, details=[refusal.line]
         )

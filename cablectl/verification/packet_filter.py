@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cablectl.model.cable import Cable, Role, host_network
+from cablectl.model.cable import Cable, Role
+from cablectl.model.connection import host_network
 from cablectl.model.wishes import AnyNetwork, IpProtocol
 from cablectl.verification.frames import ENOUGH, EXTENSIONS, FRAGMENT
 

@@ -15,10 +15,11 @@ from cablectl.host import daemon, devices, kernel, keys, probe, reading
 from cablectl.host.paths import ways
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.dialects import LATEST, Version
+from cablectl.libreswan.limits import Limits
 from cablectl.libreswan.pluto import Ike
 from cablectl.linux.esp_offload import Nic
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import PskEnv
+from cablectl.model.psk import PskEnv
 from cablectl.plan import connect_plan
 from tests.support.documents import shaped
 from tests.support.gateway import KEY, WAYS
@@ -49,7 +50,7 @@ class TestFacts:
             algorithms=Algorithms(()),
         )
         loaded = {
-            name: replace(each, child_sas=(), ike=Ike.NONE, ike_of=None)
+            name: replace(each, child_sas=(), ike=Ike.NONE, ike_of=None, limits=Limits())
             for name, each in facts.connections.items()
         }
         assert replace(facts, service_port=4789, connections=loaded) == expected
@@ -265,6 +266,24 @@ def test_an_algorithm_that_libreswan_refuses(unusual: Cable, fp: FakeProcess) ->
     assert algorithms == Algorithms(refused="ESP encryption algorithm 'aes_foo' is not recognized")
     with pytest.raises(UsageError, match="aes_foo"):
         connect_plan.plan((unusual,), (replace(BLANK, algorithms=algorithms),))
+
+
+def test_the_algorithms_of_ike_and_of_esp(unusual: Cable, fp: FakeProcess) -> None:
+    ipsec = replace(unusual.ipsec, ike=("aes256-sha2;dh19", "aes_gcm256-sha2;dh19"))
+    both = replace(unusual, ipsec=ipsec)
+    asked = ["ipsec", "algparse", "--ikev2", "--pfs", f"ike={','.join(ipsec.ike)}"]
+    lines = "\tAES_CBC_256-HMAC_SHA2_256-DH19\n\tAES_GCM_16_256-HMAC_SHA2_256-DH19\n"
+    fp.register(asked, stdout=f"algparse -v2 -pfs '{asked[-1]}'\n{lines}")
+    fp.register(ALGPARSE, stdout="algparse -v2 -pfs 'esp=aes_foo-null'\n\tAES_FOO-NONE\n")
+    ike = ("AES_CBC_256-HMAC_SHA2_256-DH19", "AES_GCM_16_256-HMAC_SHA2_256-DH19")
+    assert daemon.algorithms_of(both) == Algorithms(("AES_FOO-NONE",), ike=ike)
+    told = f"algparse -v2 -pfs '{asked[-1]}'\n\tERROR: IKE DH algorithm 'dh19' is not recognized\n"
+    fp.register(asked, stdout=told, returncode=1)
+    refused = daemon.algorithms_of(both)
+    assert refused == Algorithms(refused="IKE DH algorithm 'dh19' is not recognized")
+    fp.register(asked)
+    why = "`ipsec algparse` can't check ipsec.ike here: exit code 0: no output"
+    assert daemon.algorithms_of(both) == Algorithms(unchecked=why)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cablectl.host import keys, trust
-from cablectl.model.wishes import PskFile
+from cablectl.model.psk import PskFile
 
 KEY = "correct horse battery staple, and more"
 

@@ -18,8 +18,9 @@ from cablectl.facts.host_facts import Credential
 from cablectl.host import keys
 from cablectl.libreswan import secrets_file
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import PskEnv, PskFile
+from cablectl.model.psk import PskEnv, PskFile
 from tests.support.program import run
+from tests.support.untrusted import as_fifo, elsewhere, open_to_a_group, open_to_all
 
 KEY = "correct horse battery staple, and more"
 Plant = Callable[[Path], None]
@@ -56,29 +57,8 @@ def this(tmp_path: Path, cable: Cable, monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(tmp_path, cable)
 
 
-def elsewhere(path: Path) -> None:
-    """Move something away and leave a symlink to it."""
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-def open_to_all(path: Path) -> None:
-    path.chmod(path.stat().st_mode | 0o002)
-
-
-def open_to_a_group(path: Path) -> None:
-    if os.getuid() == 0:
-        os.chown(path, -1, 4711)
-    path.chmod(path.stat().st_mode | 0o020)
-
-
 def sticky(path: Path) -> None:
     path.chmod(0o1777)
-
-
-def as_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path, 0o600)
 
 
 EVERYBODY, GROUP = "can be written by everybody", "can be written by its group, "
@@ -389,8 +369,8 @@ class TestNew:
 
 
 def test_the_key_for_who_has_to_hide_it(this: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert keys.read(this.cable.ipsec.psk).raw == KEY.encode()
+    assert keys.read(this.cable.psk).raw == KEY.encode()
     this.psk.unlink()
-    assert keys.read(this.cable.ipsec.psk).raw == b""
+    assert keys.read(this.cable.psk).raw == b""
     monkeypatch.setenv("CABLE_PSK", f"{KEY}\n")
     assert keys.read(PskEnv("CABLE_PSK")).raw == KEY.encode()

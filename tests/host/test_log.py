@@ -39,15 +39,15 @@ def test_only_what_came_since_and_only_what_is_ours(written: Path) -> None:
     with written.open("a") as file:
         file.write(SINCE)
     lines = SINCE.splitlines()
-    assert since.about("x", "172.18.0.7").splitlines() == [lines[0], lines[2]]
-    assert since.about("y", "2001:db8::7") == lines[4]
+    assert since.about("x", address="172.18.0.7").splitlines() == [lines[0], lines[2]]
+    assert since.about("y", address="2001:db8::7") == lines[4]
 
 
 def test_of_a_long_log_the_end(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     since = PlutoLog()
     monkeypatch.setattr(pluto_log, "MAX_READ", 20)
     written.write_text(BEFORE + '"x" #1: early\n' + '"x" #2: the last\n')
-    assert since.about("x", "172.18.0.7") == '"x" #2: the last'
+    assert since.about("x", address="172.18.0.7") == '"x" #2: the last'
 
 
 def test_the_journal_where_there_is_no_file(
@@ -58,7 +58,7 @@ def test_the_journal_where_there_is_no_file(
     monkeypatch.setattr("time.time", lambda: 1795489782.4)
     command = "journalctl -u ipsec -o cat --since @1795489782"
     fp.register(command.split(), stdout='"x" #2: here\n')
-    assert PlutoLog().about("x", "172.18.0.7") == '"x" #2: here'
+    assert PlutoLog().about("x", address="172.18.0.7") == '"x" #2: here'
 
 
 @contextmanager
@@ -155,7 +155,7 @@ class TestNotBelieved:
 def test_nothing_where_it_cannot_be_had(written: Path) -> None:
     since = PlutoLog()
     written.unlink()
-    assert since.about("x", "172.18.0.7") == ""
+    assert since.about("x", address="172.18.0.7") == ""
 
 
 def test_the_whole_of_it_as_well(written: Path, fp: FakeProcess) -> None:

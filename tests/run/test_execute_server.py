@@ -56,7 +56,7 @@ def test_a_client_that_is_refused_does_not(
 ) -> None:
     away, *others = cables
     host.has(*others)
-    monkeypatch.setattr(PlutoLog, "about", lambda *_: "responding with AUTHENTICATION_FAILED")
+    monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: "responding with AUTHENTICATION_FAILED")
     told = Told()
     refused = failure(cables, left(cables), told)
     assert not isinstance(refused, ClientAwayError)

@@ -13,7 +13,7 @@ from cablectl.verification.proof import Answers
 INTERVAL = 0.05  # seconds between two requests
 PATIENCE = 2.0  # seconds for an answer
 # linux/in.h, linux/in6.h: set DF, like `ping -M do`.
-_PROTOCOL = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
+PROTOCOLS = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 _MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 _DO = 2
 
@@ -35,7 +35,7 @@ class Echo:
         family = socket.AF_INET if self._version == 4 else socket.AF_INET6
         source, target = self._ends
         try:
-            self._socket = socket.socket(family, socket.SOCK_RAW, _PROTOCOL[self._version])
+            self._socket = socket.socket(family, socket.SOCK_RAW, PROTOCOLS[self._version])
         except PermissionError:
             raise HostNotReadyError(
                 "sending ICMP needs root or CAP_NET_RAW", hint="run the same command with sudo"
