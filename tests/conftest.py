@@ -11,7 +11,7 @@ from pytest_subprocess import FakeProcess
 
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import PskFile
+from cablectl.model.psk import PskFile
 from cablectl.run import journal
 from tests.support.commands import forbid
 from tests.support.examples import load

@@ -9,6 +9,7 @@ import typer
 
 from cablectl import __version__
 from cablectl.cli import (
+    ca,
     completion,
     connect,
     doctor,
@@ -18,6 +19,7 @@ from cablectl.cli import (
     offload,
     plan,
     reporting,
+    rotate,
     schema,
     secret,
     status,
@@ -44,6 +46,7 @@ app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local 
 )
 app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(connect.connect)
 app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
+app.command("rotate", epilog="Example: sudo cablectl rotate cable.yaml")(rotate.rotate)
 app.command("guard", epilog="Example: sudo cablectl guard cable.yaml")(guard_.guard)
 app.command("status", epilog="Example: sudo cablectl status")(status.status)
 app.command("verify", epilog="Example: sudo cablectl verify cable.yaml --size-sweep")(verify.verify)
@@ -53,6 +56,7 @@ app.command(
     "import", epilog="Example: cablectl import configmap.yaml endpoints.yaml -o cable.yaml"
 )(import_.import_)
 app.add_typer(secret.app, name="secret")
+app.add_typer(ca.app, name="ca")
 app.command("schema", epilog="Example: cablectl schema >cablectl.schema.json")(schema.schema)
 
 

@@ -24,7 +24,9 @@ def quicken() -> None:
 def ends(context: typer.Context) -> Offers:
     """Offer the clusters, hostnames and addresses of the files on the command line."""
     # The parser leaves the files in args when an option after them has no value yet.
-    names = [str(Path(name).expanduser()) for name in context.params.get("files") or context.args]
+    given = context.params
+    files = [given["pairs"]] if given.get("pairs") else given.get("files") or context.args
+    names = [str(Path(name).expanduser()) for name in files]
     offered: Offers = []
     if not names or "-" in names:  # a TAB must not wait for standard input
         return offered

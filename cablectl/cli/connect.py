@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from cablectl.cli import options, running, source
+from cablectl.errors import HostNotReadyError
 from cablectl.host import reading
+from cablectl.model.rotation import RotationPhase
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import WAIT_LIMIT, Action, Plan
-
-DAY = 24 * 60 * 60  # seconds
 
 
 def connect(
@@ -19,11 +19,7 @@ def connect(
     peer: options.Peers = None,
     timeout: Annotated[
         int,
-        typer.Option(
-            parser=options.number(int, "a whole number of seconds", 1, DAY),
-            metavar="S",
-            help=f"Seconds to wait for the Child SAs, and for another cablectl to end, 1 to {DAY}.",
-        ),
+        options.seconds_to_wait("the Child SAs"),
     ] = WAIT_LIMIT,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Don't wait for the Child SAs.")
@@ -44,7 +40,14 @@ def connect(
     if dry_run:
         running.show(plan(running.dry_facts(chosen, Action.CONNECT)))
     else:
-        from cablectl.host import packet_filters
+        from cablectl.host import packet_filters, rotation_state
+
+        for standing in rotation_state.standings(chosen.cables):
+            if standing.phase in (RotationPhase.MOVED, RotationPhase.CHANGED):
+                raise HostNotReadyError(
+                    f"a rotation of the key is under way: {standing.phase.words}",
+                    hint="cablectl rotate FILE",
+                )
 
         def make_plan() -> Plan:
             return plan(packet_filters.with_nat(chosen.cables, reading.facts_of(chosen.cables)))

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from cablectl.cli import completion
+
+DAY = 24 * 60 * 60  # seconds
 
 Number = TypeVar("Number", int, float)
 
@@ -83,3 +85,12 @@ Outcome = Annotated[OutcomeFormat, typer.Option("--format", help="How to print t
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the whole sequence as a script; change nothing.")
 ]
+
+
+def seconds_to_wait(what: str) -> Any:  # noqa: ANN401 - what typer.Option returns
+    """Return the option --timeout, for what a command waits for."""
+    return typer.Option(
+        parser=number(int, "a whole number of seconds", 1, DAY),
+        metavar="S",
+        help=f"Seconds to wait for {what}, and for another cablectl to end, 1 to {DAY}.",
+    )

@@ -1,7 +1,7 @@
 """Shows a plan, or runs it and prints the outcome."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, assert_never
 
 import typer
@@ -11,8 +11,10 @@ from cablectl.cli.options import OutcomeFormat
 from cablectl.cli.source import Chosen
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError, UsageError
 from cablectl.facts.host_facts import Facts, StalePeer, connected
-from cablectl.host import privilege, reading
+from cablectl.host import privilege, reading, rotation_state
 from cablectl.libreswan.dialects import Version
+from cablectl.model.cable import Cable
+from cablectl.plan import rotate_plan
 from cablectl.plan.steps import Action, Outcome, Plan
 from cablectl.render import plans, text
 
@@ -60,10 +62,12 @@ def apply(
     make_plan: Callable[[], Plan],
     wait: float,
     format: OutcomeFormat,  # noqa: A002
+    of_detours: Callable[[tuple[Cable, ...], tuple[Facts, ...]], Plan] = rotate_plan.made,
 ) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
     `wait` is the time in seconds that another cablectl which works on these cables has to end.
+    While a rotation is under way, the plan `of_detours` is run first, for the cables' detours.
     """
     privilege.refuse_others_than_root()
     from cablectl.render.progress import progress_on
@@ -72,6 +76,13 @@ def apply(
     progress = progress_on(sys.stderr)
     try:
         locks = {cable.bundle for cable in chosen.cables}
+        if detours := rotation_state.detours((*chosen.cables, *chosen.others), chosen.cables):
+            execute.apply(
+                locks | {detour.bundle for detour in detours},
+                lambda: of_detours(detours, reading.facts_of(detours)),
+                progress,
+                wait,
+            )
         outcome = execute.apply(locks, make_plan, progress, wait)
     finally:
         progress.close()
@@ -106,9 +117,21 @@ def refuse_failed(outcome: Outcome) -> None:
     TimeLimitError if every one ran out of time, ClientAwayError if every one waits for its client.
     """
     failed = {**outcome.plan.refused, **outcome.failed}
+    count = len({cable.id for cable in outcome.plan.cables} | failed.keys())
+    refuse_all(failed, count, ("waits for its client", "wait for their clients"))
+
+
+def refuse_all(
+    failed: Mapping[str, CablectlError],
+    count: int,
+    away: tuple[str, str] = ("waits for its peer", "wait for their peers"),
+) -> None:
+    """Raise one error for all cables, by id, that failed out of `count`.
+
+    `away` has the words for one cable and for several whose other end is awaited.
+    """
     if not failed:
         return
-    count = len({cable.id for cable in outcome.plan.cables} | failed.keys())
     if count == 1:
         raise next(iter(failed.values()))
     kinds = (ClientAwayError, TimeLimitError, CablectlError)
@@ -121,5 +144,5 @@ def refuse_failed(outcome: Outcome) -> None:
     hint = next((error.hint for error in failed.values() if error.hint), "")
     what = "failed"
     if kind is ClientAwayError:
-        what = "waits for its client" if len(failed) == 1 else "wait for their clients"
+        what = away[0] if len(failed) == 1 else away[1]
     raise kind(f"{len(failed)} of {count} cables {what}", details=lines, hint=hint)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cablectl.config import native
 from cablectl.errors import HostNotReadyError, UsageError
-from cablectl.host import daemon, devices, files, keys, trust
+from cablectl.host import daemon, devices, files, keys, rotation_state, trust
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Endpoint
@@ -42,10 +42,13 @@ def chosen(
             f"--peer {(peers or [])[named.index(end)]!r} is the local end, {end}",
             hint="name another endpoint, or name the local end with --local",
         )
-    cables = network.cables(end, named)
-    ids = {cable.id for cable in cables}
-    others = tuple(cable for cable in network.cables(end) if cable.id not in ids)
-    return Chosen(cables, others, narrowed=bool(named))
+    ids = {cable.id for cable in network.cables(end, named)}
+    every = rotation_state.as_they_are(network.cables(end))
+    return Chosen(
+        tuple(cable for cable in every if cable.id in ids),
+        tuple(cable for cable in every if cable.id not in ids),
+        narrowed=bool(named),
+    )
 
 
 def wished(names: list[str], *, trusted: bool = False) -> Network:
@@ -54,9 +57,9 @@ def wished(names: list[str], *, trusted: bool = False) -> Network:
     return network.encapsulated() if forces_encapsulation() else network
 
 
-def named_end(network: Network, local: str) -> Endpoint:
-    """Return the endpoint that --local names."""
-    return _named(network, "--local", local)
+def named_end(network: Network, name: str, option: str = "--local") -> Endpoint:
+    """Return the endpoint that --local or another option names."""
+    return _named(network, option, name)
 
 
 def _named(network: Network, option: str, name: str) -> Endpoint:

@@ -46,4 +46,12 @@ def teardown(
     if dry_run:
         running.show(plan(running.dry_facts(chosen, Action.TEARDOWN)))
     else:
-        running.apply(chosen, lambda: plan(reading.facts_of(chosen.cables)), timeout, format)
+        from cablectl.plan import rotate_plan
+
+        running.apply(
+            chosen,
+            lambda: plan(reading.facts_of(chosen.cables)),
+            timeout,
+            format,
+            rotate_plan.removed,
+        )

@@ -8,6 +8,7 @@ from cablectl.doctor.evidence import CableEvidence, HostEvidence
 from cablectl.doctor.finding import Finding, FindingState, fail, ok, warn
 from cablectl.errors import CablectlError
 from cablectl.facts import orientation, table
+from cablectl.facts.expiry import Role, Urgency
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan import pluto_commands, secrets_file, whack
 from cablectl.libreswan.refusal import parse_refusal
@@ -15,7 +16,9 @@ from cablectl.linux import esp_offload
 from cablectl.linux.esp_offload import OffloadReport
 from cablectl.linux.sockets import PLUTO
 from cablectl.model.cable import Cable
+from cablectl.model.rotation import RotationPhase
 from cablectl.model.wishes import Mode
+from cablectl.model.x509 import Auth
 from cablectl.plan import connect_plan
 from cablectl.status.report import CableState, GuardState, Verdict
 
@@ -38,11 +41,30 @@ def check_key(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     for warning in key.warnings:
         problem, _, remedy = warning.rpartition(": ")
         yield warn("key", problem, remedy)
-    if evidence.facts and evidence.facts.credential is Credential.OTHER:
+    others = (Credential.OTHER, Credential.OTHER_PPK)
+    if evidence.facts and evidence.facts.credential in others:
         path = secrets_file.path(cable)
-        yield fail("key", f"{path} doesn't hold the key of ipsec.psk", connect_plan.AGAIN)
+        keys = "the keys of ipsec.psk and ipsec.ppk" if cable.ppk else "the key of ipsec.psk"
+        if cable.ipsec.auth is Auth.CERT:
+            keys = "the certificate of ipsec.cert"
+        yield fail("key", f"{path} doesn't hold {keys}", connect_plan.AGAIN)
     elif not (key.problems or key.warnings):
         yield ok("key", key.place)
+
+
+def check_certificates(host: HostEvidence, evidence: CableEvidence) -> Iterator[Finding]:
+    """Check that no certificate ends soon; `check_key` tells which one is expired."""
+    for expiry in evidence.facts.expiries if evidence.facts else ():
+        told = expiry.in_words(host.time)
+        match expiry.urgency(host.time):
+            case Urgency.NONE:
+                yield ok("certificate", told)
+            case Urgency.SOON | Urgency.URGENT:
+                what = "" if expiry.role is Role.GATEWAY else " --authority"
+                renew = "cablectl ca renew" + (what or " FILE --out DIR")
+                yield warn("certificate", told, f"renew it: {renew}, or ask your authority")
+            case Urgency.EXPIRED:
+                pass
 
 
 def check_service(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
@@ -59,6 +81,14 @@ def check_service(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
             f"/etc/services doesn't name UDP {port} {wanted.port}, so whack refuses the name",
             f"write port: {port} in the file",
         )
+
+
+def check_rotation(evidence: CableEvidence) -> Iterator[Finding]:
+    """Tell that a rotation of the key is under way."""
+    found = evidence.rotation
+    if found is not RotationPhase.NONE:
+        text = f"a rotation of the key is under way, {found}: {found.words}"
+        yield warn("rotation", text, f"sudo cablectl rotate {evidence.files}")
 
 
 def check_negotiation(host: HostEvidence, evidence: CableEvidence) -> Iterator[Finding]:
@@ -225,7 +255,7 @@ def check_connect(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     unchecked = evidence.facts.algorithms.unchecked
     if unchecked:
         asked = whack.algorithms_to_parse(cable)
-        command = shlex.join((*pluto_commands.PARSE_ALGORITHMS, asked))
+        command = shlex.join((*pluto_commands.PARSE_ALGORITHMS, *asked))
         yield warn("connect", unchecked, f"find out why this fails: {command}")
     else:
         yield ok("connect", "connect finds no obstacle on this host")

@@ -8,6 +8,7 @@ from cablectl.facts.host_facts import Facts, Link
 from cablectl.linux.esp_offload import OffloadReport
 from cablectl.linux.firewall.filters import Chain
 from cablectl.linux.sockets import Process, Socket
+from cablectl.model.rotation import RotationPhase
 
 
 class Presence(StrEnum):
@@ -101,3 +102,4 @@ class CableEvidence(Struct, frozen=True, kw_only=True):
     offload: OffloadReport | None
     received: int | None  # packets that the overlay's device has received
     pings: Pings | None
+    rotation: RotationPhase = RotationPhase.NONE

@@ -1,5 +1,6 @@
 """Checks of the host alone: privileges, Libreswan, kernel, clock, and competing programs."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -129,14 +130,32 @@ def check_fips(host: HostEvidence, cable: Cable | None) -> Iterator[Finding]:
     refused = [name for name in algorithms if not name.startswith(_FIPS_CIPHERS)]
     group = cable.ipsec.pfs_group if cable else None
     refused += [group] if group and group not in _FIPS_GROUPS else []
-    if refused:
+    ike = [name for name in (cable.ipsec.ike if cable else ()) if not _is_fips_ike(name)]
+    remedies = [
+        *(["write ike: [aes256-sha2_256;dh19] below ipsec, or remove ike"] if ike else []),
+        *(
+            ["write esp: [aes_gcm-null] and pfs_group: modp2048 below ipsec, or remove both"]
+            if refused
+            else []
+        ),
+    ]
+    if remedies:
         yield fail(
             "fips",
-            f"FIPS mode is on and forbids {', '.join(refused)}, which the file asks for",
-            "write esp: [aes_gcm-null] and pfs_group: modp2048 below ipsec, or remove both",
+            f"FIPS mode is on and forbids {', '.join([*ike, *refused])}, which the file asks for",
+            "; ".join(remedies),
         )
     else:
         yield ok("fips", "on; the file asks for nothing that FIPS mode forbids")
+
+
+def _is_fips_ike(proposal: str) -> bool:
+    """Tell whether FIPS 140 allows an IKE proposal's ciphers and groups."""
+    ciphers = proposal.partition("-")[0].partition(";")[0].split("+")
+    groups = [
+        word for word in re.split("[;+-]", proposal) if re.match(r"modp\d|dh\d|ecp\d|x?25519", word)
+    ]
+    return all(cipher.startswith("aes") for cipher in ciphers) and set(groups) <= set(_FIPS_GROUPS)
 
 
 def check_clock(host: HostEvidence) -> Iterator[Finding]:

@@ -16,7 +16,9 @@ _SURROGATES = r"\\\\|\\ud[89ab]\w\w\\ud[c-f]\w\w|(\\ud[89a-f]\w\w)"
 
 
 # The command that made a report.
-Kind = Literal["plan", "connect", "teardown", "status", "verify", "doctor", "offload", "import"]
+Kind = Literal[
+    "plan", "connect", "teardown", "rotate", "status", "verify", "doctor", "offload", "import", "ca"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

@@ -95,6 +95,12 @@ def _dropped(cable: CableState) -> Samples:
         yield {"direction": "out"}, cable.guard.dropped_out
 
 
+def _expiry(cable: CableState) -> Samples:
+    for certificate in cable.certificates:
+        labels = {"certificate": certificate.role, "subject": certificate.subject}
+        yield labels, certificate.not_after
+
+
 METRICS = (
     Metric(
         "cablectl_cable_state",
@@ -157,5 +163,11 @@ METRICS = (
         "counter",
         "Packets that the guard dropped.",
         _dropped,
+    ),
+    Metric(
+        "cablectl_certificate_expiry_timestamp_seconds",
+        "gauge",
+        "When the gateway's certificate and its authority end, in seconds since 1970.",
+        _expiry,
     ),
 )

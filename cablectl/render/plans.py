@@ -7,6 +7,7 @@ from typing import TextIO
 
 from cablectl.linux import guard
 from cablectl.model.wishes import Mode
+from cablectl.model.x509 import Auth
 from cablectl.plan.steps import Action, Outcome, Phase, Plan
 from cablectl.render.text import console, printable
 
@@ -131,7 +132,7 @@ def _title(plan: Plan) -> str:
     first, peers = plan.cables[0], len(plan.cables)
     to = first.remote.cluster if peers == 1 else f"{peers} peers"
     release = f", for Libreswan {plan.facts[0].libreswan}" if first.connections else ""
-    return f"{plan.action} {first.local.cluster} to {to}{release}"
+    return f"{plan.title} {first.local.cluster} to {to}{release}"
 
 
 def _script(plan: Plan) -> Iterator[str]:
@@ -146,12 +147,19 @@ def _script(plan: Plan) -> Iterator[str]:
         yield "# What is missing already is fine: each command runs, whatever the one before said."
     for phase, steps in groupby(plan.steps, key=lambda step: step.phase):
         yield ""
-        yield f"# {phase.value}"
+        yield f"# {_heading(plan, phase)}"
         if plan.action is Action.CONNECT:
             yield f"at='{phase.label}'"
         for step in steps:
             command = shlex.join(step.argv)
             yield f"# not needed ({step.not_needed}): {command}" if step.not_needed else command
+
+
+def _heading(plan: Plan, phase: Phase) -> str:
+    """Return what a phase does, with the credential of the file's method."""
+    if plan.cables[0].ipsec.auth is Auth.CERT and phase in (Phase.SECRET, Phase.FORGET):
+        return f"{phase.label}: the certificate and its key in NSS, Libreswan's own store"
+    return phase.value
 
 
 def _beginning_of_connect(plan: Plan) -> Iterator[str]:

@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, TextIO
 
+from cablectl.facts.expiry import Role, Urgency
 from cablectl.model.wishes import Mode
 from cablectl.render.text import draw
 from cablectl.status.report import (
     CableState,
+    CertificateState,
     ChildSaState,
     ConnectionState,
     OverlayState,
@@ -77,6 +80,8 @@ def _lines(report: StatusReport) -> "Iterator[RenderableType]":
     count = Counter(cable.verdict for cable in report.cables)
     total = ", ".join(f"{count[verdict]} {verdict}" for verdict in Verdict if count[verdict])
     yield Text(f"{len(report.cables)} cables: {total}")
+    ends = {each: None for cable in report.cables for each in cable.certificates}
+    yield from (Text(_end(each)) for each in ends if each.urgency is not Urgency.NONE)
 
 
 def duration(seconds: int) -> str:
@@ -148,6 +153,24 @@ def _facts(cable: CableState) -> Iterator[tuple[str, str]]:
         yield "guard", f"{state}, {dropped}"
     if cable.connections:
         yield "offload", cable.offload
+    if cable.rotation:
+        yield "rotation", f"{cable.rotation}: {cable.rotation.words}; run cablectl rotate FILE"
+    for certificate in cable.certificates:
+        label = "certificate" if certificate.role is Role.GATEWAY else "authority"
+        yield label, _end(certificate)
+
+
+def _end(certificate: CertificateState) -> str:
+    """Return when a certificate ends, and whether it has to be renewed."""
+    date = datetime.fromtimestamp(certificate.not_after, UTC)
+    if certificate.urgency is Urgency.EXPIRED:
+        return f"{certificate.subject}: expired since {date:%Y-%m-%d}, renew it"
+    renew = "" if certificate.urgency is Urgency.NONE else ": renew it"
+    if certificate.urgency is Urgency.URGENT:
+        renew = ": renew it now"
+    left = certificate.days_left
+    days = f"in {duration(left * 86400).removesuffix('0h')}" if left else "within a day"
+    return f"{certificate.subject} ends {date:%Y-%m-%d}, {days}{renew}"
 
 
 def _routing(connection: ConnectionState) -> str:

@@ -20,7 +20,7 @@ from cablectl.host import ipsec_state, kernel, keys, paths, probe, reading
 from cablectl.libreswan import secrets_file
 from cablectl.linux import nftables
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import PskFile
+from cablectl.model.psk import PskFile
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Outcome
 from cablectl.render import status_table

@@ -18,6 +18,7 @@ COMMANDS = [
     ("schema",),
     ("connect", "--help"),
     ("secret", "--help"),
+    ("ca", "--help"),
     PLAN,
     *((*PLAN, "--format", kind) for kind in ("json", "table", "diff")),
     ("connect", *PLAN[1:]),

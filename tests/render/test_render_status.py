@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+from datetime import UTC, datetime
 
 import jsonschema
 import pytest
@@ -24,6 +25,7 @@ from tests.support.alive import BLANK, NOW, alive, report, without_sa
 from tests.support.documents import SHAPES, shaped
 from tests.support.faults import FAULTS, OUTSIDE
 from tests.support.places import ROOT
+from tests.support.standing import with_ends
 from tests.support.terminal import shown_on
 
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
@@ -35,7 +37,8 @@ def every_state() -> StatusReport:
     cable = shaped("transport vxlan v4")
     faulty = [change(cable, alive(cable)) for change, _ in (FAULTS | OUTSIDE).values()]
     states = [state.of(each, alive(each), NOW) for each in map(shaped, SHAPES)]
-    states += [state.of(cable, facts, NOW) for facts in (BLANK, *faulty)]
+    ending = with_ends(alive(cable), (("gateway", "CN=west", 6), ("authority", "CN=a", 29)), NOW)
+    states += [state.of(cable, facts, NOW) for facts in (BLANK, ending, *faulty)]
     return report(*states, state.unknown(ODD, Verdict.FOREIGN, "why"))
 
 
@@ -83,7 +86,38 @@ def test_every_verdict_is_documented() -> None:
     assert [each for each in Verdict if f"`{each}`" not in text] == []
 
 
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        (31, " ends DATE, in 30d"),
+        (30, " ends DATE, in 29d: renew it"),
+        (6, " ends DATE, in 5d: renew it now"),
+        (1, " ends DATE, within a day: renew it now"),
+        (-1, ": expired since DATE, renew it"),
+    ],
+)
+def test_the_table_says_when_a_certificate_ends(cable: Cable, days: int, told: str) -> None:
+    facts = with_ends(alive(cable), (("gateway", "CN=west", days), ("authority", "CN=a", 99)), NOW)
+    one = state.of(cable, facts, NOW)
+    words = " ".join(" ".join(table(one)).split())
+    date = f"{datetime.fromtimestamp(NOW + days * 86400, UTC):%Y-%m-%d}"
+    assert f"certificate CN=west{told}".replace("DATE", date) in words
+    assert "authority CN=a ends" in words
+    lines = " ".join(table(*[replace(one, cable=f"cable-{number}") for number in range(9)]))
+    assert lines.count(f"CN=west{told}".replace("DATE", date)) == (days < 31)
+    assert "CN=a" not in lines
+
+
 class TestMetrics:
+    def test_the_end_of_a_certificate_is_a_time(self, cable: Cable) -> None:
+        facts = with_ends(alive(cable), (("gateway", "CN=west", 6), ("authority", "CN=a", 29)), NOW)
+        text = as_metrics(report(state.of(cable, facts, NOW)))
+        for role, subject, days in (("gateway", "CN=west", 6), ("authority", "CN=a", 29)):
+            labels = f'certificate="{role}",subject="{subject}"'
+            end = int(NOW) + days * 86400
+            name = "cablectl_certificate_expiry_timestamp_seconds"
+            assert f'{name}{{cable="submariner-cable-cluster2-172-18-0-7",{labels}}} {end}' in text
+
     def test_prometheus_reads_them(self) -> None:
         text = as_metrics(every_state())
         families = {each.name: each for each in text_string_to_metric_families(text)}

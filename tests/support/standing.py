@@ -1,7 +1,10 @@
 """Facts of a host, by what stands of a cable there."""
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
+from cablectl.facts.expiry import DAY, Expiry, Role
 from cablectl.facts.host_facts import Algorithms, Credential, Facts, Link, OverlayFacts, connected
 from cablectl.libreswan.dialects import Version
 from cablectl.libreswan.pluto import ChildSa
@@ -9,6 +12,15 @@ from cablectl.linux import guard
 from cablectl.linux.esp_offload import Nic
 from cablectl.linux.iproute import OldRoute
 from cablectl.model.cable import Cable
+from tests.support.hosts import HOST
+
+
+def with_ends(
+    facts: Facts, ends: Iterable[tuple[str, str, int]], now: float = HOST["time"]
+) -> Facts:
+    """Return facts with certificates that end in so many days."""
+    expiries = (Expiry(Role(role), subject, int(now) + days * DAY) for role, subject, days in ends)
+    return replace(facts, expiries=tuple(expiries))
 
 
 def facts(cable: Cable, standing: str) -> Facts:
@@ -50,6 +62,11 @@ def facts(cable: Cable, standing: str) -> Facts:
             sa = ChildSa(serial=2, added=0, bytes_in=682, bytes_out=0)
             loaded = replace(up.connections[first], child_sas=(sa,))
             return replace(up, connections={**up.connections, first: loaded})
+        case "ending":
+            ends = (("gateway", "O=cablectl, CN=gw1", 6), ("authority", "CN=authority", 29))
+            return with_ends(up, ends)
+        case "far from its end":
+            return with_ends(up, (("gateway", "O=cablectl, CN=gw1", 31),))
         case "attacked":
             return replace(up, guard=replace(guard.made(cable), counted={"in": 20}))
         case "foreign":

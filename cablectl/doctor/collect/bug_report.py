@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cablectl import __version__
 from cablectl.errors import CablectlError
-from cablectl.host import keys, probe
+from cablectl.host import keys, nss_store, probe
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.pluto_commands import STATUS, TRAFFIC_STATUS
@@ -47,7 +47,9 @@ _COMMANDS: dict[str, tuple[Argv, ...]] = {
 def texts() -> dict[str, str]:
     """Return the output of this host's commands, and pluto's log."""
     outputs = {name: "\n".join(map(_run, argvs)) for name, argvs in _COMMANDS.items()}
+    directory = nss_store.read().directory
     return {
+        "nss.txt": "\n".join(map(_run, _nss(directory))),
         "versions.txt": "\n".join(_versions()),
         **outputs,
         "pluto.log": secrets_file.masked_log(PlutoLog(whole=True).read()),
@@ -55,9 +57,17 @@ def texts() -> dict[str, str]:
 
 
 def without_keys(members: dict[str, str], cable: Cable | None) -> dict[str, str]:
-    """Return the texts with the cable's key masked, wherever it may appear."""
-    key = keys.read(cable.ipsec.psk).raw if cable else b""
-    return {name: secrets_file.masked(text, key) for name, text in members.items()}
+    """Return the texts with the keys of the cable's file masked, wherever they may appear."""
+    wishes = (cable.ipsec.psk, cable.ipsec.ppk) if cable else ()
+    for key in (key for wish in wishes if wish for key in keys.all_of(wish)):
+        members = {name: secrets_file.masked(text, key) for name, text in members.items()}
+    return members
+
+
+def _nss(directory: str) -> Iterator[Argv]:
+    """Yield the commands that list NSS's certificates and CRLs; none of them lists keys."""
+    for tool in ("certutil", "crlutil"):
+        yield (tool, "-L", "-d", directory)
 
 
 def _versions() -> Iterator[str]:

@@ -3,13 +3,25 @@
 import os
 import stat
 from pathlib import Path
+from typing import assert_never
 
 from cablectl.doctor.collect import peer
 from cablectl.doctor.evidence import CableEvidence, KeyEvidence, Pings, Reply, Route
 from cablectl.doctor.ike import IKE_PORT
 from cablectl.errors import CablectlError
 from cablectl.facts.host_facts import Facts, Link
-from cablectl.host import daemon, devices, ipsec_state, keys, offloading, probe, reading
+from cablectl.host import (
+    certificates,
+    daemon,
+    devices,
+    ipsec_state,
+    keys,
+    nss_store,
+    offloading,
+    probe,
+    reading,
+    rotation_state,
+)
 from cablectl.host.paths import ways
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import secrets_file
@@ -17,7 +29,10 @@ from cablectl.linux import xfrm
 from cablectl.linux.firewall import traffic
 from cablectl.linux.iproute import SYSCTL
 from cablectl.model.cable import Cable
-from cablectl.model.wishes import AnyNetwork, PskFile
+from cablectl.model.psk import CablePsk, PskEnv, PskFile, PskPair
+from cablectl.model.rotation import RotationPhase
+from cablectl.model.wishes import AnyNetwork
+from cablectl.model.x509 import Auth
 from cablectl.verification.observe.echo import Echo
 from cablectl.verification.proof import PAYLOAD
 
@@ -52,7 +67,13 @@ def collect_ends(cable: Cable, files: str, links: dict[str, Link]) -> CableEvide
         offload=offloading.offload_of((cable,))[0] if facts and cable.connections else None,
         received=_received(overlay[0]) if overlay else None,
         pings=pings,
+        rotation=_rotation(cable),
     )
+
+
+def _rotation(cable: Cable) -> RotationPhase:
+    standings = rotation_state.standings((cable,))
+    return standings[0].phase if standings else RotationPhase.NONE
 
 
 def _local_device(cable: Cable, links: dict[str, Link]) -> str:
@@ -134,19 +155,31 @@ def _protected(cable: Cable, facts: Facts | None) -> bool:
 
 
 def _key(cable: Cable) -> KeyEvidence | None:
-    psk = cable.ipsec.psk
     if not cable.connections or os.geteuid() != 0:
         return None
+    if cable.ipsec.auth is Auth.CERT:
+        found = certificates.finder(cable.certificates, nss_store.read())(cable)
+        return KeyEvidence(found.summary, found.problems, found.warnings)
     key = keys.find(cable)
-    if not isinstance(psk, PskFile):
-        place = f"in the variable {psk.variable}"
-    elif key.problems:
-        place = psk.path
-    else:
-        status = Path(psk.path).stat()
-        owner = f"user {status.st_uid}" if status.st_uid else "root"
-        place = f"{psk.path}, mode {stat.S_IMODE(status.st_mode):04o}, owned by {owner}"
+    place = _key_place(cable.psk, found=not key.problems)
+    if cable.ppk:
+        place += f"; PPK {_key_place(cable.ppk, found=not key.problems)}"
     return KeyEvidence(place, key.problems, key.warnings)
+
+
+def _key_place(psk: CablePsk, *, found: bool) -> str:
+    """Return where the key is, and of a file that was found, who may read it."""
+    match psk:
+        case PskEnv():
+            return f"in the variable {psk.variable}"
+        case PskFile() | PskPair():
+            if not found:
+                return psk.path
+            status = Path(psk.path).stat()
+            owner = f"user {status.st_uid}" if status.st_uid else "root"
+            return f"{psk.path}, mode {stat.S_IMODE(status.st_mode):04o}, owned by {owner}"
+        case _:
+            assert_never(psk)
 
 
 def _facts(cable: Cable) -> tuple[Facts | None, str]:

@@ -16,7 +16,6 @@ from cablectl.run import journal
 
 # Daemons that speak IKE: Libreswan's, strongSwan's, racoon's, OpenIKED's.
 DAEMONS = (PLUTO, "charon", "charon-systemd", "charon-nm", "racoon", "iked")
-FIPS = Path("/proc/sys/crypto/fips_enabled")
 _TIMEX_SIZE = 512  # bytes; larger than struct timex. With mode 0 adjtimex(2) only reads
 _TIME_ERROR = 5  # adjtimex(2): the clock isn't synchronised
 
@@ -42,7 +41,7 @@ def collect_host(modules: Iterable[str]) -> HostEvidence:
         sockets=sockets.parse(probe.if_any("ss", "-H", "-u", "-l", "-n", "-p")),
         modules={name: _presence(name) for name in modules},
         links=devices.links(),
-        fips=_text(FIPS) == "1",
+        fips=kernel.in_fips_mode(),
         runs=tuple(
             Run(
                 run.cable,
