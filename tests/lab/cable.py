@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from .gateways import PLUTO_LOG, Gateway
-from .rooms import PROGRAM
+from .rooms import PROGRAM, Process
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 FILE = "/etc/cablectl/cable.yaml"
@@ -44,6 +44,12 @@ def tear_down(*gateways: Gateway) -> None:
     for process in running:
         _, err = process.communicate(timeout=150)
         assert process.returncode == 0, err
+
+
+def until_it_waits(connect: Process) -> None:
+    """Read what connect shows until it waits for the Child SAs."""
+    assert connect.stderr
+    next(line for line in connect.stderr if "] wait: " in line)
 
 
 def sas(gateway: Gateway) -> set[str]:

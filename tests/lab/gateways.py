@@ -233,9 +233,9 @@ class Lab:
         box.run("sysctl", "--quiet", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         return host
 
-    def capture(self, overlay_port: int = 4789) -> Capture:
+    def capture(self, overlay_port: int = 4789, *, esp_in_udp: bool = True) -> Capture:
         """Return a capture of the switch's frames, a context manager."""
-        return Capture(self.switch, self.gateways, overlay_port)
+        return Capture(self.switch, self.gateways, overlay_port, esp_in_udp=esp_in_udp)
 
 
 @contextmanager

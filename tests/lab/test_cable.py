@@ -22,9 +22,10 @@ from .cable import (
     prepare,
     run,
     tear_down,
+    until_it_waits,
 )
 from .gateways import PLUTO_LOG, Gateway, Lab
-from .rooms import PROGRAM, Process, until
+from .rooms import PROGRAM, until
 from .wire import Capture
 
 pytestmark = pytest.mark.lab
@@ -257,11 +258,6 @@ def kill_while_it_waits(gateway: Gateway) -> None:
     with gateway.popen(PROGRAM, "connect", FILE) as process:
         until_it_waits(process)
         process.kill()
-
-
-def until_it_waits(connect: Process) -> None:
-    assert connect.stderr
-    next(line for line in connect.stderr if "] wait: " in line)
 
 
 def test_connect_starts_pluto_by_systemctl(gateways: Lab) -> None:

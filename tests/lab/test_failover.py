@@ -65,7 +65,7 @@ def connect(*gateways: Gateway) -> None:
 
 
 def answers(gateway: Gateway, source: str, target: str) -> bool:
-    done = gateway.run("ping", "-c", "3", "-W", "3", "-I", source, target, check=False)
+    done = gateway.run("ping", "-c", "3", "-i", "0.2", "-W", "3", "-I", source, target, check=False)
     return done.returncode == 0
 
 

@@ -66,7 +66,7 @@ def try_to_connect(*gateways: Gateway) -> None:
     It may succeed: at the end of its time, the end that waits asks the peer for the reason of a
     refusal, and the filter then takes the peer's packets for answers.
     """
-    argv = (PROGRAM, "connect", FILE, "--timeout", "8")
+    argv = (PROGRAM, "connect", FILE, "--timeout", "5")
     running = [gateway.popen(*argv) for gateway in gateways]
     for process in running:
         process.communicate(timeout=150)

@@ -11,6 +11,7 @@ import pytest
 
 from .cable import FILE, PSK, PSK_FILE
 from .gateways import Gateway, Lab
+from .mesh import address, connect_all, document, ping, run_on_all, vtep
 from .rooms import PROGRAM
 from .traffic import changes
 from .wire import classify
@@ -19,27 +20,6 @@ pytestmark = pytest.mark.lab
 
 SIX = [f"c{number}" for number in range(1, 7)]
 FIVE = SIX[:5]
-LIMIT = ("--timeout", "40")
-
-
-def address(name: str) -> str:
-    return f"172.18.0.{name[1]}"
-
-
-def vtep(name: str) -> str:
-    return f"241.18.0.{name[1]}"
-
-
-def document(names: Sequence[str]) -> str:
-    endpoints = "".join(
-        f"  - {{cluster: {name}, hostname: {name}-worker, address: {address(name)},"
-        f" subnets: [10.4{name[1]}.0.0/16]}}\n"
-        for name in names
-    )
-    return (
-        "version: 1\nmode: transport\noverlay: vxlan\n"
-        f"endpoints:\n{endpoints}ipsec: {{psk: {{file: {PSK_FILE}}}}}\n"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -48,20 +28,6 @@ def gateways() -> Iterator[tuple[Lab, list[Gateway]]]:
         for name in SIX:
             lab.gateway(name, f"{address(name)}/16", f"2001:db8::{name[1]}/64").start_pluto()
         yield lab, lab.gateways
-
-
-def run_on_all(gateways: Sequence[Gateway], *args: str) -> list[tuple[int, str]]:
-    """Run the program on all gateways at once; return each gateway's exit code and output."""
-    running = [gateway.popen(PROGRAM, *args) for gateway in gateways]
-    outputs = ["".join(process.communicate(timeout=300)) for process in running]
-    return [(process.returncode, text) for process, text in zip(running, outputs, strict=True)]
-
-
-def connect_all(gateways: Sequence[Gateway], names: Sequence[str]) -> None:
-    for gateway in gateways:
-        gateway.write(FILE, document(names))
-    for code, output in run_on_all(gateways, "connect", FILE, *LIMIT):
-        assert code == 0, output
 
 
 def spis(gateways: Sequence[Gateway]) -> list[set[str]]:
@@ -75,10 +41,6 @@ def traces(gateway: Gateway) -> dict[str, str]:
     snapshot = gateway.snapshot()
     files = (line for line in snapshot["files"].splitlines() if "/etc/cablectl/" not in line)
     return {**snapshot, "files": "\n".join(files)}
-
-
-def ping(gateway: Gateway, target: str) -> bool:
-    return gateway.run("ping", "-c", "1", "-W", "5", target, check=False).returncode == 0
 
 
 def esp(frames: Sequence[bytes]) -> Counter[tuple[str, str]]:

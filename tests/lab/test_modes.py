@@ -42,11 +42,11 @@ def test_a_server_says_why_its_client_does_not_come_up(lab: Lab) -> None:
         gateway.write(FILE, document("tunnel v4 server"))
         gateway.write(PSK_FILE, f"{key}\n")
     before = [gateway.snapshot() for gateway in lab.gateways]
-    with c1.popen(PROGRAM, "connect", FILE, "--timeout", "25") as client:
-        server = run(c2, "connect", FILE, "--timeout", "15")
+    with c1.popen(PROGRAM, "connect", FILE, "--timeout", "15") as client:
+        server = run(c2, "connect", FILE, "--timeout", "8")
         client.communicate(timeout=90)
     assert server.returncode == 1, server.stderr
-    assert "within 15 s: authentication failed" in server.stderr
+    assert "within 8 s: authentication failed" in server.stderr
     assert "put the same pre-shared key on both ends" in server.stderr
     assert [gateway.snapshot() for gateway in lab.gateways] == before
 

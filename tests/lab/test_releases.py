@@ -104,5 +104,46 @@ def test_each_of_two_algorithms_has_the_pfs_group(lab: Lab) -> None:
     assert_pfs_group(lab)
 
 
+POLICY = """\
+  ike: [aes256-sha2_256;dh20]
+  replay_window: 4096
+  ike_lifetime: 7200
+  sa_lifetime: 3600
+"""
+
+
+@in_each_lane
+@pytest.mark.usefixtures("releases")
+def test_proposals_and_limits_and_a_change_of_them(lab: Lab) -> None:
+    """pluto has them, so has the SA, and connect loads a connection again for other ones."""
+    rows = dialects_of(lab)
+    limited = all(row.max_bytes for row in rows)
+    text = document("transport gre v4") + ("ipsec:\n" if agree(rows) else AGREED) + POLICY
+    text += "  max_bytes: 1000000000\n" if limited else ""
+    for gateway in lab.gateways:
+        gateway.write(FILE, text)
+        gateway.write(PSK_FILE, f"{PSK}\n")
+    first, _ = lab.gateways
+    try:
+        bring_up(*lab.gateways)
+        for gateway in lab.gateways:
+            status = gateway.whack("--status")
+            assert " ike_life: 7200s; ipsec_life: 3600s; " in status
+            assert (" ipsec_max_bytes: 953MiB; " in status) == limited
+            assert " replay_window: 4096; " in status
+            assert ":   IKE algorithms: AES_CBC_256-HMAC_SHA2_256-DH20\n" in status
+            assert re.search(r"algorithm newest: AES_CBC_256-HMAC_SHA2_256-DH20\n", status)
+            states = gateway.run("ip", "-s", "xfrm", "state", "list", "nokeys").stdout
+            assert "replay_window 4096" in states
+            assert ("hard 1000000000(bytes)" in states) == limited
+        first.write(FILE, text.replace("sa_lifetime: 3600", "sa_lifetime: 1800"))
+        assert run(first, "plan", FILE, "--exit-code").returncode == 1
+        bring_up(first)
+        assert " ike_life: 7200s; ipsec_life: 1800s; " in first.whack("--status")
+        assert run(first, "plan", FILE, "--exit-code").returncode == 0
+    finally:
+        tear_down(*lab.gateways)
+
+
 def test_each_of_two_algorithms_has_the_pfs_group_on_4_10(lab: Lab) -> None:
     assert_pfs_group(lab)

@@ -11,6 +11,7 @@ import pytest
 
 from cablectl.config import native
 
+from . import certs
 from .cable import EXAMPLES, FILE, PSK, PSK_FILE, child_sas, connections, ping, tear_down
 from .gateways import Gateway, Lab
 from .releases import added
@@ -125,3 +126,36 @@ def test_from_connect_to_teardown(release: str, initiator: str) -> None:
     assert summary["overlay"].frames == summary["esp"].frames == 0
     assert summary["esp-in-udp"].largest == 1500
     assert not any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames)
+
+
+def install_commands() -> list[list[str]]:
+    """Return the commands of docs/strongswan.md that give strongSwan its files; without sudo."""
+    lines = (CHECKOUT / "docs" / "strongswan.md").read_text().splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("    sudo install ")]
+
+
+def test_certificates() -> None:
+    with Lab() as lab:
+        c1 = lab.gateway("c1", "172.18.0.8/16", "2001:db8::8/64", "4.10")
+        c1.start_pluto()
+        c2 = lab.gateway("c2", "172.18.0.7/16", "2001:db8::7/64", "strongSwan")
+        start_charon(c2)
+        above = certs.new_authority()
+        for gateway, name in ((c1, "cluster1-worker"), (c2, "cluster2-worker")):
+            certs.hand_out(gateway, certs.issue(above, name), trusted=above)
+        c1.write(FILE, (EXAMPLE / "certificates.yaml").read_text())
+        c2.write(CONF, (EXAMPLE / "certificates.conf").read_text())
+        assert len(install_commands()) == 3
+        for command in install_commands():
+            c2.run(*command)
+        c2.run("swanctl", "--load-all")
+        before = c1.snapshot(), certs.nss(c1)
+        with lab.capture() as wire:
+            try:
+                connect(c1, c2, by_hand=False)
+                c2.run("sh", str(EXAMPLE / "overlay.sh"))
+                assert ping(c1).returncode == ping(c2).returncode == 0
+            finally:
+                tear_down(c1)
+        assert (changes(before[0], c1.snapshot()), certs.nss(c1)) == ("", before[1])
+        assert wire.summary()["overlay"].frames == 0

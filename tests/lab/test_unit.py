@@ -10,8 +10,10 @@ import pytest
 
 from tests.support.documents import AGREED, document
 
+from . import certs
 from .booted import await_condition, booted, configure, systemctl, unit_property
 from .cable import FILE, PSK, PSK_FILE, child_sas, connections, ping
+from .certs import NAME, hand_out, issue, new_authority, nss
 from .gateways import Gateway, Lab
 
 pytestmark = pytest.mark.lab
@@ -89,6 +91,22 @@ def test_a_stopped_unit_leaves_nothing_behind(gateways: tuple[Gateway, Gateway])
         assert ".guard" not in left["files"]
         assert unit_property(gateway, "ActiveState", GUARD) == "inactive"
         assert unit_property(gateway, "Result", GUARD) == "success"
+
+
+def test_the_unit_imports_certificates(gateways: tuple[Gateway, Gateway]) -> None:
+    above = new_authority()
+    before = [nss(gateway) for gateway in gateways]
+    for gateway in gateways:
+        gateway.write(FILE, certs.document())
+        hand_out(gateway, issue(above, NAME[gateway.name]), trusted=above)
+    for gateway in gateways:
+        systemctl(gateway, "start", "--no-block", CABLE)
+    for gateway in gateways:
+        await_condition(gateway, partial(is_active, gateway), "the cable")
+    assert carries_traffic(gateways[0])
+    for gateway in gateways:
+        assert systemctl(gateway, "stop", CABLE).returncode == 0
+    assert [nss(gateway) for gateway in gateways] == before
 
 
 def test_the_unit_of_a_server_is_active_while_its_client_is_away(

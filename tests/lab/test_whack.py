@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts
 from cablectl.libreswan import dialects, pluto, pluto_commands, whack
 from cablectl.libreswan.dialects import Version
+from cablectl.libreswan.limits import limits_of
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
+from cablectl.model.wishes import Ipsec
 from cablectl.plan import connect_plan
 from tests.support.documents import SHAPES, shaped
 from tests.support.examples import load
@@ -71,7 +74,7 @@ def algorithms_of(gateway: Gateway, cable: Cable) -> tuple[str, ...]:
     asked = whack.algorithms_to_parse(cable)
     if not asked:
         return ()
-    return pluto.parse_algorithms(gateway.run(*pluto_commands.PARSE_ALGORITHMS, asked).stdout)
+    return pluto.parse_algorithms(gateway.run(*pluto_commands.PARSE_ALGORITHMS, *asked).stdout)
 
 
 def test_every_connection_is_loaded_as_planned(gateway: Gateway) -> None:
@@ -103,11 +106,6 @@ def test_options_that_no_field_uses_yet(gateway: Gateway) -> None:
     cable, version = shaped("transport vxlan v4"), gateway.release()
     row = dialects.dialect(version)
     options = (
-        (row.ike, "aes256-sha2_256;modp2048"),
-        (row.replay_window, "256"),
-        (row.ike_lifetime, "3600"),
-        (row.child_lifetime, "1800"),
-        (row.max_bytes, "1000000"),
         (row.rekey_margin, "300"),
         (row.rekey_fuzz, f"50{row.rekey_fuzz_unit}"),
     )
@@ -116,13 +114,31 @@ def test_options_that_no_field_uses_yet(gateway: Gateway) -> None:
     gateway.whack(*argv[2:], *words)
     status = gateway.whack("--status")
     gateway.whack(*whack.delete(cable.connections[0].name)[2:], check=False)
-    for printed in (
-        "ike_life: 3600s; ipsec_life: 1800s;",
-        "replay_window: 256; rekey_margin: 300s; rekey_fuzz: 50%;",
-        "IKE algorithms: AES_CBC_256-HMAC_SHA2_256-MODP2048",
+    assert " rekey_margin: 300s; rekey_fuzz: 50%;" in status
+
+
+def test_proposals_and_limits_are_loaded_as_the_file_has_them(gateway: Gateway) -> None:
+    """Each limit once with its least value and once with its largest."""
+    cable, version = shaped("transport vxlan v4"), gateway.release()
+    connection, row = cable.connections[0], dialects.dialect(version)
+    for ike, lifetime, window, count in (
+        (("aes256-sha2;dh19", "aes_gcm256-sha2_512+sha2;dh20+modp2048"), 1081, 0, 2**20),
+        (("aes", "aes-sha1-modp2048"), 86400, 4096, 2**63 - 1),
     ):
-        assert printed in status
-    assert ("ipsec_max_bytes: " in status) == bool(row.max_bytes)
+        ipsec = Ipsec(
+            ike=ike,
+            ike_lifetime=lifetime,
+            sa_lifetime=lifetime,
+            replay_window=window,
+            max_bytes=count if row.max_bytes else None,
+        )
+        this = replace(cable, ipsec=ipsec)
+        printed = gateway.whack(*whack.add(this, connection, version)[2:])
+        loaded = pluto.parse_connections(gateway.whack("--status"), "")[connection.name]
+        gateway.whack(*whack.delete(connection.name)[2:])
+        assert loaded.ike_algorithms == algorithms_of(gateway, this), printed
+        assert len(loaded.ike_algorithms) == 2
+        assert loaded.limits == limits_of(ipsec), printed
 
 
 def is_accepted(text: str) -> bool:

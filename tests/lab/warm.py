@@ -1,18 +1,23 @@
 """The program, imported once and forked for each run, so that many runs take less time.
 
-Each line of standard input is a step's number and a command line; SIGKILL kills the run when it
-announces that step (0: never). The answer is a line of JSON: exit code, and all output.
+Each line of standard input is a number N and a command line; SIGKILL kills the run when it
+announces its N-th step (0: never, NEW: the first one at which no run was killed before), whichever
+plan that step is of. The answer is a line of JSON: exit code, and all output.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 
 from .gateways import Gateway
 from .rooms import CHECKOUT
+
+NEW = -1
+STEP = re.compile(r"\[\d+/\d+\] (.*)")  # a line of the output that announces a step
 
 
 class Warm:
@@ -42,6 +47,7 @@ def main() -> None:
     from cablectl.run import execute  # imported here, since the import takes the time
 
     assert execute
+    killed_at = set[str]()
     for line in sys.stdin:
         number, *args = line.split()
         read, write = os.pipe()
@@ -56,11 +62,16 @@ def main() -> None:
                 sys.stdout.flush()
                 os._exit(int(end.code or 0))
         os.close(write)
-        output = ""
+        output, announced = "", 0
         with os.fdopen(read) as stream:
             for text in stream:
                 output += text
-                if text.startswith(f"[{number}/"):
+                if not (step := STEP.match(text)):
+                    continue
+                announced += 1
+                is_new = int(number) == NEW and step[1] not in killed_at
+                if is_new or announced == int(number):
+                    killed_at.add(step[1])
                     os.kill(pid, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(json.dumps([code, output]), flush=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from . import unencrypted
 from .rooms import LabError, Room, until
 
 ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
@@ -53,12 +54,23 @@ def classify(frame: bytes, overlay_port: int) -> str:
 
 
 class Capture:
-    """A capture as a context manager: no frame is missed from the first line inside to the last."""
+    """A capture as a context manager: no frame is missed from the first line inside to the last.
 
-    def __init__(self, switch: Room, gateways: Sequence[Room], overlay_port: int) -> None:
+    Without `esp_in_udp`, it has all frames but these: a stream of minutes has millions of them.
+    """
+
+    def __init__(
+        self,
+        switch: Room,
+        gateways: Sequence[Room],
+        overlay_port: int,
+        *,
+        esp_in_udp: bool = True,
+    ) -> None:
         self._switch = switch
         self._gateways = gateways
         self._port = overlay_port
+        self._esp_in_udp = esp_in_udp
         self._canaries = itertools.count()
         self.frames: list[bytes] = []
 
@@ -66,6 +78,8 @@ class Capture:
         self._socket = self._switch.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self._socket.settimeout(0.1)
+        if not self._esp_in_udp:
+            unencrypted.attach(self._socket)
         self._running = True
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
