@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check system runtime setup test fast covered lab nat machine roots kernel deb package demo pictures lint bench cables \
+.PHONY: help check system runtime setup test fast covered lab nat rotation machine roots kernel deb package demo pictures lint bench cables \
 	dataplane memory hostile pins docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -15,8 +15,9 @@ RUNTIME := ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit
 PACKAGES := $(RUNTIME) debootstrap man-db systemd fish tmux zsh
 # Whether the machine has what the target needs: tests/lab/check says what "lab", "demo" and "fast" mean.
 NEEDS := fast
-test lab nat roots kernel package pictures dataplane cables memory: NEEDS := lab
+test lab nat rotation roots kernel package pictures dataplane cables memory: NEEDS := lab
 test lab: PACKAGES += dbus firewalld ufw
+test lab rotation: PACKAGES += strace
 demo machine: NEEDS := demo
 demo machine: PACKAGES := $(RUNTIME)
 # Also the slow ones, side by side; and which lines of the program they run, in one table.
@@ -74,6 +75,10 @@ lab: setup roots kernel ## pass the tests on two real gateways
 
 nat: setup roots kernel ## pass every overlay through every kind of NAT, and sessions of three minutes
 	LAB_ALL=1 tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_nat_overlays.py tests/lab/test_clients.py
+
+rotation: setup roots kernel ## rotate the key of every overlay, killed at every step, and try every certificate
+	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_rotate*.py \
+		tests/lab/test_certificate*.py tests/lab/test_removed_authority.py tests/lab/test_secrets.py
 
 roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan, and strongSwan
 	@$(SUDO) env LAB_CACHE='$(LAB_CACHE)' tests/lab/root $(BIN)/python

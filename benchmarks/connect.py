@@ -23,7 +23,8 @@ from collections.abc import Callable
 from cablectl.config import native
 from cablectl.facts.host_facts import Facts
 from cablectl.libreswan import dialects, secrets_file
-from cablectl.model.cable import Cable, Connection
+from cablectl.model.cable import Cable
+from cablectl.model.connection import Connection
 from cablectl.model.wishes import CABLE
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import WAIT_LIMIT, Phase

@@ -59,6 +59,11 @@ def flag_table() -> str:
         "`mode: tunnel`": lambda row: words(row.tunnel),
         "`encapsulation: yes`, or NAT": lambda row: words(row.encapsulate),
         "`pfs_group`": lambda _: "`--pfs --esp 'ALG;GROUP,ALG;GROUP'`",
+        "`ike`": lambda row: option(row.ike, "'PROPOSAL,PROPOSAL'"),
+        "`replay_window`": lambda row: option(row.replay_window, "PACKETS"),
+        "`ike_lifetime`": lambda row: option(row.ike_lifetime, "SECONDS"),
+        "`sa_lifetime`": lambda row: option(row.child_lifetime, "SECONDS"),
+        "`max_bytes`": lambda row: option(row.max_bytes, "BYTES") if row.max_bytes else "refused",
         "`esn: yes`": lambda row: words(row.esn),
         "`dpd.action`": lambda row: "`--dpdaction ACTION`" if row.dpd_action else "nothing",
         "`dpd.delay`": lambda row: (
@@ -78,11 +83,6 @@ def flag_table() -> str:
         ),
     }
     unused: dict[str, Callable[[Dialect], str]] = {
-        "IKE proposals": lambda row: option(row.ike, "PROPOSALS"),
-        "replay window": lambda row: option(row.replay_window, "PACKETS"),
-        "lifetime of an IKE SA": lambda row: option(row.ike_lifetime, "SECONDS"),
-        "lifetime of a Child SA": lambda row: option(row.child_lifetime, "SECONDS"),
-        "bytes of a Child SA": lambda row: option(row.max_bytes, "BYTES"),
         "rekey margin": lambda row: option(row.rekey_margin, "SECONDS"),
         "rekey fuzz": lambda row: option(row.rekey_fuzz, f"PERCENT{row.rekey_fuzz_unit}"),
     }

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from cablectl.render.authority_report import AuthorityReport
 from cablectl.render.doctor_report import DoctorReport
 from cablectl.render.envelope import JSON_VERSION, ErrorReport, Kind
 from cablectl.render.import_report import ImportReport
@@ -12,17 +13,20 @@ from cablectl.render.nic_report import NicReport
 from cablectl.render.outcome_report import OutcomeReport
 from cablectl.render.plan_report import PlanReport
 from cablectl.render.proof_report import ProofReport
+from cablectl.render.rotation_report import RotationReport
 from cablectl.status.report import StatusReport
 
 RESULTS: dict[Kind, type[msgspec.Struct]] = {
     "plan": PlanReport,
     "connect": OutcomeReport,
     "teardown": OutcomeReport,
+    "rotate": RotationReport,
     "status": StatusReport,
     "verify": ProofReport,
     "doctor": DoctorReport,
     "offload": NicReport,
     "import": ImportReport,
+    "ca": AuthorityReport,
 }
 _REF = "#/$defs/{name}"
 
