@@ -62,6 +62,11 @@ def _used(standing: Standing) -> Cable:
     return use(standing.detour)
 
 
+def _with_its_rules(standing: Standing) -> Cable:
+    """Return the detour with the rules it has: a run that was killed may have removed some."""
+    return use(standing.detour, used=False)
+
+
 NONE, PREPARED, MOVED, CHANGED, RETURNED, DONE = RotationPhase
 # What makes a phase whole that was cut off.
 ENSURE = {
@@ -75,7 +80,7 @@ ENSURE = {
         Part(_detour, rotate_plan.made, (MOVED,)),
     ),
     CHANGED: (
-        Part(_detour, rotate_plan.returning, (CHANGED,)),
+        Part(_with_its_rules, rotate_plan.made, (CHANGED,)),
         Part(_cable, rotate_plan.awaited, (CHANGED,)),
     ),
     RETURNED: (Part(_cable, rotate_plan.made, (RETURNED,)),),

@@ -1,5 +1,6 @@
 """What a plan needs to know of a host: read once by `host`, or assumed for a dry run."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 from msgspec import Struct
@@ -116,14 +117,14 @@ class OverlayFacts(Struct, frozen=True):
     settings: frozenset[tuple[str, str]] = frozenset()  # (file below /proc/sys, value)
     device_routes: frozenset[iproute.Route] = frozenset()  # to all peers of the device
     other_peers: frozenset[str] = frozenset()  # gateways to which other devices of cablectl lead
-    rule: bool = False  # whether cablectl's rule for its routing table is installed
+    rules: frozenset[iproute.Rule] = frozenset()  # cablectl's, of its table and priority
     blackhole: bool = False  # whether the table has the route of that kind
     underlay_shared: bool = False  # whether another device has a route to the same underlay
     table_shared: bool = False  # whether the table also has routes of cablectl's other devices
     foreign_routes: tuple[str, ...] = ()  # other programs' routes in the table, in words
     foreign_rules: tuple[str, ...] = ()  # other programs' rules with its table or priority
     old_routes: frozenset[iproute.OldRoute] = frozenset()  # the device's, of all peers
-    old_rules: frozenset[iproute.OldRule] = frozenset()  # those that no other device needs
+    old_rules: frozenset[iproute.Rule] = frozenset()  # those that no other device needs
     stale_peers: tuple[StalePeer, ...] = ()
     known: bool = False  # whether the device is this file's, even if it has another local address
 
@@ -251,6 +252,13 @@ def connected(
     )
 
 
+def _rules(cable: Cable) -> Iterator[iproute.Rule]:
+    if rule := iproute.table_rule(cable):
+        yield rule
+    if cable.detour and cable.detour.used:
+        yield from iproute.moving_rules(cable)
+
+
 def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> OverlayFacts:
     overlay = overlay_of(wanted)
     kind, info = overlay.link_info(cable)
@@ -270,7 +278,7 @@ def _made(cable: Cable, wanted: OverlayWish, before: Facts, mtu: int) -> Overlay
         routes=frozenset(iproute.routes(cable, before.source)),
         device_routes=frozenset(iproute.routes(cable, before.source)),
         settings=frozenset(iproute.settings(cable, wanted)),
-        rule=True,
+        rules=frozenset(_rules(cable)),
         known=bool(cable.connections),
         blackhole=cable.mode is Mode.TUNNEL,
     )

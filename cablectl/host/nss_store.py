@@ -11,7 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from cablectl.host import probe
+from cablectl.host import pluto_process, probe
 from cablectl.identity.certificate import Certificate, CertificateError
 from cablectl.libreswan.nss import RUN
 from cablectl.libreswan.pluto_commands import STATUS
@@ -49,15 +49,6 @@ def _removed(pid: str) -> Iterator[Certificate]:
         yield from (each for each in found if each.self_issued)  # pluto trusts no other
 
 
-def _pid() -> str:
-    """Return the PID of the pluto that runs; "" if none does."""
-    try:
-        pid = Path(RUN, "pluto.pid").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
-    return pid if pid.isdecimal() and Path("/proc", pid).exists() else ""
-
-
 def _listed(directory: str, nickname: str) -> tuple[Certificate, ...]:
     from cablectl.identity import encoded  # its library costs 40 ms, which other commands save
 
@@ -73,7 +64,7 @@ def read() -> Store:
     directory = f"sql:{_directory()}"
     listed = probe.if_any("certutil", "-L", "-d", directory)
     crls = probe.if_any("crlutil", "-L", "-d", directory)
-    trust, pid = dict(columns(listed, _TRUST)), _pid()
+    trust, pid = dict(columns(listed, _TRUST)), pluto_process.pid()
     removed = (each for each in _removed(pid) if f"{PREFIX}{each.sha256}" not in trust)
     return Store(
         directory,

@@ -10,13 +10,9 @@ import stat
 import time
 from pathlib import Path
 
-from cablectl.host import probe
-from cablectl.linux.sockets import PLUTO
+from cablectl.host import pluto_process, probe
 
-PID = Path("/run/pluto/pluto.pid")
 CONFIG = Path("/etc/ipsec.conf")
-PROC = Path("/proc")
-ROOT = 0  # the user
 MAX_READ = 1 << 20  # last bytes of the file
 MAX_LINES = "5000"  # last lines of the journal
 
@@ -59,40 +55,20 @@ class PlutoLog:
 
 def _file() -> Path | None:
     """Return the log file that pluto's arguments or its configuration name."""
-    argv = _arguments()
-    setting = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", _text(CONFIG))
+    argv = pluto_process.arguments()
+    setting = re.search(r"(?m)^\s*logfile\s*=\s*\"?([^\s\"]+)", pluto_process.text(CONFIG))
     if "--logfile" in argv[:-1]:
         return Path(argv[argv.index("--logfile") + 1])
     return Path(setting[1]) if setting else None
 
 
-def _arguments() -> list[str]:
-    """Return pluto's arguments; none if the PID file doesn't name a pluto of root's."""
-    pid = _text(PID).strip()
-    process = PROC / pid
-    try:
-        believed = pid.isdecimal() and process.stat().st_uid == ROOT
-    except OSError:
-        return []
-    if not believed or _text(process / "comm").strip() != PLUTO:
-        return []
-    return _text(process / "cmdline").split("\0")
-
-
 def _is_of_root(status: os.stat_result) -> bool:
-    return stat.S_ISREG(status.st_mode) and status.st_uid == ROOT
+    return stat.S_ISREG(status.st_mode) and status.st_uid == pluto_process.ROOT
 
 
 def _opener(path: str, flags: int) -> int:
     """Open a file without waiting for a writer, if the path has become a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _size(path: Path | None) -> int:

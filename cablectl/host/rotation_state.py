@@ -1,6 +1,6 @@
 """How far the rotation of each cable's key is on this host, by what the host has of the detours.
 
-Nothing else remembers it: a detour's secrets file shows that the detour exists, its routes that it
+Nothing else remembers it: a detour's secrets file shows that the detour exists, its rules that it
 carries the traffic, and the cable's own secrets file which key the cable has.
 """
 
@@ -87,14 +87,9 @@ def _standings(
 
 
 def _used(detoured: Sequence[Cable]) -> set[str]:
-    """Return the ids of the detours whose last route and rule are installed."""
+    """Return the ids of the detours whose last rule is installed."""
     first = detoured[0]
     if first.overlay is None:
         return set()
-    present = routing.overlay_facts(first, first.overlay.device)
-    routes = {route[:2] for route in present.routes}
-    return {
-        detour.id
-        for detour in detoured
-        if present.rule and iproute.routes(rotation.use(detour), "")[-1][:2] in routes
-    }
+    rules = routing.overlay_facts(first, first.overlay.device).rules
+    return {detour.id for detour in detoured if iproute.moving_rules(detour)[-1] in rules}

@@ -9,7 +9,7 @@ from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import OverlayFacts
 from cablectl.host import probe
 from cablectl.linux import iproute
-from cablectl.linux.iproute import OldRoute, OldRule, Route
+from cablectl.linux.iproute import OldRoute, Route, Rule
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Routes
 
@@ -34,11 +34,11 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
         if _is_blackhole(route) and (cable.traced or route["dst"] == blocked[0])
     }
     own += [(table, blocked) for table in refused - elsewhere - {wanted.table}]
-    own_rules = {OldRule(_table(rule), rule["priority"]) for rule in rules if _is_ours(rule)}
-    rule = OldRule(wanted.table, wanted.priority)
+    own_rules = {_rule(rule, cable) for rule in rules if _is_ours(rule)}
+    as_wanted = {rule for rule in own_rules if rule[:2] == (wanted.table, wanted.priority)}
     return OverlayFacts(
         routes=frozenset(route for table, route in own if table == wanted.table),
-        rule=rule in own_rules,
+        rules=frozenset(as_wanted),
         blackhole=wanted.table in refused,
         underlay_shared=any(_is_to_underlay(route, cable) for route in others),
         table_shared=wanted.table in elsewhere,
@@ -47,7 +47,7 @@ def overlay_facts(cable: Cable, device: str) -> OverlayFacts:
         old_routes=frozenset(
             OldRoute(table, route) for table, route in own if table != wanted.table
         ),
-        old_rules=frozenset(old for old in own_rules - {rule} if old.table not in elsewhere),
+        old_rules=frozenset(old for old in own_rules - as_wanted if old.table not in elsewhere),
     )
 
 
@@ -110,6 +110,12 @@ def _route(route: Listed, cable: Cable) -> Route:
     whole = f"/{cable.local_vtep.max_prefixlen}"
     subnet = route["dst"] if "/" in route["dst"] else f"{route['dst']}{whole}"
     return subnet, route["gateway"], route.get("prefsrc", "")
+
+
+def _rule(rule: Listed, cable: Cable) -> Rule:
+    length = rule.get("dstlen", cable.local_vtep.max_prefixlen)
+    to = f"{rule['dst']}/{length}" if "dst" in rule else ""
+    return Rule(_table(rule), rule["priority"], to)
 
 
 def _foreign_routes(version: int, wanted: Routes) -> Iterator[str]:

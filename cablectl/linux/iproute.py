@@ -39,11 +39,12 @@ class OldRoute(NamedTuple):
     route: Route
 
 
-class OldRule(NamedTuple):
-    """A rule of cablectl's that isn't as the file describes it."""
+class Rule(NamedTuple):
+    """A rule that looks up a table of cablectl's."""
 
     table: int
     priority: int
+    to: str = ""  # the network of the packets; "" is any
 
 
 def set_mtu(overlay: OverlayWish, mtu: int) -> Argv:
@@ -146,9 +147,34 @@ def blackhole(cable: Cable) -> Route:
     return str(cable.underlay_network), BLACKHOLE, ""
 
 
-def rule(cable: Cable, verb: str, old: OldRule | None = None) -> Argv:
-    """Add or delete the rule that looks up the cable's table, or an old rule."""
-    table, priority = old or (cable.routes.table, cable.routes.priority)
+def table_rule(cable: Cable) -> Rule | None:
+    """Return the rule that looks up the cable's table, for all peers.
+
+    A detour has it in tunnel mode alone, for its overlay's packets: `moving_rules` has the others.
+    """
+    table, priority = cable.routes.table, cable.routes.priority
+    if cable.detour is None:
+        return Rule(table, priority)
+    if cable.mode is Mode.TUNNEL:
+        return Rule(table, priority, str(cable.underlay_network))
+    return None
+
+
+def moving_rules(cable: Cable) -> tuple[Rule, ...]:
+    """Return the rules with which the traffic goes through a detour; none for another cable.
+
+    Without them it goes through the cable again. Routes would do as well, but Linux discards what a
+    process of the host is sending by a route that is being deleted. That to the other cable's VTEP
+    comes last: it shows the peer that all traffic goes through the detour.
+    """
+    table, priority = cable.routes.table, cable.routes.priority
+    to = cable.routed_networks if cable.detour else ()
+    return tuple(Rule(table, priority, str(network)) for network in to)
+
+
+def rule(cable: Cable, verb: str, wanted: Rule) -> Argv:
+    """Add or delete a rule of the cable's version of IP."""
     family = ("-6",) if cable.local_vtep.version == 6 else ()
-    attributes = ("lookup", str(table), "pref", str(priority), "protocol", PROTOCOL)
-    return ("ip", *family, "rule", verb, "from", "all", *attributes)
+    to = ("to", wanted.to) if wanted.to else ()
+    table = ("lookup", str(wanted.table), "pref", str(wanted.priority), "protocol", PROTOCOL)
+    return ("ip", *family, "rule", verb, "from", "all", *to, *table)

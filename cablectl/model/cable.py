@@ -77,7 +77,7 @@ class Detour(Struct, frozen=True):
 
     local: AnyAddress  # the VTEPs of that other cable
     remote: AnyAddress
-    used: bool = False  # whether the routes to the peer lead through the detour
+    used: bool = False  # whether rules have the traffic go through the detour
 
 
 class Cable(Struct, frozen=True, kw_only=True, dict=True):
@@ -162,13 +162,10 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     def routed_networks(self) -> tuple[AnyNetwork, ...]:
         """The networks to which the overlay's routes lead.
 
-        A detour that is used carries what goes to the other cable's VTEP, too. That comes last: it
-        shows the peer that all routes lead through the detour.
+        A detour's lead to the other cable's VTEP, too.
         """
         if self.detour is None:
             return self.remote.networks
-        if not self.detour.used:
-            return ()
         return (*self.remote.networks, host_network(self.detour.remote))
 
     @property

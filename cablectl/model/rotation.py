@@ -65,7 +65,7 @@ class RotationPhase(StrEnum):
 
 
 def phase(*, detour: bool, used: bool, changed: bool) -> RotationPhase:
-    """Return the phase: whether the detour exists, its routes, and whether the key is changed."""
+    """Return the phase: whether the detour exists, its rules, and whether the key is changed."""
     if not detour:
         return RotationPhase.DONE if changed else RotationPhase.NONE
     if used:

@@ -28,10 +28,11 @@ def steps(
         for cable, of_cable in pairs:
             yield from _forward(cable, of_cable, wanted, alone=len(pairs) == 1)
     yield from _settings(first, facts, wanted)
-    link, rule = facts.overlay.link, _rule(first, facts)
+    link, rule = facts.overlay.link, iproute.table_rule(first)
+    looked_up = [_rule(first, facts, rule, "")] if rule else []
     if first.mode is Mode.TUNNEL:
         yield _blackhole(first, facts, wanted)
-        yield rule
+        yield from looked_up
     yield _made(
         Phase.UP,
         iproute.set_link(wanted, "up"),
@@ -43,23 +44,23 @@ def steps(
     subnets = wanted_subnets(pairs)
     for cable, of_cable in pairs:
         yield from _reach(cable, of_cable, wanted, installed, subnets)
-    if first.mode is not Mode.TUNNEL and _looks_up(pairs):
-        yield rule
+    if first.mode is not Mode.TUNNEL:
+        yield from looked_up
+    for cable, of_cable in pairs:
+        if cable.detour and cable.detour.used:
+            moving = iproute.moving_rules(cable)
+            yield from (_rule(cable, of_cable, each, cable.id) for each in moving)
     yield from old_tables.moved(pairs, wanted, narrowed=narrowed)
 
 
-def _looks_up(pairs: Pairs) -> bool:
-    """Tell whether the rule is needed: a detour that isn't used has an empty table."""
-    return any(cable.detour is None or cable.detour.used for cable, _ in pairs)
-
-
-def _rule(cable: Cable, facts: Facts) -> Step:
+def _rule(cable: Cable, facts: Facts, rule: iproute.Rule, of_cable: str) -> Step:
     return _made(
         Phase.UP,
-        iproute.rule(cable, "add"),
-        f"add the rule that looks up table {cable.routes.table}",
-        iproute.rule(cable, "delete"),
-        done=facts.overlay.rule,
+        iproute.rule(cable, "add", rule),
+        f"packets{f' to {rule.to}' if rule.to else ''} look up table {rule.table}",
+        iproute.rule(cable, "delete", rule),
+        done=rule in facts.overlay.rules,
+        cable=of_cable,
     )
 
 

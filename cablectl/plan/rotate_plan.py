@@ -4,7 +4,7 @@ Every plan is idempotent, and the phase follows from the facts alone (`model.rot
 that was killed is continued by making the plans again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -13,11 +13,8 @@ from cablectl.libreswan import whack
 from cablectl.linux import iproute
 from cablectl.model.cable import Cable
 from cablectl.model.rotation import replaced
-from cablectl.model.wishes import Mode
 from cablectl.model.x509 import Auth
 from cablectl.plan import connect_plan, teardown_plan
-from cablectl.plan.device import purpose
-from cablectl.plan.ipsec import Pairs
 from cablectl.plan.steps import Action, Change, Phase, Plan, Step, in_order
 
 AllFacts = tuple[Facts, ...]
@@ -31,14 +28,7 @@ def made(cables: tuple[Cable, ...], facts: AllFacts) -> Plan:
     A connection that is up stays up. Other cables of the device stay as they are.
     """
     plan = connect_plan.plan(cables, facts, wait=False, narrowed=True)
-    moving = {cable.id for cable in cables if cable.detour and not cable.detour.used}
-    steps = tuple(
-        step
-        for step in plan.steps
-        if step.phase is not Phase.INITIATE
-        # A run that was killed while it added the routes: the next one adds the others.
-        and not (step.cable in moving and (step.phase, step.kind) == (Phase.UP, Change.REMOVE))
-    )
+    steps = tuple(step for step in plan.steps if step.phase is not Phase.INITIATE)
     return replace(plan, steps=steps, command=COMMAND)
 
 
@@ -54,15 +44,6 @@ def awaited(cables: tuple[Cable, ...], facts: AllFacts) -> Plan:
         step for step in plan.steps if step.phase is not Phase.ROUTE or step.cable not in waiting
     )
     return replace(plan, steps=tuple(steps))
-
-
-def returning(detours: tuple[Cable, ...], facts: AllFacts) -> Plan:
-    """Return the plan of `made` without routes: a run that was killed has removed the missing ones.
-
-    The run after it would add them and remove them again, and never come further if it is killed.
-    """
-    plan = made(detours, facts)
-    return replace(plan, steps=tuple(step for step in plan.steps if step.phase is not Phase.UP))
 
 
 def guarded(cables: tuple[Cable, ...], facts: AllFacts) -> Plan:
@@ -145,49 +126,24 @@ def _unload(cable: Cable, name: str, why: str) -> Step:
 
 
 def returned(detours: tuple[Cable, ...], facts: AllFacts) -> Plan:
-    """Return the plan that removes the routes through the detours, the one to the VTEP last."""
-    pairs = list(zip(detours, facts, strict=True))
-    steps = [step for pair in pairs for step in _without_routes(*pair)]
-    if detours[0].mode is not Mode.TUNNEL:
-        steps += _without_rule(pairs)
-    return _plan(detours, facts, steps)
+    """Return the plan that has the traffic go through the cables again, to the VTEPs last.
 
-
-def _without_routes(detour: Cable, facts: Facts) -> Iterator[Step]:
-    overlay, table = detour.overlay, detour.routes.table
-    if not overlay:
-        return
-    present = {route[:2]: route for route in facts.overlay.routes}
-    for route in iproute.routes(detour, facts.source):
-        if iproute.leads_to_underlay(route):
-            continue
-        before = present.get(route[:2])
-        yield Step(
+    The routes through the detours stay: nothing uses them before they are removed.
+    """
+    steps = [
+        Step(
             phase=Phase.UNLINK,
-            argv=iproute.route(overlay, "delete", route, table),
-            why=f"{purpose(detour, route)}: its own route leads through the cable again",
-            undo=(iproute.route(overlay, "add", route, table),),
+            argv=iproute.rule(detour, "delete", rule),
+            why=f"{rule.to} is reached through the cable to {detour.remote.cluster} again",
+            undo=(iproute.rule(detour, "add", rule),),
             kind=Change.REMOVE,
-            not_needed="" if before else "already missing",
+            not_needed="" if rule in of_detour.overlay.rules else "already missing",
             cable=detour.id,
         )
-
-
-def _without_rule(pairs: Pairs) -> Iterator[Step]:
-    """Remove the rule if no detour's routes are left."""
-    detour, facts = pairs[0]
-    own = {route[:2] for pair in pairs for route in iproute.routes(pair[0], "")}
-    left = {route[:2] for route in facts.overlay.device_routes} - own
-    yield Step(
-        phase=Phase.UNLINK,
-        argv=iproute.rule(detour, "delete"),
-        why=f"no route is left in table {detour.routes.table}",
-        undo=(iproute.rule(detour, "add"),),
-        kind=Change.REMOVE,
-        not_needed="other peers need it"
-        if left
-        else ("" if facts.overlay.rule else "already missing"),
-    )
+        for detour, of_detour in zip(detours, facts, strict=True)
+        for rule in iproute.moving_rules(detour)
+    ]
+    return _plan(detours, facts, steps)
 
 
 def promoted(cables: Sequence[Cable], facts: Sequence[Facts]) -> Plan:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from cablectl.facts import orientation
-from cablectl.facts.host_facts import Credential, Facts, OverlayFacts, Pluto
+from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import pluto, whack
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import Selectors
@@ -53,6 +53,7 @@ def plan(
 
 def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
     for cable, facts in pairs:
+        yield from (_unrule(cable, facts, rule) for rule in iproute.moving_rules(cable))
         old = {route[:2] for route in facts.overlay.routes}  # whatever its source
         for route in iproute.routes(cable, facts.source):
             yield _gone(
@@ -76,23 +77,33 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
     )
     if cable.mode is Mode.TUNNEL:
         yield link
-    yield from _forget_table(cable, present, wanted, others)
+    yield from _forget_table(pairs, wanted, others)
     if cable.mode is not Mode.TUNNEL:
         yield link
 
 
-def _forget_table(
-    cable: Cable, present: OverlayFacts, wanted: OverlayWish, others: str
-) -> Iterator[Step]:
-    """Remove the rule and, in tunnel mode, the route that lets nothing leave without the device."""
-    table = cable.routes.table
-    kept = others or ("routes of other devices need it" if present.table_shared else "")
-    yield _gone(
+def _unrule(cable: Cable, facts: Facts, rule: iproute.Rule, kept: str = "") -> Step:
+    of_peer = rule in iproute.moving_rules(cable)
+    return _gone(
         phase=Phase.UNLINK,
-        argv=iproute.rule(cable, "delete"),
-        why=f"cablectl has no more routes in table {table}",
-        not_needed=kept or ("" if present.rule else "already missing"),
+        argv=iproute.rule(cable, "delete", rule),
+        why=f"cablectl has no more routes in table {rule.table}",
+        not_needed=kept or ("" if rule in facts.overlay.rules else "already missing"),
+        cable=cable.id if of_peer else "",
     )
+
+
+def _forget_table(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
+    """Remove the rules and, in tunnel mode, the route that lets nothing leave without the device.
+
+    Traces don't show which rules there should be: then those that are there go.
+    """
+    cable, facts = pairs[0]
+    present, table = facts.overlay, cable.routes.table
+    kept = others or ("routes of other devices need it" if present.table_shared else "")
+    of_peers = {rule for peer, _ in pairs for rule in iproute.moving_rules(peer)}
+    own = {rule for rule in (iproute.table_rule(cable), *present.rules) if rule}
+    yield from (_unrule(cable, facts, rule, kept) for rule in sorted(own - of_peers))
     if cable.mode is Mode.TUNNEL or present.blackhole:
         yield _gone(
             phase=Phase.UNLINK,

@@ -211,7 +211,7 @@ def _network(cable: Cable, facts: Facts, wanted: OverlayWish) -> Iterator[str]:
         yield f"packets to the peer leave with {facts.leaves_with}, which no policy protects"
     if cable.mode is Mode.TUNNEL and not facts.overlay.blackhole:
         yield f"table {cable.routes.table} has no blackhole route to {cable.underlay_network}"
-    if not facts.overlay.rule:
+    if iproute.table_rule(cable) not in facts.overlay.rules:
         yield f"the rule that looks up table {cable.routes.table} is missing"
     for problem, _ in table.in_the_way(cable, facts.overlay):
         yield problem

@@ -19,7 +19,7 @@ from cablectl.doctor.collect.ends import collect_ends
 from cablectl.doctor.collect.own_host import collect_host
 from cablectl.doctor.evidence import Presence, Reply
 from cablectl.doctor.finding import FindingState
-from cablectl.host import ipsec_state, kernel, pluto_log, probe, reading
+from cablectl.host import ipsec_state, kernel, pluto_log, pluto_process, probe, reading
 from cablectl.libreswan import secrets_file
 from cablectl.linux import guard
 from cablectl.linux.sockets import Process
@@ -75,8 +75,8 @@ def up(gateway: FakeProcess, here: Cable, monkeypatch: pytest.MonkeyPatch, tmp_p
         "cablectl.doctor.collect.own_host._daemons", lambda: ()
     )  # whatever runs here
     monkeypatch.setattr(ends, "SYSCTL", str(tmp_path))
-    monkeypatch.setattr(pluto_log, "ROOT", os.getuid())  # who runs the tests
-    monkeypatch.setattr(pluto_log, "PID", tmp_path / "pluto.pid")
+    monkeypatch.setattr(pluto_process, "ROOT", os.getuid())  # who runs the tests
+    monkeypatch.setattr(pluto_process, "PID", tmp_path / "pluto.pid")
     monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "ipsec.conf")
     pluto_log.CONFIG.write_text(f"logfile={tmp_path}/pluto.log")
     (tmp_path / "pluto.log").write_text(f'"{NAME}-0" #1: 0xabcdef PSK {KEY}\n"other" #2: x\n')

@@ -4,9 +4,12 @@ from msgspec.structs import replace
 
 from cablectl.facts import partition
 from cablectl.facts.host_facts import OverlayFacts, connected
+from cablectl.linux.iproute import Rule
 from tests.support.examples import load
 from tests.support.meshes import CABLES, alone, there, whole
 from tests.support.plans import BLANK
+
+RULES = frozenset({Rule(24141, 241)})
 
 
 class TestShares:
@@ -28,6 +31,6 @@ class TestShares:
         assert [foreign.items() <= its.policies.items() for its in found] == [True, True]
 
     def test_without_a_device(self) -> None:
-        host = replace(whole(CABLES), overlay=OverlayFacts(rule=True))
+        host = replace(whole(CABLES), overlay=OverlayFacts(rules=RULES))
         found = partition.of_each(CABLES, host, frozenset())
-        assert [its.overlay for its in found] == [OverlayFacts(rule=True)] * 2
+        assert [its.overlay for its in found] == [OverlayFacts(rules=RULES)] * 2

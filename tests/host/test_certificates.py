@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Credential
-from cablectl.host import certificates, nss_store, probe
+from cablectl.host import certificates, nss_store, pluto_process, probe
 from cablectl.host.certificates import Found
 from cablectl.host.nss_store import Store, columns
 from cablectl.libreswan import nss, secrets_file
@@ -264,20 +264,24 @@ def test_authorities_removed_while_this_pluto_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nss_store, "RUN", str(tmp_path))
+    pid = f"{os.getpid()}"
+    monkeypatch.setattr(pluto_process, "pid", lambda: pid)
     monkeypatch.setattr(probe, "if_any", lambda *_: "")
     old, kept = authority("old"), authority("kept")
     names = {made: f"cablectl-{made.certificate.sha256}" for made in (old, kept)}
     between = old.issue("between", ca=True)
-    (tmp_path / f"{names[old]}.{os.getpid()}").write_bytes(old.pem + between.pem)
+    (tmp_path / f"{names[old]}.{pid}").write_bytes(old.pem + between.pem)
     (tmp_path / f"{names[kept]}.1").write_bytes(kept.pem)  # of an earlier pluto
-    (tmp_path / f"cablectl-0.{os.getpid()}").write_text("no certificate")
-    for pid, runs in (("", False), ("x", False), ("4194305", False), (f"{os.getpid()}\n", True)):
-        (tmp_path / "pluto.pid").write_text(pid)
-        store = nss_store.read()
-        assert (store.pluto_runs, [each.sha256 for each in store.removed]) == (
-            runs,
-            [old.certificate.sha256] if runs else [],
-        )
+    (tmp_path / f"cablectl-0.{pid}").write_text("no certificate")
+    store = nss_store.read()
+    assert (store.pluto_runs, [each.sha256 for each in store.removed]) == (
+        True,
+        [old.certificate.sha256],
+    )
+    monkeypatch.setattr(pluto_process, "pid", lambda: "")
+    store = nss_store.read()
+    assert (store.pluto_runs, store.removed) == (False, ())
+    monkeypatch.setattr(pluto_process, "pid", lambda: pid)
     listed = f"Name\n{names[old]}  CT,,\n"
     monkeypatch.setattr(probe, "if_any", lambda *argv: listed if "-L" in argv else "")
     assert nss_store.read().removed == ()  # NSS has it again

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pytest_subprocess import FakeProcess
 
-from cablectl.host import pluto_log
+from cablectl.host import pluto_log, pluto_process
 from cablectl.host.pluto_log import PlutoLog
 
 BEFORE = '"x" #1: authentication failed: an hour ago\n'
@@ -26,8 +26,8 @@ packet from [2001:db8::7]:4500: over IPv6
 def written(tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A log that ipsec.conf names, with something in it."""
     fp.allow_unregistered(False)
-    monkeypatch.setattr(pluto_log, "ROOT", os.getuid())  # who runs the tests
-    monkeypatch.setattr(pluto_log, "PID", tmp_path / "pluto.pid")
+    monkeypatch.setattr(pluto_process, "ROOT", os.getuid())  # who runs the tests
+    monkeypatch.setattr(pluto_process, "PID", tmp_path / "pluto.pid")
     monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "ipsec.conf")
     (tmp_path / "ipsec.conf").write_text(f"config setup\n\tlogfile={tmp_path}/pluto.log\n")
     (tmp_path / "pluto.log").write_text(BEFORE)
@@ -53,7 +53,7 @@ def test_of_a_long_log_the_end(written: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_the_journal_where_there_is_no_file(
     fp: FakeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pluto_log, "PID", tmp_path / "missing")
+    monkeypatch.setattr(pluto_process, "PID", tmp_path / "missing")
     monkeypatch.setattr(pluto_log, "CONFIG", tmp_path / "missing")
     monkeypatch.setattr("time.time", lambda: 1795489782.4)
     command = "journalctl -u ipsec -o cat --since @1795489782"
@@ -99,12 +99,12 @@ class TestNotBelieved:
     def test_a_process_of_another_user(
         self, written: Path, tmp_path: Path, fp: FakeProcess, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pluto_log, "PROC", tmp_path / "proc")
+        monkeypatch.setattr(pluto_process, "PROC", tmp_path / "proc")
         (tmp_path / "proc").symlink_to("/proc")
         with running(fp, tmp_path, "pluto"):
-            monkeypatch.setattr(pluto_log, "ROOT", os.getuid() + 1)
+            monkeypatch.setattr(pluto_process, "ROOT", os.getuid() + 1)
             since = PlutoLog()
-        monkeypatch.setattr(pluto_log, "ROOT", os.getuid())
+        monkeypatch.setattr(pluto_process, "ROOT", os.getuid())
         assert heard(since, written, tmp_path) == "of the configuration"
 
     def test_another_program(self, written: Path, tmp_path: Path, fp: FakeProcess) -> None:
@@ -119,7 +119,7 @@ class TestNotBelieved:
         assert PlutoLog(whole=True).read() == BEFORE
 
     def test_a_file_of_another_user(self, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(pluto_log, "ROOT", os.getuid() + 1)
+        monkeypatch.setattr(pluto_process, "ROOT", os.getuid() + 1)
         assert PlutoLog(whole=True).read() == ""
 
     def test_a_fifo(self, written: Path) -> None:

@@ -10,7 +10,7 @@ from pytest_subprocess import FakeProcess
 from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import OverlayFacts
 from cablectl.host import routing
-from cablectl.linux.iproute import OldRoute, OldRule
+from cablectl.linux.iproute import OldRoute, Rule
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Routes
 from tests.support.documents import shaped
@@ -78,7 +78,7 @@ def test_each_file_has_a_blackhole_of_its_own(fp: FakeProcess) -> None:
 
 def test_ours_alone(fp: FakeProcess, cable: Cable) -> None:
     found = facts(fp, cable, own=[ROUTE], rules=[OURS], table=[{**ROUTE, "protocol": "241"}])
-    assert found == OverlayFacts(routes=frozenset({KEPT}), rule=True)
+    assert found == OverlayFacts(routes=frozenset({KEPT}), rules=frozenset({Rule(24141, 241)}))
 
 
 @pytest.mark.parametrize("shape", ["transport vxlan v4", "transport vxlan v6"])
@@ -99,6 +99,14 @@ def test_a_route_of_another_program(
 ) -> None:
     found = facts(fp, shaped(shape), table=[{**ROUTE, "protocol": "241"}, route])
     assert found.foreign_routes == (words,)
+
+
+def test_rules_for_packets_to_a_network(fp: FakeProcess, cable: Cable) -> None:
+    listed: list[dict[str, Any]] = [{"dst": "10.45.0.0", "dstlen": 16}, {"dst": "241.18.0.7"}]
+    found = facts(fp, cable, rules=[{**OURS, **each} for each in listed], table=[])
+    assert found == OverlayFacts(
+        rules=frozenset(Rule(24141, 241, to) for to in ("10.45.0.0/16", "241.18.0.7/32"))
+    )
 
 
 def test_few_of_many_routes_are_named(fp: FakeProcess, cable: Cable) -> None:
@@ -133,7 +141,7 @@ def test_a_rule_of_another_program(
 ) -> None:
     found = facts(fp, shaped(shape), rules=[OURS, rule], table=[])
     assert found.foreign_rules == (words,)
-    assert found.rule
+    assert Rule(24141, 241) in found.rules
 
 
 def test_what_an_earlier_cablectl_left(fp: FakeProcess, cable: Cable) -> None:
@@ -142,7 +150,7 @@ def test_what_an_earlier_cablectl_left(fp: FakeProcess, cable: Cable) -> None:
     found = facts(fp, cable, own=[old], rules=[rule], table=MISSING)
     route = ("10.45.0.0/16", "241.18.0.7", "10.44.0.1")
     assert found == OverlayFacts(
-        old_routes=frozenset({OldRoute(100, route)}), old_rules=frozenset({OldRule(100, 100)})
+        old_routes=frozenset({OldRoute(100, route)}), old_rules=frozenset({Rule(100, 100)})
     )
 
 
@@ -151,16 +159,16 @@ def test_what_another_device_needs_is_kept(fp: FakeProcess, cable: Cable) -> Non
     others = [{**ROUTE, "dev": "gre-tunnel", "table": table} for table in ("7", "24141")]
     rules = [{**OURS, "table": "7"}, {**OURS, "priority": 9}, OURS]
     found = facts(fp, cable, own=others, rules=rules, table=[])
-    assert found == OverlayFacts(rule=True, table_shared=True)
+    assert found == OverlayFacts(rules=frozenset({Rule(24141, 241)}), table_shared=True)
 
 
 def test_numbers_of_the_file(fp: FakeProcess, cable: Cable) -> None:
     other = replace(cable, routes=Routes(table=7, priority=9))
     found = facts(fp, other, own=[ROUTE], rules=[OURS], table=[])
-    assert not found.rule
+    assert not found.rules
     assert found.routes == frozenset()
     assert found.old_routes == {OldRoute(24141, KEPT)}
-    assert found.old_rules == {OldRule(24141, 241)}
+    assert found.old_rules == {Rule(24141, 241)}
 
 
 def test_a_table_that_can_not_be_listed(fp: FakeProcess, cable: Cable) -> None:

@@ -129,7 +129,7 @@ def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) 
         4: (replace(made, overlay=OverlayFacts()), {Phase.OVERLAY, Phase.UP}),
         5: (replace(made, overlay=replace(there, fdb=frozenset())), {Phase.OVERLAY}),
         6: (replace(made, overlay=replace(there, routes=frozenset())), {Phase.UP}),
-        7: (replace(made, overlay=replace(there, rule=False)), {Phase.UP}),
+        7: (replace(made, overlay=replace(there, rules=frozenset())), {Phase.UP}),
         8: (replace(made, overlay=replace(there, neighbours=frozenset())), {Phase.UP}),
         9: (
             replace(made, to_load=("esp4",), connections={}),

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Credential, Facts, connected
-from cablectl.linux import guard
+from cablectl.linux import guard, iproute
 from cablectl.model import rotation
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, rotate_plan
@@ -38,43 +38,54 @@ class TestPlans:
         plan = rotate_plan.made((detour,), (BLANK,))
         assert Phase.INITIATE not in phases(plan)
         assert Phase.WAIT not in phases(plan)
-        assert not any("10.45" in line or ":45:" in line for line in routes(plan))
+        carried = {rule.to for rule in iproute.moving_rules(detour)}
+        assert not any(words[6] in carried for words in rules(plan))
 
-    def test_the_route_to_the_vtep_is_the_last_one(self, shape: str) -> None:
+    def test_the_rule_to_the_vtep_is_the_last_one(self, shape: str) -> None:
         cable, _, detour, facts = of(shape)
         used = rotation.use(detour)
-        lines = routes(rotate_plan.made((used,), (facts,)))
-        assert f" {cable.remote_vtep.ip}/" in lines[-1]
-        assert f" src {cable.local_vtep.ip}" in lines[-1]
-        assert len(lines) == len(cable.remote.networks) + 1
-        back = routes(rotate_plan.returned((used,), (made(used),)))
-        assert f" {cable.remote_vtep.ip}/" in back[-1]
-        assert len(back) == len(lines)
+        there = rules(rotate_plan.made((used,), (facts,)))
+        assert len(needed(rotate_plan.made((used,), (facts,)))) == len(there)
+        assert there[-1][6].startswith(f"{cable.remote_vtep.ip}/")
+        assert len(there) == len(cable.remote.networks) + 1
+        back = rules(rotate_plan.returned((used,), (made(used),)))
+        assert [words[6] for words in back] == [words[6] for words in there]
 
-    def test_routes_of_a_run_that_was_killed_stay(self, shape: str) -> None:
-        _, _, detour, _ = of(shape)
-        begun = made(rotation.use(detour))
-        assert not [
-            line for line in needed(rotate_plan.made((detour,), (begun,))) if "route" in line
+    def test_the_routes_have_the_source_that_the_cable_has(self, shape: str) -> None:
+        cable, _, detour, _ = of(shape)
+        way = iproute.routes(detour, "")[-1]
+        assert way[0].startswith(f"{cable.remote_vtep.ip}/")
+        assert way[2] == str(cable.local_vtep.ip)
+
+    def test_no_route_is_deleted_while_traffic_uses_it(self, shape: str) -> None:
+        _, _, detour, facts = of(shape)
+        used = rotation.use(detour)
+        plans = [
+            rotate_plan.made((used,), (facts,)),
+            rotate_plan.returned((used,), (made(used),)),
         ]
+        assert not any(" route " in line for plan in plans for line in needed(plan))
 
-    def test_routes_that_a_killed_run_has_removed_stay_away(self, shape: str) -> None:
+    def test_rules_of_a_run_that_was_killed_stay(self, shape: str) -> None:
+        _, _, detour, _ = of(shape)
+        assert needed(rotate_plan.made((detour,), (made(rotation.use(detour)),))) == []
+
+    def test_rules_that_a_killed_run_has_removed_stay_away(self, shape: str) -> None:
         _, _, detour, _ = of(shape)
         used = rotation.use(detour)
         whole = made(used)
-        first = str(used.remote.networks[0])
-        left = frozenset(route for route in whole.overlay.routes if route[0] != first)
-        begun = replace(whole, overlay=replace(whole.overlay, routes=left))
+        gone = iproute.moving_rules(detour)[0]
+        begun = replace(whole, overlay=replace(whole.overlay, rules=whole.overlay.rules - {gone}))
         assert len(needed(rotate_plan.made((used,), (begun,)))) == 1
-        assert needed(rotate_plan.returning((used,), (begun,))) == []
+        assert needed(rotate_plan.made((detour,), (begun,))) == []
+        assert len(needed(rotate_plan.returned((used,), (begun,)))) == len(used.remote.networks)
 
     def test_what_is_made_needs_nothing(self, shape: str) -> None:
         cable, facts, detour, of_detour = of(shape)
         assert needed(rotate_plan.made((cable,), (facts,))) == []
         assert needed(rotate_plan.made((detour,), (of_detour,))) == []
         assert needed(rotate_plan.changed((cable,), (facts,))) == []
-        back = replace(of_detour, overlay=replace(of_detour.overlay, rule=False))
-        assert needed(rotate_plan.returned((detour,), (back,))) == []
+        assert needed(rotate_plan.returned((detour,), (of_detour,))) == []
 
     def test_the_old_key_goes_after_the_connections_and_before_they_come_again(
         self, shape: str
@@ -106,9 +117,19 @@ class TestPlans:
         assert lines[0].startswith("ip ")
         assert lines[-1] == f"nft 'delete table {guard.name(detour)}'"
 
+    def test_a_detour_that_is_used_loses_its_rules_first(self, shape: str) -> None:
+        _, _, detour, _ = of(shape)
+        plan = rotate_plan.removed((detour,), (made(rotation.use(detour)),))
+        carried = [rule.to for rule in iproute.moving_rules(detour)]
+        assert all(" rule " in line for line in needed(plan)[: len(carried)])
+        assert [words[6] for words in rules(plan)][: len(carried)] == carried
+        assert not made(detour).overlay.rules - {iproute.table_rule(detour)}
 
-def routes(plan: Plan) -> list[str]:
-    return [line for line in needed(plan) if line.startswith(("ip route", "ip -6 route"))]
+
+def rules(plan: Plan) -> list[list[str]]:
+    """Return the words of the commands for rules, without the version of IP; the network is 6."""
+    lines = [line.replace("ip -6 ", "ip ") for line in needed(plan)]
+    return [line.split() for line in lines if line.startswith("ip rule")]
 
 
 def test_the_next_key_takes_the_place_of_the_old_one() -> None:

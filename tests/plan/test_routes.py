@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import HostNotReadyError
 from cablectl.facts.host_facts import Facts, OverlayFacts, connected
-from cablectl.linux.iproute import OldRoute, OldRule
+from cablectl.linux.iproute import OldRoute, Rule
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import Routes
 from cablectl.plan import connect_plan, teardown_plan
@@ -25,9 +25,9 @@ def upgraded(facts: Facts) -> Facts:
     overlay = replace(
         present,
         routes=frozenset(),
-        rule=False,
+        rules=frozenset(),
         old_routes=old,
-        old_rules=frozenset({OldRule(100, 100)}),
+        old_rules=frozenset({Rule(100, 100)}),
     )
     return replace(facts, overlay=overlay)
 

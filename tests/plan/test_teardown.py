@@ -33,9 +33,10 @@ class TestTeardown:
         )
 
     def test_what_is_missing_is_fine(self, cable: Cable, made: Facts) -> None:
-        facts = replace(made, overlay=OverlayFacts(rule=True))
+        rule = iproute.Rule(24141, 241)
+        facts = replace(made, overlay=OverlayFacts(rules=frozenset({rule})))
         lines = needed(teardown_plan.plan((cable,), (facts,)))
-        assert lines[0] == shlex.join(iproute.rule(cable, "delete"))
+        assert lines[0] == shlex.join(iproute.rule(cable, "delete", rule))
         assert not any(line.startswith("ip link") for line in lines)
 
     def test_a_device_of_someone_else_stays(self, cable: Cable, made: Facts) -> None:

@@ -8,7 +8,7 @@ from cablectl.facts import host_facts
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan.pluto import Ike, Shunt
 from cablectl.linux import mss, xfrm
-from cablectl.linux.iproute import OldRoute, OldRule
+from cablectl.linux.iproute import OldRoute, Rule
 from cablectl.linux.nftables import Installed
 from cablectl.model.cable import Cable
 from tests.support.alive import (
@@ -132,7 +132,9 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "the limit of TCP's segments was changed: table inet cablectl-mss_vxlan-tunnel",
     ),
     "no device": (
-        lambda _, facts: replace(facts, overlay=host_facts.OverlayFacts(rule=True)),
+        lambda _, facts: replace(
+            facts, overlay=host_facts.OverlayFacts(rules=frozenset({Rule(24141, 241)}))
+        ),
         "the device vxlan-tunnel is missing",
     ),
     "device down": (
@@ -154,7 +156,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         "the route to 10.45.0.0/16 has another source address than 10.44.0.1",
     ),
     "the rule": (
-        lambda _, facts: replace(facts, overlay=replace(facts.overlay, rule=False)),
+        lambda _, facts: replace(facts, overlay=replace(facts.overlay, rules=frozenset())),
         "the rule that looks up table 24141 is missing",
     ),
     "routes of an earlier cablectl": (
@@ -163,7 +165,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
             overlay=replace(
                 facts.overlay,
                 old_routes=frozenset({OldRoute(100, ("10.45.0.0/16", "241.18.0.7", ""))}),
-                old_rules=frozenset({OldRule(100, 100)}),
+                old_rules=frozenset({Rule(100, 100)}),
             ),
         ),
         "an earlier cablectl or file left routes or a rule of table 100",
