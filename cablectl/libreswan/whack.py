@@ -87,6 +87,11 @@ def delete(name: str) -> Argv:
     return (*WHACK, "--delete", "--name", name)
 
 
+def deleted_by(argv: Argv) -> str:
+    """Return the name of the connection that a command removes; "" for another command."""
+    return argv[-1] if argv == delete(argv[-1]) else ""
+
+
 def tuning(cable: Cable, version: Version, *, nic_can: bool) -> Argv:
     """Return the options with a value by which `add` tunes a connection, each with its value."""
     options = dialect(version)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from cablectl.errors import CablectlError, TimeLimitError
-from cablectl.host import probe, reading
+from cablectl.host import daemon, probe, reading
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
@@ -26,6 +26,16 @@ WHACK_TRIES = 3  # as many as Submariner's driver makes
 BATCH_RATE = 20  # commands of a batch in a second, on a slow host
 
 Failures = dict[int, CablectlError]  # by place in the call
+
+
+def _has_deleted(argv: Argv) -> bool:
+    """Tell whether a command was to delete a connection that pluto no longer has.
+
+    The exit code of --delete is that of pluto's last message, whatever this is about.
+    """
+    name = whack.deleted_by(argv)
+    status = daemon.pluto_status() if name else None
+    return status is not None and name not in status.connections
 
 
 class Progress(Protocol):
@@ -177,10 +187,16 @@ class Runner:
                 return
 
     def _command(self, argv: Argv, step: Step, limit: float, shown: Argv = ()) -> None:
-        if self._several:
-            self._shell.run(argv, limit, step.phase.label, shown)
-        else:
-            run(argv, limit, step.phase.label, self._journal.locks)
+        try:
+            if self._several:
+                self._shell.run(argv, limit, step.phase.label, shown)
+            else:
+                run(argv, limit, step.phase.label, self._journal.locks)
+        except TimeLimitError:
+            raise
+        except CablectlError:
+            if not _has_deleted(shown or argv):
+                raise
 
     @cached_property
     def _whack(self) -> Argv:

@@ -55,12 +55,15 @@ def why(err: str) -> str:
 
 
 def connect_both(lab: Lab, late: float = 0) -> tuple[str, str]:
-    """Run connect on both gateways, on c1 `late` seconds later; return why each one failed."""
+    """Run connect on both gateways, on c1 `late` seconds later; return why each one failed.
+
+    c1 waits longer: it is there when c2 asks for the last time.
+    """
     c1, c2 = lab.gateways
-    limit = f"{5 + 1.2 * late:.0f}"
-    second = c2.popen(PROGRAM, "connect", FILE, "--timeout", limit)
+    limit = 8 + 1.2 * late
+    second = c2.popen(PROGRAM, "connect", FILE, "--timeout", f"{limit:.0f}")
     time.sleep(late)
-    first = c1.popen(PROGRAM, "connect", FILE, "--timeout", limit)
+    first = c1.popen(PROGRAM, "connect", FILE, "--timeout", f"{limit + 15:.0f}")
     errors = [process.communicate(timeout=150)[1] for process in (first, second)]
     assert first.returncode, errors
     assert second.returncode, errors

@@ -132,7 +132,7 @@ def test_by_one_device(hub: Hub) -> None:
     c1, *others = hub.clients
     with torn_down(hub, "vxlan"):
         # One client is away: its cable waits.
-        with hub.server.popen(PROGRAM, "connect", FILE, "--timeout", "12") as server:
+        with hub.server.popen(PROGRAM, "connect", FILE, "--timeout", "30") as server:
             connect(*others)
             _, err = server.communicate(timeout=150)
         assert server.returncode == 5, err

@@ -91,6 +91,7 @@ def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(
 ) -> None:
     told = Told()
     commands.established(*(each.name for each in cable.connections))
+    commands.loaded(*(each.name for each in cable.connections))
     (commands.folder / "sh").write_text("#!/bin/sh\n")  # the secret: not in the log
     logged = [
         step.argv for step in connect_plan.plan((cable,), (BLANK,)).needed if step.argv[0] != "sh"
@@ -120,6 +121,24 @@ def test_teardown_finishes_the_phase_and_leaves_the_policies_to_a_device_that_is
     unlink = [words(step.argv) for step in plan.needed if step.phase is Phase.UNLINK]
     assert len(unlink) == 4
     assert commands.log == unlink
+
+
+@pytest.mark.parametrize("remains", [False, True])
+def test_a_connection_that_is_gone_was_deleted_whatever_whack_says(
+    cable: Cable, commands: Commands, remains: bool
+) -> None:
+    """5.2 exits with 52 where it had a second IKE SA."""
+    plan = teardown_plan.plan((cable,), (made(cable),))
+    first = next(i for i, step in enumerate(plan.needed, 1) if step.phase is Phase.DELETE)
+    commands.fail_at(first)
+    commands.loaded(*(cable.names if remains else ()))
+    told, read = Told(), in_turn(plan, teardown_plan.plan((cable,), (BLANK,)))
+    if remains:
+        with pytest.raises(CablectlError, match="delete: the command failed with exit code 7"):
+            apply(cable, read, told)
+    else:
+        apply(cable, read, told)
+        assert commands.log == [words(step.argv) for step in plan.needed]
 
 
 def test_teardown_tells_the_first_failure_of_its_last_phase(

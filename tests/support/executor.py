@@ -14,6 +14,7 @@ STAND_IN = """\
 #!/bin/sh
 case "$*" in
     *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    *--status) cat "{folder}/status"; exit 0 ;;
     "whack --initiate --name"*) cat "{folder}/late" >>"{folder}/traffic"
         cat "{folder}/told"; exit 0 ;;
 esac
@@ -22,6 +23,9 @@ printf '%s\\n' "${{0##*/}} $*" >>"{folder}/log"
 """
 # As --trafficstatus prints a Child SA.
 TRAFFIC = '006 #{}: "{}", type=ESP, add_time=1795489788, inBytes=0, outBytes=0, maxBytes=2^63B\n'
+
+# As --status prints a connection.
+LOADED = '000 "{0}": 172.18.0.8...172.18.0.7; routed; eroute owner: #0\n'
 
 
 class Commands:
@@ -32,7 +36,7 @@ class Commands:
         for name in ("sh", "ip", "bridge", "ipsec", "modprobe", "nft", "pidof", "rm", "systemctl"):
             (folder / name).write_text(STAND_IN.format(folder=folder))
             (folder / name).chmod(0o755)
-        for name in ("log", "traffic", "told", "late"):
+        for name in ("log", "traffic", "status", "told", "late"):
             (folder / name).write_text("")
         self.fail_at(0)
         self.fails_with("it broke")
@@ -46,6 +50,10 @@ class Commands:
     def established(self, *names: str) -> None:
         lines = [TRAFFIC.format(i, name) for i, name in enumerate(names)]
         (self.folder / "traffic").write_text("".join(lines))
+
+    def loaded(self, *names: str) -> None:
+        lines = [LOADED.format(name) for name in names]
+        (self.folder / "status").write_text("".join(lines))
 
     @property
     def log(self) -> list[str]:

@@ -10,7 +10,7 @@ from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Outcome, Plan
 from cablectl.run import execute
-from tests.support.executor import TRAFFIC, MakePlan, Told, in_turn
+from tests.support.executor import LOADED, TRAFFIC, MakePlan, Told, in_turn
 from tests.support.plans import BLANK
 
 STAND_IN = """\
@@ -19,6 +19,7 @@ name=${{0##*/}}
 case "$name $*" in
     "ipsec --directory") echo "{folder}"; exit 0 ;;
     *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    *--status) cat "{folder}/status"; exit 0 ;;
     *" --initiate --name "*) cat "{folder}/told"; exit 0 ;;
     "ip xfrm policy") cat "{folder}/policies"; exit 0 ;;
     *" -force -batch -")
@@ -61,6 +62,8 @@ class Host:
         connections = [each for cable in cables for each in cable.connections]
         lines = [TRAFFIC.format(i, each.name) for i, each in enumerate(connections)]
         (self._folder / "traffic").write_text("".join(lines))
+        lines = [LOADED.format(each.name) for each in connections]
+        (self._folder / "status").write_text("".join(lines))
         self.sees(*(xfrm.policies(each)[0] for each in connections))
 
     def sees(self, *policies: xfrm.Policy) -> None:
