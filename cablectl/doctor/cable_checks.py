@@ -220,7 +220,7 @@ def check_traffic(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     elif not pings.bytes_out:
         fix = f"check `ip route get {vtep}`, and the FDB and the neighbours of {wanted.device}"
         yield fail("traffic", f"{silent}, and the SAs sent nothing meanwhile", fix)
-    elif pings.bytes_in or (evidence.received == 0 and received_bytes(cable, evidence)):
+    elif pings.may_have_answers or (evidence.received == 0 and received_bytes(cable, evidence)):
         yield fail(
             "traffic",
             f"{silent}; the SAs receive packets, but {wanted.device} has received"
@@ -231,7 +231,7 @@ def check_traffic(cable: Cable, evidence: CableEvidence) -> Iterator[Finding]:
     else:
         yield fail(
             "traffic",
-            f"{silent}; the SAs sent {pings.bytes_out} bytes, and nothing came back",
+            f"{silent}; the SAs sent {pings.bytes_out} bytes, and no answer came back",
             f"check that no firewall drops ESP, and that the overlay on {peer} is up, has the same"
             " VNI or key, and answers pings",
         )

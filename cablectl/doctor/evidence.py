@@ -58,7 +58,7 @@ class Route(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """The result of an IKE_SA_INIT to one port; all fields are empty if nothing came back."""
+    """The result of an IKE_SA_INIT to one port; all fields are empty if no answer came back."""
 
     answer: str = ""  # as `ike.answer` returns it
     refused: bool = False
@@ -81,6 +81,11 @@ class Pings(Struct, frozen=True):
     bytes_out: int
     bytes_in: int
     error: str = ""  # of sending
+
+    @property
+    def may_have_answers(self) -> bool:
+        """Whether enough came in for answers: the peer's kernel sends multicast as well."""
+        return 2 * self.bytes_in > self.bytes_out
 
 
 class CableEvidence(Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ WHILE_UP = {
         firewall(ESP, gateway=1),
         "fail",
         "traffic",
-        ("241.18.0.7 answers no ping", "nothing came back", "no firewall drops ESP"),
+        ("241.18.0.7 answers no ping", "no answer came back", "no firewall drops ESP"),
     ),
     "one Child SA of two": Cause(
         one_child_sa_of_two,

@@ -50,18 +50,21 @@ def up(lab: Lab, old: Made, record: Record) -> Iterator[dict[str, Made]]:
     c1, c2 = lab.gateways
     made = {gateway.name: certificate(old, gateway) for gateway in lab.gateways}
     for gateway in lab.gateways:
+        gateway.stop_pluto()  # 4.10 would see an authority five minutes after that of another test
         gateway.write(FILE, document())
         hand_out(gateway, made[gateway.name], trusted=old)
+        gateway.start_pluto()
     with c1.holds(HOSTS["c1"]), c2.holds(HOSTS["c2"]):
         bring_up(c1, c2)
-        with lab.capture(4789) as wire:
+        with lab.capture(4789, esp_in_udp=False) as wire:
             with flowing(c1, HOSTS["c1"], c2, HOSTS["c2"]) as stream:
                 yield made
             for gateway in lab.gateways:
                 assert ".next" not in gateway.run("ls", DIRECTORY).stdout
                 assert run(gateway, "connect", FILE).stdout.startswith("nothing to do")
+            summary = wire.summary()
+            assert (summary["overlay"].frames, summary["esp"].frames) == (0, 0)
             assert not any(bytes.fromhex(PATTERN) * 4 in frame for frame in wire.frames)
-            assert wire.summary()["esp-in-udp"].frames > 1000
     for counted in stream.counted:
         record("certificates rotated: lost", f"{counted.lost} of {counted.sent}")
     assert [counted.lost for counted in stream.counted] == [0, 0], stream.counted
