@@ -53,7 +53,8 @@ def plan(
 
 def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
     for cable, facts in pairs:
-        yield from (_unrule(cable, facts, rule) for rule in iproute.moving_rules(cable))
+        moving = iproute.moving_rules(cable)
+        yield from (_unrule(cable, facts, rule, of_cable=cable.id) for rule in moving)
         old = {route[:2] for route in facts.overlay.routes}  # whatever its source
         for route in iproute.routes(cable, facts.source):
             yield _gone(
@@ -82,14 +83,15 @@ def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
         yield link
 
 
-def _unrule(cable: Cable, facts: Facts, rule: iproute.Rule, kept: str = "") -> Step:
-    of_peer = rule in iproute.moving_rules(cable)
+def _unrule(
+    cable: Cable, facts: Facts, rule: iproute.Rule, *, kept: str = "", of_cable: str = ""
+) -> Step:
     return _gone(
         phase=Phase.UNLINK,
         argv=iproute.rule(cable, "delete", rule),
         why=f"cablectl has no more routes in table {rule.table}",
         not_needed=kept or ("" if rule in facts.overlay.rules else "already missing"),
-        cable=cable.id if of_peer else "",
+        cable=of_cable,
     )
 
 
@@ -103,7 +105,7 @@ def _forget_table(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[St
     kept = others or ("routes of other devices need it" if present.table_shared else "")
     of_peers = {rule for peer, _ in pairs for rule in iproute.moving_rules(peer)}
     own = {rule for rule in (iproute.table_rule(cable), *present.rules) if rule}
-    yield from (_unrule(cable, facts, rule, kept) for rule in sorted(own - of_peers))
+    yield from (_unrule(cable, facts, rule, kept=kept) for rule in sorted(own - of_peers))
     if cable.mode is Mode.TUNNEL or present.blackhole:
         yield _gone(
             phase=Phase.UNLINK,
