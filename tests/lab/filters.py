@@ -71,16 +71,18 @@ def follow(gateway: Gateway, findings: list[Finding]) -> None:
         gateway.run("sh", "-c", f'sudo() {{ "$@"; }}; {finding["fix"]}')
 
 
-def reaches(host: Room, to: str) -> bool:
+def reaches(host: Room, to: str, patience: int = 3) -> bool:
     """Tell whether TCP reaches a host behind the other gateway: a closed port answers, too."""
     program = (
         "import socket, sys\n"
-        "s = socket.socket(); s.settimeout(3)\n"
+        "s = socket.socket(); s.settimeout(int(sys.argv[2]))\n"
         "try: s.connect((sys.argv[1], 9))\n"
         "except ConnectionRefusedError: pass\n"
     )
-    return host.run("python3", "-c", program, to, check=False).returncode == 0
+    return host.run("python3", "-c", program, to, str(patience), check=False).returncode == 0
 
 
-def both_reach(hosts: dict[str, Room]) -> list[bool]:
-    return [reaches(hosts["c1"], "10.45.0.2"), reaches(hosts["c2"], "10.44.0.2")]
+def both_reach(hosts: dict[str, Room], patience: int = 3) -> list[bool]:
+    """Tell for each gateway's host whether it reaches the other one within `patience` seconds."""
+    ends = (("c1", "10.45.0.2"), ("c2", "10.44.0.2"))
+    return [reaches(hosts[name], to, patience) for name, to in ends]

@@ -74,7 +74,7 @@ class LabError(Exception):
     """The lab itself doesn't work, or a command failed that must succeed."""
 
 
-def until(condition: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     """Wait for a condition; LabError with `what` after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():

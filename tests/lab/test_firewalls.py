@@ -86,7 +86,7 @@ def test_blocked_and_opened(manager: str, mode: str) -> None:
         follow(c1, blocked)
         assert problems(c1) == []
         bring_up(c1, c2)
-        assert both_reach(hosts) == [True, True]
+        assert both_reach(hosts, patience=30) == [True, True]
         code, findings = doctor(c1)
         assert code == 0, [finding for finding in findings if finding["state"] != "ok"]
         JUDGED.append(f"{manager}, {mode}: open")

@@ -69,7 +69,7 @@ def test_nat_that_takes_all_packets(program: str, mode: str) -> None:
         with lab.capture() as wire:
             assert source_at(hosts, "10.45.0.2") == "10.44.0.2"
         assert in_clear_text(wire) == 0
-        assert both_reach(hosts) == [True, True]
+        assert both_reach(hosts, patience=30) == [True, True]
         tear_down(c1, c2)
 
 
