@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check system runtime setup test fast covered lab nat rotation machine roots kernel deb package demo pictures lint bench cables \
+.PHONY: help check system runtime setup test fast covered lab nat shapes rotation machine roots kernel deb package demo pictures lint bench cables \
 	dataplane memory hostile pins docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -75,6 +75,10 @@ lab: setup roots kernel ## pass the tests on two real gateways
 
 nat: setup roots kernel ## pass every overlay through every kind of NAT, and sessions of three minutes
 	LAB_ALL=1 tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_nat_overlays.py tests/lab/test_clients.py
+
+shapes: setup roots kernel ## pass the lab's tests of shapes over IPv4 and IPv6, where the other targets choose one of both
+	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab \
+		tests/lab/test_{modes,leaks,failover,mss}.py
 
 rotation: setup roots kernel ## rotate the key of every overlay, killed at every step, and try every certificate
 	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_rotate*.py \

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from .gateways import Gateway
 from .rooms import LabError
 
-ALL = bool(os.environ.get("LAB_ALL"))  # whether the slow tests run as well: make nat
 # linux/netlink.h, linux/netfilter/nfnetlink_conntrack.h: without attributes, all flows are deleted.
 _NETFILTER, _DELETE_FLOWS, _REQUEST_AND_ACK = 12, 1 << 8 | 2, 5
 

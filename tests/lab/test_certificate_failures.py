@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.certificates import Made
 
-from . import boxes
+from . import extent
 from .cable import FILE, run, tear_down, until_it_waits
 from .certs import (
     DIRECTORY,
@@ -28,7 +28,7 @@ from .rooms import PROGRAM
 
 pytestmark = pytest.mark.lab
 CRL = f"crl: {DIRECTORY}/crl.pem"
-SLOW = pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+SLOW = pytest.mark.skipif(not extent.ALL, reason="make rotation")
 PAIRS = [("4.10", "5.2"), pytest.param(("5.2", "4.10"), marks=SLOW)]
 BY_PEER = "authentication failed"
 

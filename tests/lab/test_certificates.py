@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.certificates import Made
 
-from . import boxes, certs
+from . import certs, extent
 from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, connections, ping, run, tear_down
 from .certs import NAME, document, hand_out, issue, new_authority, nss, state, unchanged
 from .gateways import Gateway, Lab, two_gateways
@@ -100,7 +100,7 @@ def test_4_10_with_5_2_and_intermediates_in_tunnel_mode() -> None:
             tear_down(*lab.gateways)
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+@pytest.mark.skipif(not extent.ALL, reason="make rotation")
 def test_from_a_key_to_certificates_and_back() -> None:
     """pluto forgets the key: an end that still has it is refused, and takes no certificate."""
     with started("5.2", "4.10") as lab:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.documents import AGREED
 
-from . import boxes
+from . import boxes, extent
 from .cable import FILE, PSK, PSK_FILE, run, sas, tear_down
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
@@ -110,7 +110,7 @@ def torn_down(hub: Hub, overlay: str) -> Iterator[None]:
     assert_encrypted(wire)
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="the other test has an overlay as well: make nat")
+@pytest.mark.skipif(not extent.ALL, reason="the other test has an overlay as well: make nat")
 def test_between_subnets(hub: Hub) -> None:
     c1, *others = hub.clients
     with torn_down(hub, "none"):

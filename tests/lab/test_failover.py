@@ -11,6 +11,7 @@ from cablectl.model.wishes import Mode
 from tests.support.documents import document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
+from .extent import chosen
 from .gateways import Gateway, Lab
 from .rooms import PROGRAM
 from .traffic import changes, clear, pinged
@@ -69,7 +70,7 @@ def answers(gateway: Gateway, source: str, target: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", chosen(SHAPES))
 def test_a_pair(four: tuple[Lab, list[Gateway]], shape: str) -> None:
     lab, (c8, c7, _, c5) = four
     cable, text = shaped(shape), document(shape)

@@ -21,6 +21,7 @@ from tests.support.documents import FAMILIES, document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
 from .counters import dropped, echo_requests
+from .extent import chosen
 from .gateways import Gateway, Lab
 from .inject import echo, fragments, in_overlay, ip, of_overlay, send, send_udp, udp
 from .rooms import PROGRAM, Process, Room, until
@@ -252,7 +253,7 @@ def behind(gateway: Gateway, room: Room, device: str, *networks: str) -> None:
     gateway.run("sysctl", "--quiet", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 
 
-@pytest.fixture(params=SHAPES)
+@pytest.fixture(params=chosen(SHAPES))
 def world(
     request: pytest.FixtureRequest,
     rooms: tuple[Lab, Room, Room, Gateway, Gateway],

@@ -10,6 +10,7 @@ from cablectl.model.wishes import OVERLAYS
 from tests.support.documents import FAMILIES, document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, run, tear_down
+from .extent import chosen
 from .gateways import Lab
 from .rooms import PROGRAM
 from .traffic import bring_up_and_tear_down
@@ -29,7 +30,7 @@ SHAPES = (
 )
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", chosen(SHAPES))
 def test_from_connect_to_teardown(lab: Lab, shape: str) -> None:
     cables = (shaped(shape, end) for end in ("cluster1", "cluster2"))
     bring_up_and_tear_down(lab, tuple(zip(lab.gateways, cables, strict=True)), document(shape))

@@ -14,7 +14,7 @@ from cablectl.config import native
 from cablectl.model.cable import Cable
 from cablectl.model.wishes import OVERLAYS
 
-from . import boxes
+from . import boxes, extent
 from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, run
 from .doctor import doctor
 from .gateways import Gateway, Lab
@@ -122,7 +122,7 @@ def cables_of(text: str) -> list[Cable]:
     return [network.cables(endpoint)[0] for endpoint in network.endpoints]
 
 
-@pytest.mark.parametrize("shape", EACH if boxes.ALL else CHOSEN)
+@pytest.mark.parametrize("shape", EACH if extent.ALL else CHOSEN)
 def test_an_overlay_through_nat(sites: tuple[Lab, Site, Site], shape: str) -> None:
     lab, *both = sites
     first, second = both
@@ -154,7 +154,7 @@ MINUTES = 3
 INTERVAL = 5.0  # seconds between two messages of a session
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="takes minutes: make nat")
+@pytest.mark.skipif(not extent.ALL, reason="takes minutes: make nat")
 def test_sessions_of_minutes_over_all_overlays_at_once(
     sites: tuple[Lab, Site, Site], record_property: Callable[[str, object], None]
 ) -> None:

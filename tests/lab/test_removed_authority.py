@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from . import boxes
+from . import extent
 from .cable import FILE, bring_up, run, tear_down
 from .certs import DIRECTORY, NAME, document, hand_out, issue, new_authority, nss
 from .gateways import Gateway, two_gateways
@@ -20,7 +20,7 @@ def restart(gateway: Gateway) -> None:
     gateway.start_pluto()
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+@pytest.mark.skipif(not extent.ALL, reason="make rotation")
 @pytest.mark.parametrize("release", ["4.10", "5.2"])
 def test_its_certificates_are_refused(release: str) -> None:
     """connect warns until pluto is restarted: so long, a certificate of the authority is taken."""

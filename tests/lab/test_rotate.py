@@ -19,7 +19,7 @@ from cablectl.config import native
 from cablectl.model.rotation import RotationPhase
 from cablectl.model.wishes import OverlayKind
 
-from . import boxes
+from . import extent
 from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down, until_it_waits
 from .gateways import Gateway, Lab, two_gateways
 from .mesh import run_on_all
@@ -53,7 +53,7 @@ Test = Callable[..., None]
 def slow(test: Test) -> Test:
     """Leave a test to `make rotation`; it may take minutes on a machine that does other things."""
     limited: Test = pytest.mark.timeout(1800)(test)
-    left: Test = pytest.mark.skipif(not boxes.ALL, reason="make rotation")(limited)
+    left: Test = pytest.mark.skipif(not extent.ALL, reason="make rotation")(limited)
     return left
 
 

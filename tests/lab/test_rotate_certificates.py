@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.certificates import Made
 
-from . import boxes
+from . import extent
 from .cable import FILE, bring_up, run, tear_down
 from .certs import DIRECTORY, NAME, document, hand_out, issue, new_authority, nss
 from .gateways import Gateway, Lab, two_gateways
@@ -71,7 +71,7 @@ def up(lab: Lab, old: Made, record: Record) -> Iterator[dict[str, Made]]:
     assert all(counted.sent > 1000 for counted in stream.counted)
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+@pytest.mark.skipif(not extent.ALL, reason="make rotation")
 def test_certificates(lab: Lab, record_property: Record) -> None:
     """On 4.10, in phases: a new authority is refused there, since pluto would not see it."""
     c1, c2 = lab.gateways
@@ -94,7 +94,7 @@ def test_certificates(lab: Lab, record_property: Record) -> None:
     assert [nss(gateway) for gateway in lab.gateways] == before
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+@pytest.mark.skipif(not extent.ALL, reason="make rotation")
 def test_a_new_authority_on_4_10(lab: Lab, record_property: Record) -> None:
     """connect brings the new authority, and five minutes later pluto has it."""
     old, new = new_authority("old"), new_authority("new")
@@ -113,7 +113,7 @@ def test_a_new_authority_on_4_10(lab: Lab, record_property: Record) -> None:
     assert [nss(gateway) for gateway in lab.gateways] == before
 
 
-@pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+@pytest.mark.skipif(not extent.ALL, reason="make rotation")
 def test_a_new_authority(record_property: Record) -> None:
     """On 5.2: both are trusted for a while, and the old one is refused in the end."""
     with two_gateways("5.2", "5.2") as lab:

@@ -9,7 +9,7 @@ from itertools import combinations, permutations
 
 import pytest
 
-from . import boxes
+from . import boxes, extent
 from .cable import FILE, evidence, tear_down
 from .gateways import Gateway, Lab
 from .mesh import run_on_all
@@ -74,7 +74,7 @@ def host(gateway: Gateway, peer: Gateway) -> str:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not boxes.ALL, reason="make rotation")
+@pytest.mark.skipif(not extent.ALL, reason="make rotation")
 def test_all_keys_at_once(mesh: tuple[Lab, list[Gateway]], record_property: Record) -> None:
     lab, gateways = mesh
     for gateway in gateways:

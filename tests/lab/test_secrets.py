@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from . import boxes, certs
+from . import certs, extent
 from .cable import EXAMPLES, FILE, PSK_FILE, bring_up, ping, run, tear_down
 from .gateways import PLUTO_LOG, Gateway, two_gateways
 from .rooms import PROGRAM
@@ -168,7 +168,7 @@ def hand_out(first: Gateway, second: Gateway, ending: str = "") -> None:
 
 @pytest.mark.parametrize(
     "rotated",
-    [False, pytest.param(True, marks=pytest.mark.skipif(not boxes.ALL, reason="make rotation"))],
+    [False, pytest.param(True, marks=pytest.mark.skipif(not extent.ALL, reason="make rotation"))],
 )
 def test_private_keys_and_their_passphrases(rotated: bool) -> None:
     """From an authority's key to a gateway's in NSS."""
