@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -132,15 +133,22 @@ class Capture:
         LabError if a canary doesn't arrive, or the kernel dropped a frame.
         """
         canary = b"canary %d" % next(self._canaries)
-        for gateway in self._gateways:
-            with gateway.socket() as wire:
+        with ExitStack() as stack:
+            wires = {}
+            for gateway in self._gateways:
+                wire = stack.enter_context(gateway.socket())
                 wire.bind(("eth0", ETH_P_CANARY))
-                source = wire.getsockname()[4]
-                wire.send(b"\xff" * 6 + source + ETH_P_CANARY.to_bytes(2) + canary)
-        until(
-            lambda: sum(frame.endswith(canary) for frame in self.frames) == len(self._gateways),
-            "a canary of each gateway in the capture",
-        )
+                wires[wire.getsockname()[4]] = wire
+
+            def all_arrive() -> bool:
+                """Send again what is missing: a port of the switch that has just come up drops."""
+                seen = {frame[6:12] for frame in self.frames if frame.endswith(canary)}
+                for source in wires.keys() - seen:
+                    frame = b"\xff" * 6 + source + ETH_P_CANARY.to_bytes(2) + canary
+                    wires[source].send(frame)
+                return wires.keys() <= seen
+
+            until(all_arrive, "a canary of each gateway in the capture")
         _, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         if dropped:
             raise LabError(f"the capture lost {dropped} frames")
