@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Algorithms, Pluto
@@ -19,6 +20,13 @@ from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
 
 
+class Negotiations(NamedTuple):
+    """Names of connections: those with a Child SA, and those of which pluto has any state."""
+
+    up: frozenset[str]
+    seen: frozenset[str]
+
+
 def libreswan_version() -> Version:
     """Return the installed release; HostNotReadyError if no usable release is installed."""
     try:
@@ -27,9 +35,11 @@ def libreswan_version() -> Version:
         raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
 
 
-def established() -> frozenset[str]:
-    """Return the names of the connections that have a Child SA."""
-    return pluto.parse_established(probe.output(*pluto_commands.TRAFFIC_STATUS))
+def negotiations() -> Negotiations:
+    """Return what pluto has negotiated, and what is under way."""
+    # In this order, a connection with a Child SA is also seen.
+    up = pluto.parse_established(probe.output(*pluto_commands.TRAFFIC_STATUS))
+    return Negotiations(up, pluto.parse_seen(probe.output(*pluto_commands.SHOW_STATES)) | up)
 
 
 def marked_cables() -> frozenset[str]:

@@ -12,8 +12,9 @@ from cablectl.libreswan.pluto_states import (
     parse_child_sas,
     parse_established,
     parse_ike,
-    parse_known_to_pluto,
     parse_parents,
+    parse_seen,
+    parse_serials,
 )
 from cablectl.libreswan.traffic_selectors import (
     Selectors,
@@ -47,6 +48,7 @@ __all__ = (
     "parse_ike",
     "parse_listening",
     "parse_parents",
+    "parse_seen",
     "parse_shunts",
     "same",
     "selectors",
@@ -65,6 +67,7 @@ class LoadedConnection(Struct, frozen=True):
     ike_algorithms: tuple[str, ...] = ()  # likewise
     limits: Limits = Limits()
     lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
+    serials: tuple[int, ...] = ()  # the state numbers of all Child SAs that pluto has
     # The connection that owns the IKE SA of the newest Child SA; None if pluto lists no Child SA.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
@@ -156,7 +159,7 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
     insists = {
         line["name"]: "PPK_INSIST" in line["policy"].split("+") for line in matches(_POLICY, status)
     }
-    in_pluto = parse_known_to_pluto(traffic_status)
+    serials = parse_serials(traffic_status)
     unoriented = {line["name"] for line in matches(_UNORIENTED_LINE, status)}
     return {
         name: LoadedConnection(
@@ -168,7 +171,8 @@ def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConne
             esp=algorithms.get(("ESP", name), ()),
             ike_algorithms=algorithms.get(("IKE", name), ()),
             limits=limits.get(name, Limits()),
-            lost=name in in_pluto - sas.keys(),
+            lost=name in serials.keys() - sas.keys(),
+            serials=serials.get(name, ()),
             ike_of=parents.get(name),
             insists=insists.get(name),
             unoriented=name in unoriented or lines[0]["routing"] == _UNORIENTED,

@@ -124,9 +124,17 @@ def parse_established(traffic_status: str) -> frozenset[str]:
     return frozenset(parse_child_sas("", traffic_status))
 
 
-def parse_known_to_pluto(traffic_status: str) -> frozenset[str]:
-    """Return the names of the connections that have a Child SA in pluto."""
-    return frozenset(line["name"] for line in matches(_PLUTO_SA, traffic_status))
+def parse_seen(states: str) -> frozenset[str]:
+    """Return the names of the connections of which `--showstates` has an SA that isn't deleted."""
+    return frozenset(state.name for state in _states(states) if state.story not in _DELETED)
+
+
+def parse_serials(traffic_status: str) -> dict[str, tuple[int, ...]]:
+    """Return the state numbers of pluto's Child SAs by connection, also of those without an SA."""
+    serials: dict[str, set[int]] = {}
+    for line in matches(_PLUTO_SA, traffic_status):
+        serials.setdefault(line["name"], set()).add(int(line["serial"]))
+    return {name: tuple(sorted(numbers)) for name, numbers in serials.items()}
 
 
 def _states(status: str) -> Iterator[_State]:

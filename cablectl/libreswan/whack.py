@@ -87,6 +87,11 @@ def delete(name: str) -> Argv:
     return (*WHACK, "--delete", "--name", name)
 
 
+def delete_state(serial: int) -> Argv:
+    """Return the command that deletes one SA by its state number, and tells the peer."""
+    return (*WHACK, "--deletestate", str(serial))
+
+
 def deleted_by(argv: Argv) -> str:
     """Return the name of the connection that a command removes; "" for another command."""
     return argv[-1] if argv == delete(argv[-1]) else ""

@@ -371,6 +371,15 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
         return both or self.begins
 
     @property
+    def traps(self) -> bool:
+        """Whether this end has trap policies before it has SAs.
+
+        The end that waits has none if a guard drops its packets meanwhile. A packet that meets a
+        trap makes pluto negotiate, and negotiations of both ends that cross leave dead SAs.
+        """
+        return self.initiates or not self.guarded
+
+    @property
     def begins(self) -> bool:
         """Whether the local end is the one that initiates, if only one does.
 

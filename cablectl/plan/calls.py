@@ -5,7 +5,7 @@ With one cable nothing is gained, so every step is a call of its own.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import groupby
 
@@ -20,6 +20,7 @@ from cablectl.plan.steps import Change, Phase, Plan, Step
 _BATCHED = {("ip", "route"), ("ip", "neigh"), ("bridge", "fdb")}
 _LOOK = ("ip", "xfrm", "policy", "get")
 _NEGOTIATE = (Phase.ADD, Phase.ROUTE, Phase.INITIATE)
+_REMOVALS = (Phase.UNLINK, Phase.DELETE, Phase.FORGET, Phase.UNGUARD)
 _WORD = re.compile(r"[\w.:/-]+")  # quotes, backslashes and # are special in a batch
 
 
@@ -41,6 +42,47 @@ class Call(Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
+class Finish(Struct, frozen=True):
+    """The needed steps of a plan from its first wait on, to be run cable by cable.
+
+    What all cables share is run with the first one. `last` are the steps after all others: they
+    remove what is left of other cables.
+    """
+
+    waits: tuple[Step, ...]
+    steps: tuple[Step, ...]
+    last: tuple[Step, ...]
+
+    def calls(self, cables: Collection[str], *, shared: bool) -> Iterator[Call]:
+        """Yield the calls for some cables, by id, and for all cables if `shared`."""
+        return _grouped(
+            (step for step in self.steps if (step.cable in cables if step.cable else shared)),
+            Kind.ALONE,
+        )
+
+    def last_calls(self) -> Iterator[Call]:
+        """Yield the calls that are run last of all."""
+        return _grouped(self.last, Kind.ALONE)
+
+
+def staged(plan: Plan) -> tuple[list[Call], Finish | None]:
+    """Return the calls before the first wait, and the rest of a plan for several cables.
+
+    Without a wait, or with one cable, all calls are in the list.
+    """
+    every = calls(plan)
+    first = next((i for i, call in enumerate(every) if call.kind is Kind.WAIT), None)
+    if first is None or len(plan.cables) == 1:
+        return every, None
+    rest = [step for call in every[first:] for step in call.steps]
+    own = {"", *(cable.id for cable in plan.cables)}
+    waits, steps, last = list[Step](), list[Step](), list[Step]()
+    for step in rest:
+        removes = step.phase in _REMOVALS or step.cable not in own
+        (waits if step.waits_for else last if removes else steps).append(step)
+    return every[:first], Finish(tuple(waits), tuple(steps), tuple(last))
+
+
 def calls(plan: Plan) -> list[Call]:
     """Return the calls that run the needed steps of a plan.
 
@@ -49,7 +91,15 @@ def calls(plan: Plan) -> list[Call]:
     """
     needed = plan.needed
     if len(plan.cables) == 1:
-        return [Call(Kind.WAIT if step.waits_for else Kind.ALONE, (step,)) for step in needed]
+        return [
+            call
+            for waits, group in groupby(needed, lambda step: bool(step.waits_for))
+            for call in (
+                [Call(Kind.WAIT, tuple(group))]
+                if waits
+                else [Call(Kind.ALONE, (step,)) for step in group]
+            )
+        ]
     negotiation = [step for step in needed if _negotiates(step)]
     first = needed.index(negotiation[0]) if negotiation else len(needed)
     combines = dialect(plan.facts[0].libreswan).combines

@@ -53,6 +53,7 @@ def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
             yield from phase(cable, facts)
     for cable, facts in reduced if wait else ():
         yield from _wait(cable, facts, limit)
+        yield from _retire(cable, facts)
 
 
 def _without(facts: Facts, unwanted: dict[str, str]) -> Facts:
@@ -265,6 +266,7 @@ def _add(cable: Cable, facts: Facts) -> Iterator[Step]:
 def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
     routed = [connection for connection in cable.connections if connection.routed]
+    waits = "" if cable.traps else f"{cable.remote.cluster} begins; the guard drops packets"
     for connection in routed:
         yield Step(
             phase=Phase.ROUTE,
@@ -275,7 +277,7 @@ def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
             undo=(whack.terminate(connection.name), whack.unroute(connection.name))
             if connection.name in loaded
             else (),
-            not_needed="routed" if _routed(facts, connection) else "",
+            not_needed="routed" if _routed(facts, connection) else waits,
             cable=cable.id,
         )
     for connection in routed:
@@ -283,7 +285,7 @@ def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
             phase=Phase.ROUTE,
             argv=xfrm.get_policy(xfrm.policies(connection)[0]),
             why="check the policy in the kernel: the exit code of whack proves nothing",
-            not_needed="installed" if _routed(facts, connection) else "",
+            not_needed="installed" if _routed(facts, connection) else waits,
             cable=cable.id,
         )
 
@@ -298,10 +300,8 @@ def _routed(facts: Facts, connection: Connection) -> bool:
 
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
+    elsewhere = "" if cable.initiates else f"{cable.remote.cluster} initiates"
     for connection in cable.connections:
-        # A peer that takes the cable for up doesn't initiate.
-        ours = cable.initiates or (facts.made_here and connection.routed)
-        elsewhere = "" if ours else f"{cable.remote.cluster} initiates"
         loaded_before = connection.name in facts.connections  # deleting a new connection is enough
         yield Step(
             phase=Phase.INITIATE,
@@ -325,3 +325,16 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
             can_ask=connection.routed,
             cable=cable.id,
         )
+
+
+def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
+    """Delete the Child SAs that the kernel has lost: pluto keeps them, and so does the peer."""
+    for loaded in facts.loaded(cable).values():
+        for serial in sorted(set(loaded.serials) - {sa.serial for sa in loaded.child_sas}):
+            yield Step(
+                phase=Phase.RETIRE,
+                argv=whack.delete_state(serial),
+                why="the kernel has lost this Child SA; the peer learns it",
+                kind=Change.REMOVE,
+                cable=cable.id,
+            )

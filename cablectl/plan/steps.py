@@ -17,7 +17,7 @@ from cablectl.facts.host_facts import Facts
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 
-COMMAND_LIMIT = 5  # seconds, as in Submariner's driver
+COMMAND_LIMIT = 20  # seconds; a host on which many programs start at once is slow
 WAIT_LIMIT = 60  # seconds for the Child SAs, unless the user says otherwise
 
 
@@ -41,6 +41,7 @@ class Phase(StrEnum):
     ROUTE = "route: trap policies, from here on what they match is encrypted or dropped"
     INITIATE = "initiate: negotiate the SAs"
     WAIT = "wait: until a Child SA stands for every connection"
+    RETIRE = "retire: Child SAs that the kernel has lost"
     OVERLAY = "overlay: the device, its address and settings, not up yet"
     UP = "up: the device and its routes"
     UNLINK = "unlink: routes and device, while what they send is still encrypted"

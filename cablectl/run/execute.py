@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
 from cablectl.libreswan.refusal import is_unoriented
-from cablectl.plan.calls import Call, calls
+from cablectl.plan.calls import Call, Finish, calls, staged
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
 from cablectl.run import guard_hold
 from cablectl.run.command import run
@@ -74,8 +74,11 @@ class _Connect:
     def run(self, make_plan: MakePlan) -> None:
         """Run the needed steps; put the error of one of several cables into `failed`."""
         try:
-            for call in calls(self._plan):
+            before, finish = staged(self._plan)
+            for call in before:
                 self._do(call)
+            if finish:
+                self._finish(finish)
             if self._any_succeeds:
                 self._prove(make_plan())
         except BaseException:
@@ -85,6 +88,22 @@ class _Connect:
             self._roll_back()
         for cable, error in self._away.items():
             self._failed.setdefault(cable, error)
+
+    def _finish(self, finish: Finish) -> None:
+        """Finish each cable as soon as its Child SAs stand: a silent peer holds up no other one."""
+        self._runner.begin(finish.waits)
+        self._done += finish.waits
+        shared = True
+        for ready, errors in self._runner.as_they_come(finish.waits):
+            for cable, error in errors.items():
+                self._fail(cable, error)
+            # A server gets its overlay though its client is away.
+            if now := (ready | errors.keys()) - self._failed.keys():
+                for call in finish.calls(now, shared=shared):
+                    self._do(call)
+                shared = False
+        for call in finish.last_calls():
+            self._do(call)
 
     def _roll_back(self) -> None:
         with handled(signal.SIG_IGN):  # every command has its time limit
@@ -139,11 +158,12 @@ class _Connect:
         for one, facts in zip(again.cables, again.facts, strict=True):
             if orientation.unoriented(one, facts):
                 self._fail(one.id, orientation.error(one, facts))
-        # Whether a negotiation succeeded is decided by the steps that wait, if there are any.
+        # Whether a negotiation succeeded is decided by the steps that wait, if there are any. pluto
+        # may list a Child SA until the peer confirms the deletion.
         left = [
             step
             for step in again.needed
-            if step.phase is not Phase.INITIATE
+            if step.phase not in (Phase.INITIATE, Phase.RETIRE)
             and not (step.phase is Phase.WAIT and step.cable in self._away)
         ]
         for cable, error in _still_to_do(left, self._plan, self._failed).items():

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -17,7 +18,7 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan import teardown_plan
 from cablectl.plan.calls import Call, Kind, load
-from cablectl.plan.steps import Plan, Step
+from cablectl.plan.steps import COMMAND_LIMIT, Change, Phase, Plan, Step
 from cablectl.run import waiting
 from cablectl.run.command import Shell, batch, run
 from cablectl.run.journal import Entry, Journal
@@ -151,17 +152,48 @@ class Runner:
         return {missing[i]: error for i, error in failures.items()}
 
     def _wait(self, steps: Sequence[Step]) -> Failures:
+        errors = self._waiting(steps).errors()
+        return {i: errors[step.cable] for i, step in enumerate(steps) if step.cable in errors}
+
+    def as_they_come(
+        self, steps: Sequence[Step]
+    ) -> Iterator[tuple[frozenset[str], waiting.Errors]]:
+        """Yield the cables, by id, whose Child SAs all stand, and at the end those without."""
+        return self._waiting(steps).as_they_come()
+
+    def _waiting(self, steps: Sequence[Step]) -> waiting.Waiting:
         self._waiting_since = self._waiting_since or time.monotonic()
 
         def show(left: Sequence[Step], seconds: float) -> None:
-            self._progress.waiting([step.waits_for for step in left], len(steps), seconds)
+            total = max(len(steps), len(left))  # more than before after a cable began anew
+            self._progress.waiting([step.waits_for for step in left], total, seconds)
 
-        errors = waiting.wait(steps, self._waiting_since, show, self._log, self._cables)
-        return {
-            place: errors[step.waits_for]
-            for place, step in enumerate(steps)
-            if step.waits_for in errors
-        }
+        return waiting.Waiting(
+            steps, self._waiting_since, show, self._log, self._cables, self._begin_anew
+        )
+
+    def _begin_anew(self, cable: Cable) -> None:
+        """Unload the cable's connections, load them as the plan has them, and negotiate.
+
+        What fails is tried again later, or makes the wait fail.
+        """
+        self._progress.note(f"no Child SA with {cable.remote.cluster} yet; negotiating anew")
+        planned = [step for step in self._plan.steps if step.cable == cable.id]
+        adds = [
+            step.argv for step in planned if step.phase is Phase.ADD and step.kind is Change.ADD
+        ]
+        routes = map(whack.route, cable.names) if cable.traps else ()
+        for argv in (
+            *map(whack.delete, cable.names),
+            *adds,
+            *routes,
+            *map(whack.initiate, cable.names),
+        ):
+            with suppress(CablectlError):
+                self._command(self._direct(argv), planned[0], COMMAND_LIMIT, argv)
+
+    def _direct(self, argv: Argv) -> Argv:
+        return (*self._whack, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
 
     def _run(
         self, argv: Argv, step: Step, limit: float | None = None, *, again: bool = False
@@ -170,8 +202,7 @@ class Runner:
 
         If the command may have run before (`again`), a loaded connection is no error.
         """
-        is_whack = argv[:2] == pluto_commands.WHACK
-        direct = (*self._whack, *argv[2:]) if is_whack else argv
+        is_whack, direct = argv[:2] == pluto_commands.WHACK, self._direct(argv)
         for left in reversed(range(WHACK_TRIES if is_whack else 1)):
             try:
                 self._command(direct, step, limit or step.limit, argv)

@@ -1,46 +1,88 @@
 """Waits for the Child SAs of all connections at once, and finds the cause of a missing one."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.host import daemon
+from cablectl.host.daemon import Negotiations
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import whack
 from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
 from cablectl.run.command import run
+from cablectl.run.negotiation import Timekeeper
 
 POLL = 0.5  # seconds between two reads of the Child SAs
 AT_ONCE = 8  # peers that are asked at once; a silent peer takes COMMAND_LIMIT
 
+Errors = dict[str, CablectlError]  # by the cable's id
 ShowWaiting = Callable[[Sequence[Step], float], None]  # the steps that still wait, seconds
 
 
-def wait(
-    steps: Sequence[Step], since: float, show: ShowWaiting, log: PlutoLog, cables: dict[str, Cable]
-) -> dict[str, CablectlError]:
-    """Wait until every connection has a Child SA; return an error for each that has none.
+class Waiting:
+    """Waits for the Child SAs of these steps, of one cable or of several.
 
     One limit holds for all steps, from `since` on (time.monotonic). `cables` has each by its id.
     """
-    while left := _left(steps):
-        passed = time.monotonic() - since
-        if passed > steps[0].limit:
-            return _errors(left, log, cables)
-        show(left, passed)
-        time.sleep(POLL)
-    return {}
+
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        since: float,
+        show: ShowWaiting,
+        log: PlutoLog,
+        cables: Mapping[str, Cable],
+        begin_anew: Callable[[Cable], None],
+    ) -> None:
+        self._left, self._since, self._show = list(steps), since, show
+        self._log, self._cables, self._begin_anew = log, cables, begin_anew
+        ids = {step.cable: None for step in steps}
+        self._keeper = Timekeeper((cables[cable] for cable in ids), time.monotonic())
+
+    def as_they_come(self) -> Iterator[tuple[frozenset[str], Errors]]:
+        """Yield the cables, by id, whose Child SAs all stand, and at the end those without."""
+        yield frozenset(self._cables.keys() - {step.cable for step in self._left}), {}
+        while self._left:
+            waiting = {step.cable for step in self._left}
+            found = daemon.negotiations()
+            self._left = _without(self._left, found)
+            if ready := waiting - {step.cable for step in self._left}:
+                yield frozenset(ready), {}
+                continue
+            now = time.monotonic()
+            if now - self._since > self._left[0].limit:
+                errors = _errors(self._left, self._log, self._cables)
+                yield frozenset(waiting - errors.keys()), errors
+                return
+            self._show(self._left, now - self._since)
+            for cable in self._keeper.due(waiting, found, now):
+                self._begin_anew(cable)
+                self._left = [*self._left, *self._others_of(cable)]
+            time.sleep(POLL)
+
+    def _others_of(self, cable: Cable) -> Iterator[Step]:
+        """Yield steps for the connections that nothing waited for, since they were up."""
+        own = [step for step in self._left if step.cable == cable.id]
+        for name in sorted(cable.names - {step.waits_for for step in own}):
+            yield replace(own[0], waits_for=name)
+
+    def errors(self) -> Errors:
+        """Wait for all, and return the error of each cable, by id, without its Child SAs."""
+        return {
+            cable: error for _, errors in self.as_they_come() for cable, error in errors.items()
+        }
 
 
-def _left(steps: Sequence[Step]) -> list[Step]:
-    up = daemon.established()
-    return [step for step in steps if step.waits_for not in up]
+def _without(steps: Iterable[Step], found: Negotiations) -> list[Step]:
+    return [step for step in steps if step.waits_for not in found.up]
 
 
-def _errors(left: list[Step], log: PlutoLog, cables: dict[str, Cable]) -> dict[str, CablectlError]:
+def _errors(left: list[Step], log: PlutoLog, cables: Mapping[str, Cable]) -> Errors:
     """Negotiate once for each cable: all connections of a cable fail for one reason."""
     step_of = {step.cable: step for step in reversed(left)}
 
@@ -59,7 +101,7 @@ def _errors(left: list[Step], log: PlutoLog, cables: dict[str, Cable]) -> dict[s
             found = list(pool.map(error_of, step_of.values()))
     errors = dict(zip(step_of, found, strict=True))
     # This negotiation may have succeeded.
-    return {step.waits_for: errors[step.cable] for step in _left(left)}
+    return {step.cable: errors[step.cable] for step in _without(left, daemon.negotiations())}
 
 
 def _no_child_sa(step: Step, output: str, logged: str) -> CablectlError:

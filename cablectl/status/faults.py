@@ -105,7 +105,7 @@ def _ipsec(cable: Cable, facts: Facts) -> Iterator[str]:
             yield f"{_label(cable, name)} is unoriented in pluto: {reason}"
         judged = {*outdated, *without_interface}
         for connection in cable.connections:
-            problems = () if connection.name in judged else _connection(connection, facts)
+            problems = () if connection.name in judged else _connection(cable, connection, facts)
             yield from (f"{_label(cable, connection.name)} {problem}" for problem in problems)
     routed = all(connection.routed for connection in cable.connections)
     if facts.holds_address and facts.nic is None and routed:
@@ -128,7 +128,7 @@ def _credential(cable: Cable, facts: Facts) -> Iterator[str]:
         yield "NSS lacks a part of what the file names: the certificate, an authority or a CRL"
 
 
-def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
+def _connection(cable: Cable, connection: Connection, facts: Facts) -> Iterator[str]:
     loaded = facts.connections.get(connection.name)
     if loaded is None:
         yield "isn't loaded"
@@ -143,7 +143,7 @@ def _connection(connection: Connection, facts: Facts) -> Iterator[str]:
     elif not loaded.up:
         how = "; pluto is negotiating" if loaded.ike is Ike.NEGOTIATING else ""
         yield f"has no Child SA for {connection.protects}{how}"
-        if connection.routed and not loaded.routed:
+        if cable.traps and connection.routed and not loaded.routed:
             yield "isn't routed"
     out, into, *_ = xfrm.policies(connection)
     needed: set[Policy] = {out, into} if loaded.up else {out} if trapped else set()

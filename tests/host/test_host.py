@@ -50,7 +50,9 @@ class TestFacts:
             algorithms=Algorithms(()),
         )
         loaded = {
-            name: replace(each, child_sas=(), ike=Ike.NONE, ike_of=None, limits=Limits())
+            name: replace(
+                each, child_sas=(), ike=Ike.NONE, ike_of=None, limits=Limits(), serials=()
+            )
             for name, each in facts.connections.items()
         }
         assert replace(facts, service_port=4789, connections=loaded) == expected
@@ -175,7 +177,7 @@ def test_no_answer_is_a_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(probe, "LIMIT", 0.2)
     with pytest.raises(TimeLimitError, match="no answer in"):
-        daemon.established()
+        daemon.negotiations()
 
 
 def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeProcess) -> None:

@@ -82,6 +82,7 @@ def test_a_pluto_that_stops_in_the_middle(c1: Gateway) -> None:
 
 def test_a_pluto_that_is_killed_in_the_middle(c1: Gateway) -> None:
     """A killed pluto unloads nothing, so connect removes pluto's policies from the kernel."""
+    c1.write(FILE, f"{c1.read(FILE)}  initiate: both\n")  # so this end has trap policies
     before = c1.snapshot()
     with c1.popen(PROGRAM, "connect", FILE) as process:
         await_step("wait", process)

@@ -65,8 +65,8 @@ def test_phases_stand_in_their_order(
         assert phases == sorted(phases)
 
 
-def test_the_trap_is_seen_in_the_kernel_before_the_device_exists(cable: Cable) -> None:
-    lines = needed(connect_plan.plan((cable,), (BLANK,)))
+def test_the_trap_is_seen_in_the_kernel_before_the_device_exists() -> None:
+    lines = needed(connect_plan.plan((load("quickstart", "cluster2"),), (BLANK,)))
     device = next(i for i, line in enumerate(lines) if line.startswith("ip link add"))
     seen = [i for i, line in enumerate(lines) if line.startswith("ip xfrm policy get")]
     routed = [i for i, line in enumerate(lines) if line.startswith("ipsec whack --route")]
@@ -82,10 +82,10 @@ def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
     assert max(waits) < up
 
 
-def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted(
-    cable: Cable, made: Facts
-) -> None:
+def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted() -> None:
     """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
+    cable = load("quickstart", "cluster2")
+    made = host_facts.connected(cable, BLANK, 1408)
     steps = connect_plan.plan((cable,), (unrouted(made),)).needed
     assert [step.argv[2] for step in steps][:2] == ["--route"] * 2
     for step in steps:
@@ -119,8 +119,10 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
 
 
 @pytest.mark.parametrize("missing", range(1, 10))
-def test_a_half_made_cable_is_finished(cable: Cable, made: Facts, missing: int) -> None:
+def test_a_half_made_cable_is_finished(missing: int) -> None:
     """What a crash left is not made again; what it did not is."""
+    cable = load("quickstart", "cluster2")
+    made = host_facts.connected(cable, BLANK, 1408)
     there = made.overlay
     halves = {
         1: (replace(made, credential=Credential.ABSENT, made_here=False), {Phase.SECRET}),
@@ -197,10 +199,10 @@ def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Ca
     assert first.undo == (("systemctl", "stop", "ipsec"),)
 
 
-def test_connections_whose_policies_somebody_flushed_are_loaded_anew(
-    cable: Cable, made: Facts
-) -> None:
+def test_connections_whose_policies_somebody_flushed_are_loaded_anew() -> None:
     """pluto believes them routed and up; routing them again does nothing (seen on 4.10)."""
+    cable = load("quickstart", "cluster2")
+    made = host_facts.connected(cable, BLANK, 1408)
     plan = connect_plan.plan((cable,), (replace(made, policies={}),))
     names = [each.name for each in cable.connections]
     assert [step.argv for step in plan.needed][:2] == [whack.delete(name) for name in names]
@@ -229,26 +231,6 @@ def test_connections_whose_ike_sa_is_gone_or_goes_are_loaded_anew(
     of_another_file = replace(one, selectors=other.selectors)
     assert deleted(of_another_file, child) == [whack.delete(first), whack.delete(second)]
     assert deleted(of_another_file, other) == [whack.delete(first)]
-
-
-def test_an_end_that_was_up_before_initiates_anew(made: Facts) -> None:
-    """Its peer may believe that the cable is up, and wait in vain."""
-    waits = load("quickstart", "cluster1")
-    assert not waits.initiates
-    for secret, initiates in ((Credential.SAME, True), (Credential.ABSENT, False)):
-        plan = connect_plan.plan(
-            (waits,),
-            (
-                replace(
-                    made,
-                    credential=secret,
-                    made_here=secret is Credential.SAME,
-                    connections={},
-                    policies={},
-                ),
-            ),
-        )
-        assert (Phase.INITIATE in {step.phase for step in plan.needed}) == initiates
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,10 @@ class TestModes:
         waits = [step for step in plan.needed if step.waits_for]
         assert [step.can_ask for step in waits] == [False] * len(this.connections)
 
-    def test_in_transport_mode_a_server_keeps_its_traps(self) -> None:
+    def test_in_transport_mode_a_server_without_a_guard_has_traps(self) -> None:
         """The overlay knows its peer, so nothing of it need ever leave in clear text."""
         for overlay in OverlayKind:
-            cable = shaped(f"transport {overlay} v4 server", "cluster2")
+            cable = replace(shaped(f"transport {overlay} v4 server", "cluster2"), guard=False)
             plan = connect_plan.plan((cable,), (BLANK,))
             assert cable.role is Role.SERVER
             assert Phase.ROUTE in {step.phase for step in plan.needed}

@@ -200,8 +200,8 @@ def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Co
     assert commands.log == ["rm what it made"]
 
 
-def test_established_reads_what_pluto_says(cable: Cable, commands: Commands) -> None:
+def test_negotiations_are_what_pluto_says(cable: Cable, commands: Commands) -> None:
     name = cable.connections[0].name
-    assert daemon.established() == frozenset()
+    assert daemon.negotiations() == daemon.Negotiations(frozenset(), frozenset())
     commands.established(name)
-    assert daemon.established() == {name}
+    assert daemon.negotiations() == daemon.Negotiations(frozenset({name}), frozenset({name}))

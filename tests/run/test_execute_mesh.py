@@ -247,7 +247,12 @@ def test_ctrl_c_undoes_all_that_was_begun(
     assert {secrets_file.remove(cable.id)[0] for cable in cables} <= set(told.undone)
 
 
-def test_with_one_cable_every_step_is_a_call_of_its_own() -> None:
+def test_with_one_cable_every_step_is_a_call_of_its_own_but_for_the_wait() -> None:
     plan = connect_plan.plan((load("quickstart"),), (BLANK,))
-    assert [call.steps for call in calls(plan)] == [(step,) for step in plan.needed]
-    assert {call.kind for call in calls(plan)} == {Kind.ALONE, Kind.WAIT}
+    made = calls(plan)
+    assert tuple(step for call in made for step in call.steps) == plan.needed
+    assert all(
+        (call.kind is Kind.WAIT) == any(step.waits_for for step in call.steps) for call in made
+    )
+    assert [len(call.steps) for call in made if call.kind is Kind.WAIT] == [2]
+    assert {len(call.steps) for call in made if call.kind is Kind.ALONE} == {1}

@@ -9,6 +9,7 @@ from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Phase
 from tests.support.captures import by_release
+from tests.support.examples import load
 from tests.support.executor import Commands, Told, apply, in_turn
 from tests.support.plans import BLANK
 
@@ -19,14 +20,15 @@ from tests.support.plans import BLANK
 }
 
 
-def test_pluto_refuses_the_route(cable: Cable, commands: Commands) -> None:
+def test_pluto_refuses_the_route(commands: Commands) -> None:
+    cable = load("quickstart", "cluster2")
     plan, told = connect_plan.plan((cable,), (BLANK,)), Told()
     numbers = [number for number, step in enumerate(plan.needed, 1) if step.phase is Phase.ROUTE]
     commands.fails_with(REFUSED.strip())
     commands.fail_at(numbers[0])
     with pytest.raises(HostNotReadyError) as caught:
         apply(cable, lambda: plan, told)
-    assert "pluto uses no interface that has 172.18.0.8" in caught.value.message
+    assert "pluto uses no interface that has 172.18.0.7" in caught.value.message
     assert REFUSED.strip() in caught.value.details
     assert "listen=" in caught.value.hint
     assert told.undone

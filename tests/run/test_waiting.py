@@ -31,7 +31,9 @@ def test_what_this_end_refused_while_it_asked(
         return "\n".join(line for line in said if any(name in line for name in names))
 
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
-    monkeypatch.setattr(daemon, "established", frozenset)
+    monkeypatch.setattr(
+        daemon, "negotiations", lambda: daemon.Negotiations(frozenset(), frozenset())
+    )
     monkeypatch.setattr(PlutoLog, "about", about)
     step = Step(
         phase=Phase.WAIT,
@@ -43,7 +45,14 @@ def test_what_this_end_refused_while_it_asked(
         waits_for=first,
         can_ask=True,
     )
-    found = waiting.wait(
-        [step], time.monotonic() - 2, lambda *_: None, PlutoLog(), {cable.id: cable}
-    )
-    assert found[first].message.endswith("the certificate of the peer is revoked")
+    begun = list[Cable]()
+    found = waiting.Waiting(
+        [step],
+        time.monotonic() - 2,
+        lambda *_: None,
+        PlutoLog(),
+        {cable.id: cable},
+        begun.append,
+    ).errors()
+    assert begun == []
+    assert found[cable.id].message.endswith("the certificate of the peer is revoked")

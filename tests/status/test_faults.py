@@ -32,6 +32,19 @@ def test_whatever_is_told_connect_mends(cable: Cable, fault: str) -> None:
     assert connect_plan.plan((cable,), (change(cable, alive(cable)),)).needed
 
 
+@pytest.mark.parametrize("end", ["cluster1", "cluster2"])
+def test_a_missing_trap_is_a_fault_of_the_end_that_begins(end: str) -> None:
+    cable = load("quickstart", end)
+    facts = alive(cable)
+    loaded = {
+        name: replace(each, routed=False, up=False, child_sas=())
+        for name, each in facts.connections.items()
+    }
+    _, reasons = seen(cable, replace(facts, connections=loaded, policies={}, sas=()))
+    assert any("has no Child SA" in reason for reason in reasons)
+    assert any("isn't routed" in reason for reason in reasons) == (end == "cluster2")
+
+
 class TestForeign:
     @pytest.mark.parametrize(
         ("change", "reason"),

@@ -14,6 +14,7 @@ STAND_IN = """\
 #!/bin/sh
 case "$*" in
     *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    *--showstates) exit 0 ;;
     *--status) cat "{folder}/status"; exit 0 ;;
     "whack --initiate --name"*) cat "{folder}/late" >>"{folder}/traffic"
         cat "{folder}/told"; exit 0 ;;
@@ -48,7 +49,7 @@ class Commands:
         (self.folder / "why").write_text(f"{line}\n")
 
     def established(self, *names: str) -> None:
-        lines = [TRAFFIC.format(i, name) for i, name in enumerate(names)]
+        lines = [TRAFFIC.format(i, name) for i, name in enumerate(names, 1)]
         (self.folder / "traffic").write_text("".join(lines))
 
     def loaded(self, *names: str) -> None:

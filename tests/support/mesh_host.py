@@ -19,6 +19,7 @@ name=${{0##*/}}
 case "$name $*" in
     "ipsec --directory") echo "{folder}"; exit 0 ;;
     *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
+    *--showstates) exit 0 ;;
     *--status) cat "{folder}/status"; exit 0 ;;
     *" --initiate --name "*) cat "{folder}/told"; exit 0 ;;
     "ip xfrm policy") cat "{folder}/policies"; exit 0 ;;
@@ -60,7 +61,7 @@ class Host:
     def has(self, *cables: Cable) -> None:
         """Have pluto and the kernel hold what these need."""
         connections = [each for cable in cables for each in cable.connections]
-        lines = [TRAFFIC.format(i, each.name) for i, each in enumerate(connections)]
+        lines = [TRAFFIC.format(i, each.name) for i, each in enumerate(connections, 1)]
         (self._folder / "traffic").write_text("".join(lines))
         lines = [LOADED.format(each.name) for each in connections]
         (self._folder / "status").write_text("".join(lines))

@@ -1,0 +1,51 @@
+"""One end of a cable begins; the other one waits, and has no trap policies meanwhile."""
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl.facts.host_facts import Credential, Facts
+from cablectl.libreswan import whack
+from cablectl.plan import connect_plan
+from cablectl.plan.steps import Phase
+from tests.support.alive import alive
+from tests.support.examples import load
+from tests.support.plans import BLANK
+
+
+@pytest.mark.parametrize("credential", [Credential.SAME, Credential.ABSENT])
+def test_the_end_that_waits_neither_routes_nor_initiates(
+    made: Facts, credential: Credential
+) -> None:
+    """Even if it was up before: two ends that negotiate at once leave dead SAs."""
+    waits = load("quickstart", "cluster1")
+    assert not waits.initiates
+    was_up = credential is Credential.SAME
+    facts = replace(made, credential=credential, made_here=was_up, connections={}, policies={})
+    plan = connect_plan.plan((waits,), (facts,))
+    assert not {Phase.ROUTE, Phase.INITIATE} & {step.phase for step in plan.needed}
+    reasons = {step.not_needed for step in plan.steps if step.phase is Phase.ROUTE}
+    assert reasons == {"cluster2 begins; the guard drops packets"}
+
+
+def test_without_a_guard_the_end_that_waits_has_trap_policies() -> None:
+    """Nothing else keeps its packets from leaving in clear text."""
+    cable = replace(load("quickstart", "cluster1"), guard=False)
+    phases = [step.phase for step in connect_plan.plan((cable,), (BLANK,)).needed]
+    assert Phase.ROUTE in phases
+    assert Phase.INITIATE not in phases
+
+
+@pytest.mark.parametrize("end", ["cluster1", "cluster2"])
+def test_a_child_sa_that_the_kernel_has_lost_is_deleted(end: str) -> None:
+    """Also at the end that waits: the peer goes on to send with it until it is told."""
+    cable = load("quickstart", end)
+    facts = alive(cable)
+    kept = {sa.serial for each in facts.connections.values() for sa in each.child_sas}
+    loaded = {
+        name: replace(each, serials=(1, *(sa.serial for sa in each.child_sas)))
+        for name, each in facts.connections.items()
+    }
+    assert 1 not in kept
+    steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
+    assert [step.argv for step in steps] == [whack.delete_state(1)] * 2
+    assert {step.phase for step in steps} == {Phase.RETIRE}

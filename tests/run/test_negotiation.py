@@ -1,0 +1,190 @@
+"""Which end negotiates anew, and when; and what is done for a cable while others still wait."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl.facts.host_facts import OverlayFacts, StalePeer
+from cablectl.host import daemon
+from cablectl.host.daemon import Negotiations
+from cablectl.host.pluto_log import PlutoLog
+from cablectl.model.cable import Cable
+from cablectl.plan import connect_plan
+from cablectl.plan.calls import staged
+from cablectl.plan.steps import Phase, Step
+from cablectl.run import negotiation, waiting
+from cablectl.run.negotiation import FOR_EACH, JITTER, REFUSED, STUCK, UNHEARD, Timekeeper
+from tests.support.documents import shaped
+from tests.support.examples import load
+from tests.support.plans import BLANK
+
+NOTHING = Negotiations(frozenset(), frozenset())
+
+
+def due_at(cable: Cable, until: float, found: Negotiations, begin: float = 0.0) -> list[float]:
+    """Return the seconds at which the cable is negotiated anew, looked at ten times a second."""
+    keeper = Timekeeper([cable], begin)
+    times = [begin + step / 10 for step in range(int((until - begin) * 10))]
+    return [now for now in times if keeper.due({cable.id}, found, now)]
+
+
+def under_way(cable: Cable) -> Negotiations:
+    return Negotiations(frozenset(), frozenset({cable.connections[0].name}))
+
+
+def test_the_end_that_begins_asks_again_when_it_was_refused() -> None:
+    """Pluto has no state any more; each time the peer gets twice as long."""
+    first, second, third, *_ = due_at(load("quickstart", "cluster2"), 60, NOTHING)
+    assert first == pytest.approx(REFUSED, abs=0.2)
+    assert second - first == pytest.approx(2 * REFUSED, abs=0.2)
+    assert third - second == pytest.approx(4 * REFUSED, abs=0.2)
+
+
+def test_the_other_end_asks_when_it_hears_nothing() -> None:
+    """Its peer may take the cable for up. Jitter keeps the ends of a mesh from asking at once."""
+    cable = load("quickstart", "cluster1")
+    firsts = {due_at(cable, 60, NOTHING)[0] for _ in range(20)}
+    least = UNHEARD + FOR_EACH
+    assert all(least <= first <= least + JITTER + 0.2 for first in firsts)
+    assert len(firsts) > 5
+
+
+@pytest.mark.parametrize("end", ["cluster1", "cluster2"])
+def test_a_negotiation_that_is_under_way_is_left_alone_for_long(end: str) -> None:
+    cable = load("quickstart", end)
+    (first,) = due_at(cable, STUCK * 2 + JITTER + 2, under_way(cable))
+    assert first > STUCK
+    assert (first > 2 * STUCK) == (end == "cluster1")
+
+
+def test_many_cables_get_more_time() -> None:
+    cables = [replace(load("quickstart", "cluster2"), twins={f"{i}": i}) for i in range(40)]
+    keeper = Timekeeper(cables, 0)
+    assert not keeper.due({cables[0].id}, under_way(cables[0]), STUCK + 19)
+    assert keeper.due({cables[0].id}, under_way(cables[0]), STUCK + 21)
+
+
+def test_a_cable_that_no_longer_waits_is_not_due() -> None:
+    cable = load("quickstart", "cluster2")
+    assert not Timekeeper([cable], 0).due(set(), NOTHING, 1000)
+
+
+def test_a_server_whose_client_may_be_anywhere_never_asks() -> None:
+    server = shaped("tunnel v4 server", "cluster2")
+    assert not all(connection.routed for connection in server.connections)
+    assert due_at(server, 300, NOTHING) == []
+
+
+def waits(cable: Cable, limit: float = 5) -> list[Step]:
+    return [
+        Step(
+            phase=Phase.WAIT,
+            argv=("true",),
+            why="",
+            cable=cable.id,
+            limit=limit,
+            waits_for=connection.name,
+            can_ask=False,
+        )
+        for connection in cable.connections
+    ]
+
+
+def test_cables_come_as_their_child_sas_stand(
+    cables: tuple[Cable, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that had them before comes first; one that stays silent holds up no other one."""
+    monkeypatch.setattr(waiting, "POLL", 0.01)
+    monkeypatch.setattr(negotiation, "REFUSED", 1000.0)
+    silent, quick = cables
+    there = replace(quick, remote=replace(quick.remote, cluster="there"))
+    looks = iter(
+        [
+            NOTHING,
+            Negotiations(frozenset({quick.connections[0].name}), frozenset()),
+            Negotiations(quick.names, frozenset()),
+        ]
+    )
+    monkeypatch.setattr(
+        daemon,
+        "negotiations",
+        lambda: next(looks, Negotiations(quick.names, frozenset())),
+    )
+    shown = list[int]()
+
+    def show(left: Sequence[Step], _: float) -> None:
+        shown.append(len(left))
+
+    steps = [step for cable in (silent, quick) for step in waits(cable, 0.2)]
+    made = waiting.Waiting(
+        steps,
+        time.monotonic(),
+        show,
+        PlutoLog(),
+        {cable.id: cable for cable in (silent, quick, there)},
+        lambda _: None,
+    )
+    came = [(ready, set(errors)) for ready, errors in made.as_they_come()]
+    assert came == [
+        (frozenset({there.id}), set()),
+        (frozenset({quick.id}), set()),
+        (frozenset(), {silent.id}),
+    ]
+    assert shown[:2] == [4, 3]
+    assert shown[-1] == 2
+
+
+def test_a_cable_that_is_begun_anew_waits_for_all_its_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of them was up, and is loaded again with the other one."""
+    monkeypatch.setattr(waiting, "POLL", 0.01)
+    cable = load("quickstart", "cluster2")
+    first, second = (connection.name for connection in cable.connections)
+    monkeypatch.setattr(negotiation, "REFUSED", 0.0)
+    looks = [
+        Negotiations(frozenset({second}), frozenset()),
+        Negotiations(frozenset({first}), frozenset()),
+        Negotiations(cable.names, frozenset()),
+    ]
+    monkeypatch.setattr(daemon, "negotiations", lambda: looks.pop(0))
+    begun = list[str]()
+    waiting.Waiting(
+        waits(cable)[:1],
+        time.monotonic(),
+        lambda *_: None,
+        PlutoLog(),
+        {cable.id: cable},
+        lambda each: begun.append(each.id),
+    ).errors()
+    assert begun[0] == cable.id
+    assert looks == []
+
+
+def test_each_cable_is_finished_alone_and_what_is_left_of_others_goes_last(
+    cables: tuple[Cable, ...],
+) -> None:
+    """What all cables share is done with the first one."""
+    one, other = cables
+    gone = StalePeer(
+        id="gone-172-18-0-99",
+        gateway="172.18.0.99",
+        fdb=frozenset({("02:ca:ac:12:00:63", "172.18.0.99")}),
+        made_here=True,
+    )
+    overlay = OverlayFacts(stale_peers=(gone,))
+    plan = connect_plan.plan(cables, (replace(BLANK, overlay=overlay), BLANK))
+    before, finish = staged(plan)
+    assert finish
+    assert {step.cable for step in finish.last} == {gone.id}
+    ran = [step for call in before for step in call.steps]
+    ran += finish.waits
+    for ids, shared in (({other.id}, True), ({one.id}, False)):
+        steps = [step for call in finish.calls(ids, shared=shared) for step in call.steps]
+        assert {step.cable for step in steps} == (ids | {""} if shared else ids)
+        ran += steps
+    ran += [step for call in finish.last_calls() for step in call.steps]
+    assert len(ran) == len(plan.needed)
+    assert {step.argv for step in ran} == {step.argv for step in plan.needed}
