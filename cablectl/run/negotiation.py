@@ -4,7 +4,7 @@ One end of a cable begins (`Cable.initiates`), the other one waits. If both ask 
 their requests cross, and one end has a Child SA of which the other one knows nothing. So the end
 that waits asks only when it has heard nothing of the peer for long: it may be that the peer takes
 the cable for up. Whoever asks begins with an empty slate, since pluto repeats a negotiation that
-failed at a time of its own. Each attempt gets twice the time of the one before.
+failed at a time of its own. Each attempt gets twice the time of the one before, up to MOST times.
 """
 
 import random
@@ -16,9 +16,10 @@ from cablectl.host.daemon import Negotiations
 from cablectl.model.cable import Cable
 
 REFUSED = 2.0  # seconds without any state after which the end that begins asks again
-UNHEARD = 8.0  # seconds without any state after which the other end asks
-JITTER = 4.0  # seconds that the other end may wait longer
-STUCK = 15.0  # seconds after which a negotiation that is under way is begun anew
+UNHEARD = 20.0  # seconds without any state after which the other end asks
+JITTER = 10.0  # seconds that the other end may wait longer
+STUCK = 30.0  # seconds after which the end that begins begins a negotiation anew that is under way
+MOST = 4  # times of these at most: a peer may come at any moment
 FOR_EACH = 0.5  # seconds longer for each cable: pluto negotiates with all peers at once
 
 
@@ -57,10 +58,10 @@ class Timekeeper:
         if course.cable.names & found.seen:
             course.seen = now
         unseen = REFUSED if course.cable.initiates else UNHEARD + course.jitter + self._slack
-        stuck = STUCK + self._slack + (0 if course.cable.initiates else STUCK + course.jitter)
-        factor = 2**course.tries
+        factor = min(2**course.tries, MOST)
+        # The end that waits never breaks off what the other one has begun.
         is_due = now - max(course.seen, course.begun) > unseen * factor or (
-            now - course.begun > stuck * factor
+            course.cable.initiates and now - course.begun > (STUCK + self._slack) * factor
         )
         if is_due:
             course.begun = course.seen = now

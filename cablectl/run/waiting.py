@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -41,6 +42,7 @@ class Waiting:
     ) -> None:
         self._left, self._since, self._show = list(steps), since, show
         self._log, self._cables, self._begin_anew = log, cables, begin_anew
+        self._found = Negotiations(frozenset(), frozenset())
         ids = {step.cable: None for step in steps}
         self._keeper = Timekeeper((cables[cable] for cable in ids), time.monotonic())
 
@@ -49,7 +51,7 @@ class Waiting:
         yield frozenset(self._cables.keys() - {step.cable for step in self._left}), {}
         while self._left:
             waiting = {step.cable for step in self._left}
-            found = daemon.negotiations()
+            found = self._look()
             self._left = _without(self._left, found)
             if ready := waiting - {step.cable for step in self._left}:
                 yield frozenset(ready), {}
@@ -64,6 +66,12 @@ class Waiting:
                 self._begin_anew(cable)
                 self._left = [*self._left, *self._others_of(cable)]
             time.sleep(POLL)
+
+    def _look(self) -> Negotiations:
+        """Return what pluto says; what it said before if it is too busy to answer."""
+        with suppress(TimeLimitError):
+            self._found = daemon.negotiations()
+        return self._found
 
     def _others_of(self, cable: Cable) -> Iterator[Step]:
         """Yield steps for the connections that nothing waited for, since they were up."""
