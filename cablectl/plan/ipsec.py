@@ -211,6 +211,10 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     if _flushed(cable, facts):
         why = "its policies were flushed, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
+    if not cable.traps and any(entry.lost for entry in loaded.values()):
+        # The other end begins, and hears of it by the deletion.
+        why = "the kernel has lost its SAs, and pluto doesn't know: load it again"
+        return dict.fromkeys(loaded, why) | gone
     gone |= dict.fromkeys(
         (name for name in names if name in loaded), "the file describes it differently now"
     )

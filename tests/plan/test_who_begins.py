@@ -49,3 +49,17 @@ def test_a_child_sa_that_the_kernel_has_lost_is_deleted(end: str) -> None:
     steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
     assert [step.argv for step in steps] == [whack.delete_state(1)] * 2
     assert {step.phase for step in steps} == {Phase.RETIRE}
+
+
+def test_the_end_that_waits_loads_a_cable_anew_whose_sas_are_lost() -> None:
+    """The other end hears of it by the deletion, and negotiates."""
+    cable = load("quickstart", "cluster1")
+    facts = alive(cable)
+    loaded = {
+        name: replace(each, lost=True, up=False, child_sas=())
+        for name, each in facts.connections.items()
+    }
+    steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
+    deleted = [step.argv for step in steps if "--delete" in step.argv]
+    assert deleted == [whack.delete(connection.name) for connection in cable.connections]
+    assert not {Phase.INITIATE, Phase.ROUTE} & {step.phase for step in steps}
