@@ -16,9 +16,8 @@ from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
 from cablectl.run.command import run
-from cablectl.run.negotiation import Timekeeper
+from cablectl.run.negotiation import POLL, Timekeeper
 
-POLL = 0.5  # seconds between two reads of the Child SAs
 AT_ONCE = 8  # peers that are asked at once; a silent peer takes COMMAND_LIMIT
 
 Errors = dict[str, CablectlError]  # by the cable's id
@@ -44,7 +43,7 @@ class Waiting:
         self._log, self._cables, self._begin_anew = log, cables, begin_anew
         self._found = Negotiations(frozenset(), frozenset())
         ids = {step.cable: None for step in steps}
-        self._keeper = Timekeeper((cables[cable] for cable in ids), time.monotonic())
+        self._keeper = Timekeeper(cables[cable] for cable in ids)
 
     def as_they_come(self) -> Iterator[tuple[frozenset[str], Errors]]:
         """Yield the cables, by id, whose Child SAs all stand, and at the end those without."""
@@ -56,13 +55,13 @@ class Waiting:
             if ready := waiting - {step.cable for step in self._left}:
                 yield frozenset(ready), {}
                 continue
-            now = time.monotonic()
-            if now - self._since > self._left[0].limit:
+            seconds, limit = time.monotonic() - self._since, self._left[0].limit
+            if seconds > limit:
                 errors = _errors(self._left, self._log, self._cables)
                 yield frozenset(waiting - errors.keys()), errors
                 return
-            self._show(self._left, now - self._since)
-            for cable in self._keeper.due(waiting, found, now):
+            self._show(self._left, seconds)
+            for cable in self._keeper.due(waiting, found, hurry=seconds > limit / 2):
                 self._begin_anew(cable)
                 self._left = [*self._left, *self._others_of(cable)]
             time.sleep(POLL)

@@ -11,23 +11,28 @@ from .rooms import PROGRAM
 LIMIT = ("--timeout", "40")
 
 
+def number(name: str) -> int:
+    return int(name[1:])
+
+
 def address(name: str) -> str:
-    return f"172.18.0.{name[1]}"
+    return f"172.18.0.{number(name)}"
 
 
 def vtep(name: str) -> str:
-    return f"241.18.0.{name[1]}"
+    return f"241.18.0.{number(name)}"
 
 
-def document(names: Sequence[str]) -> str:
+def document(names: Sequence[str], ipsec: str = "") -> str:
+    """Return the file of a mesh; `ipsec` has more settings of that section."""
     endpoints = "".join(
         f"  - {{cluster: {name}, hostname: {name}-worker, address: {address(name)},"
-        f" subnets: [10.4{name[1]}.0.0/16]}}\n"
+        f" subnets: [10.{40 + number(name)}.0.0/16]}}\n"
         for name in names
     )
     return (
         "version: 1\nmode: transport\noverlay: vxlan\n"
-        f"endpoints:\n{endpoints}ipsec: {{psk: {{file: {PSK_FILE}}}}}\n"
+        f"endpoints:\n{endpoints}ipsec: {{psk: {{file: {PSK_FILE}}}{ipsec and f', {ipsec}'}}}\n"
     )
 
 

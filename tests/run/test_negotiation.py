@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
@@ -24,11 +25,10 @@ from tests.support.plans import BLANK
 NOTHING = Negotiations(frozenset(), frozenset())
 
 
-def due_at(cable: Cable, until: float, found: Negotiations, begin: float = 0.0) -> list[float]:
-    """Return the seconds at which the cable is negotiated anew, looked at ten times a second."""
-    keeper = Timekeeper([cable], begin)
-    times = [begin + step / 10 for step in range(int((until - begin) * 10))]
-    return [now for now in times if keeper.due({cable.id}, found, now)]
+def due_at(cable: Cable, looks: int, found: Negotiations) -> list[int]:
+    """Return the looks after which the cable is negotiated anew."""
+    keeper = Timekeeper([cable])
+    return [look for look in range(looks) if keeper.due({cable.id}, found)]
 
 
 def under_way(cable: Cable) -> Negotiations:
@@ -37,40 +37,49 @@ def under_way(cable: Cable) -> Negotiations:
 
 def test_the_end_that_begins_asks_again_when_it_was_refused() -> None:
     """Pluto has no state any more; each time the peer gets twice as long."""
-    first, second, third, fourth, *_ = due_at(load("quickstart", "cluster2"), 60, NOTHING)
-    assert first == pytest.approx(REFUSED, abs=0.2)
-    assert second - first == pytest.approx(2 * REFUSED, abs=0.2)
-    assert third - second == pytest.approx(4 * REFUSED, abs=0.2)
-    assert fourth - third == pytest.approx(4 * REFUSED, abs=0.2)
+    times = due_at(load("quickstart", "cluster2"), 100, NOTHING)
+    apart = [later - earlier for earlier, later in pairwise(times)]
+    assert times[0] == REFUSED
+    assert apart[:3] == [2 * REFUSED + 1, 4 * REFUSED + 1, 4 * REFUSED + 1]
 
 
 def test_the_other_end_asks_when_it_hears_nothing() -> None:
     """Its peer may take the cable for up. Jitter keeps the ends of a mesh from asking at once."""
     cable = load("quickstart", "cluster1")
-    firsts = {due_at(cable, 60, NOTHING)[0] for _ in range(20)}
+    firsts = {due_at(cable, 100, NOTHING)[0] for _ in range(50)}
     least = UNHEARD + FOR_EACH
-    assert all(least <= first <= least + JITTER + 0.2 for first in firsts)
-    assert len(firsts) > 5
+    assert firsts <= set(range(least, least + JITTER + 1))
+    assert len(firsts) > 4
+
+
+def test_when_half_of_the_time_is_over_the_other_end_asks_once() -> None:
+    cable = load("quickstart", "cluster1")
+    keeper = Timekeeper([cable])
+    times = [look for look in range(UNHEARD) if keeper.due({cable.id}, NOTHING, hurry=True)]
+    assert times == [REFUSED]
+    keeper = Timekeeper([cable])
+    assert not any(keeper.due({cable.id}, under_way(cable), hurry=True) for _ in range(500))
 
 
 def test_a_negotiation_that_is_under_way_is_left_alone_for_long() -> None:
     """The end that waits never breaks it off."""
     begins, waiting_end = load("quickstart", "cluster2"), load("quickstart", "cluster1")
-    (first,) = due_at(begins, STUCK + 2, under_way(begins))
-    assert first > STUCK
-    assert due_at(waiting_end, 600, under_way(waiting_end)) == []
+    assert due_at(begins, STUCK + 5, under_way(begins)) == [STUCK + FOR_EACH]
+    assert due_at(waiting_end, 1200, under_way(waiting_end)) == []
 
 
 def test_many_cables_get_more_time() -> None:
     cables = [replace(load("quickstart", "cluster2"), twins={f"{i}": i}) for i in range(40)]
-    keeper = Timekeeper(cables, 0)
-    assert not keeper.due({cables[0].id}, under_way(cables[0]), STUCK + 19)
-    assert keeper.due({cables[0].id}, under_way(cables[0]), STUCK + 21)
+    keeper = Timekeeper(cables)
+    found = under_way(cables[0])
+    times = [look for look in range(100) if keeper.due({cables[0].id}, found)]
+    assert times == [STUCK + 40 * FOR_EACH]
 
 
 def test_a_cable_that_no_longer_waits_is_not_due() -> None:
     cable = load("quickstart", "cluster2")
-    assert not Timekeeper([cable], 0).due(set(), NOTHING, 1000)
+    keeper = Timekeeper([cable])
+    assert not any(keeper.due(set(), NOTHING) for _ in range(1000))
 
 
 def test_a_pluto_that_is_too_busy_to_answer_is_asked_again(
@@ -103,7 +112,7 @@ def test_a_pluto_that_is_too_busy_to_answer_is_asked_again(
 def test_a_server_whose_client_may_be_anywhere_never_asks() -> None:
     server = shaped("tunnel v4 server", "cluster2")
     assert not all(connection.routed for connection in server.connections)
-    assert due_at(server, 300, NOTHING) == []
+    assert due_at(server, 600, NOTHING) == []
 
 
 def waits(cable: Cable, limit: float = 5) -> list[Step]:
@@ -126,7 +135,7 @@ def test_cables_come_as_their_child_sas_stand(
 ) -> None:
     """One that had them before comes first; one that stays silent holds up no other one."""
     monkeypatch.setattr(waiting, "POLL", 0.01)
-    monkeypatch.setattr(negotiation, "REFUSED", 1000.0)
+    monkeypatch.setattr(negotiation, "REFUSED", 1000)
     silent, quick = cables
     there = replace(quick, remote=replace(quick.remote, cluster="there"))
     looks = iter(
@@ -172,7 +181,7 @@ def test_a_cable_that_is_begun_anew_waits_for_all_its_connections(
     monkeypatch.setattr(waiting, "POLL", 0.01)
     cable = load("quickstart", "cluster2")
     first, second = (connection.name for connection in cable.connections)
-    monkeypatch.setattr(negotiation, "REFUSED", 0.0)
+    monkeypatch.setattr(negotiation, "REFUSED", 0)
     looks = [
         Negotiations(frozenset({second}), frozenset()),
         Negotiations(frozenset({first}), frozenset()),
