@@ -73,6 +73,7 @@ class Outcome:
     lost_at_first: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     too_many: int = 0  # Child SAs
+    doubled: list[str] = field(default_factory=list)  # gateways and their connections with them
     missing: int = 0  # connections without one
     unlike: int = 0  # SAs of one end alone
     dead: list[str] = field(default_factory=list)  # gateways whose pluto has died
@@ -115,7 +116,7 @@ class Storm:
             peers = [vtep(name) for name in self.names if name != gateway.name]
             process = gateway.popen("python3", "-c", TRAFFIC, gateway.name, *peers)
             self.traffic[gateway.name] = process
-            stack.callback(process.wait)
+            stack.enter_context(process)
             stack.callback(process.kill)
 
     def start(self) -> Outcome:
@@ -189,6 +190,7 @@ class Storm:
                 outcome.dead.append(gateway.name)
             children = Counter(re.findall(r'#\d+: "([^"]+)"', listed))
             outcome.too_many += sum(children.values()) - len(children)
+            outcome.doubled += [f"{gateway.name} {name}" for name in children if children[name] > 1]
             outcome.missing += 2 * (len(self.names) - 1) - len(children)
         every = Counter(sa for of_one in spis.values() for sa in of_one)
         outcome.unlike = sum(times == 1 for times in every.values())
@@ -226,6 +228,11 @@ def report(made: Storm, outcome: Outcome) -> None:
     for name, text in outcome.output.items():
         if outcome.codes[name]:
             print(f"--- {name} exits with {outcome.codes[name]}\n{text[-3000:]}")
+    for gateway_and_name in outcome.doubled[:4]:
+        name, connection = gateway_and_name.split()
+        gateway = next(each for each in made.lab.gateways if each.name == name)
+        lines = gateway.read(PLUTO_LOG).splitlines()
+        print(f"--- {name}", *(line for line in lines if connection.rpartition("-")[0] in line), sep="\n")
     for pair in outcome.lost[:2]:
         for name in pair.split("-"):
             gateway = next(each for each in made.lab.gateways if each.name == name)
