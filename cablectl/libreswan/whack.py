@@ -1,5 +1,6 @@
 """The argv of every whack command, measured on 4.0 to 5.4; docs/libreswan.md has the table."""
 
+import re
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -90,6 +91,11 @@ def delete(name: str) -> Argv:
 def delete_state(serial: int) -> Argv:
     """Return the command that deletes one SA by its state number, and tells the peer."""
     return (*WHACK, "--deletestate", str(serial))
+
+
+def has_no_state(output: Iterable[str]) -> bool:
+    """Return whether `delete_state` failed since pluto no longer has that SA (exit code 21)."""
+    return any(re.search(r"no state #\d+ to delete", line) for line in output)
 
 
 def deleted_by(argv: Argv) -> str:

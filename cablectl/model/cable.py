@@ -367,17 +367,20 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def initiates(self) -> bool:
         """Whether the local end initiates."""
-        both = self.role is Role.BIDIRECTIONAL and self.ipsec.initiate is Initiate.BOTH
-        return both or self.begins
+        return self._both_initiate or self.begins
 
     @property
     def traps(self) -> bool:
         """Whether this end has trap policies before it has SAs.
 
-        The end that waits has none if a guard drops its packets meanwhile. A packet that meets a
-        trap makes pluto negotiate, and negotiations of both ends that cross leave dead SAs.
+        It needs none if a guard drops its packets meanwhile. A packet that meets a trap policy
+        makes pluto negotiate, beside the negotiation that is under way or that the peer begins.
         """
-        return self.initiates or not self.guarded
+        return self._both_initiate or not self.guarded
+
+    @property
+    def _both_initiate(self) -> bool:
+        return self.role is Role.BIDIRECTIONAL and self.ipsec.initiate is Initiate.BOTH
 
     @property
     def begins(self) -> bool:

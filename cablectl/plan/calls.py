@@ -28,7 +28,7 @@ class Kind(Enum):
     """How a call runs its steps."""
 
     ALONE = auto()
-    LOAD = auto()  # one whack adds and routes a connection, and initiates it if this end does
+    LOAD = auto()  # one whack adds a connection, and routes and initiates it if this end does
     SECRETS = auto()  # one shell writes all credentials
     BATCH = auto()  # one ip or bridge runs all commands
     LOOK = auto()  # one listing shows all policies
@@ -112,9 +112,12 @@ def calls(plan: Plan) -> list[Call]:
 
 
 def load(steps: Sequence[Step]) -> Argv:
-    """Return the one command for an add, a route and perhaps an initiate step."""
-    add, _, *initiate = steps
-    return (*add.argv, "--route", *(("--initiate", "--asynchronous") if initiate else ()))
+    """Return the one command for an add step and for a route or an initiate step, or both."""
+    add, *others = steps
+    phases = {step.phase for step in others}
+    route = ("--route",) if Phase.ROUTE in phases else ()
+    initiate = ("--initiate", "--asynchronous") if Phase.INITIATE in phases else ()
+    return (*add.argv, *route, *initiate)
 
 
 def _negotiates(step: Step) -> bool:
@@ -142,10 +145,9 @@ def _by_connection(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
             if later.pop(step.argv, None):
                 yield (step,)
             continue
-        name = _name(step)
-        route = later.pop(whack.route(name), None) if step.kind is Change.ADD else None
-        initiate = later.pop(whack.initiate(name), None) if route else None
-        yield tuple(each for each in (step, route, initiate) if each)
+        then = (whack.route(_name(step)), whack.initiate(_name(step)))
+        taken = [later.pop(argv, None) for argv in then if step.kind is Change.ADD]
+        yield tuple(each for each in (step, *taken) if each)
 
 
 def _name(step: Step) -> str:

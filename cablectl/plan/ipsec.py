@@ -212,7 +212,7 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
         why = "its policies were flushed, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
     if not cable.traps and any(entry.lost for entry in loaded.values()):
-        # The other end begins, and hears of it by the deletion.
+        # The peer hears of it by the deletion.
         why = "the kernel has lost its SAs, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
     gone |= dict.fromkeys(
@@ -270,7 +270,7 @@ def _add(cable: Cable, facts: Facts) -> Iterator[Step]:
 def _route(cable: Cable, facts: Facts) -> Iterator[Step]:
     loaded = facts.loaded(cable)
     routed = [connection for connection in cable.connections if connection.routed]
-    waits = "" if cable.traps else f"{cable.remote.cluster} begins; the guard drops packets"
+    waits = "" if cable.traps else "without SAs the guard drops the packets"
     for connection in routed:
         yield Step(
             phase=Phase.ROUTE,

@@ -1,8 +1,8 @@
 """A plan as a value: the ordered steps of an action on cables.
 
 The order keeps the overlay from sending in clear text at any moment. The guard is loaded first and
-removed last. The trap policies are installed, and checked in the kernel, before the device exists,
-and removed after the device.
+removed last. Without a guard the trap policies are installed, and checked in the kernel, before the
+device exists, and removed after the device.
 The device is made last, when the SAs are installed. A packet that meets a trap policy without an SA
 makes pluto initiate from this end too, which leaves two Child SAs (docs/adr/0001-overlay-last.md).
 """

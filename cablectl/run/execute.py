@@ -22,6 +22,7 @@ from cablectl.run.signals import deferred, handled, leave
 __all__ = ["Progress", "apply", "run"]
 
 MakePlan = Callable[[], Plan]
+AGAIN = 3  # times at most that connect goes on while its peer negotiates anew
 Failed = dict[str, CablectlError]  # by the cable's id
 
 
@@ -74,13 +75,9 @@ class _Connect:
     def run(self, make_plan: MakePlan) -> None:
         """Run the needed steps; put the error of one of several cables into `failed`."""
         try:
-            before, finish = staged(self._plan)
-            for call in before:
-                self._do(call)
-            if finish:
-                self._finish(finish)
+            self._execute(self._plan)
             if self._any_succeeds:
-                self._prove(make_plan())
+                self._prove(self._executed_again(make_plan))
         except BaseException:
             self._roll_back()
             raise
@@ -88,6 +85,32 @@ class _Connect:
             self._roll_back()
         for cable, error in self._away.items():
             self._failed.setdefault(cable, error)
+
+    def _execute(self, plan: Plan) -> None:
+        before, finish = staged(plan)
+        for call in before:
+            self._do(call)
+        if finish:
+            self._finish(finish)
+
+    def _executed_again(self, make_plan: MakePlan) -> Plan:
+        """Return a second plan; run it if it waits, since the peer has just connected anew."""
+        again = make_plan()
+        for _ in range(AGAIN):
+            if not self._waits(again):
+                break
+            self._runner.extend(again)
+            self._execute(again)
+            again = make_plan()
+        return again
+
+    def _waits(self, again: Plan) -> bool:
+        """Tell whether a cable that came up has lost a Child SA."""
+        return self._any_succeeds and any(
+            step.phase is Phase.WAIT
+            for step in again.needed
+            if step.cable not in self._failed.keys() | self._away.keys()
+        )
 
     def _finish(self, finish: Finish) -> None:
         """Finish each cable as soon as its Child SAs stand: a silent peer holds up no other one."""

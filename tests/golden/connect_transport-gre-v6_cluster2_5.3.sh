@@ -32,8 +32,8 @@ ipsec whack --psk --encrypt --transport --encaps yes --name submariner-cable-clu
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster1-2001-db8--8-0
-ip xfrm policy get src 2001:db8::7/128 dst 2001:db8::8/128 proto gre dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-2001-db8--8-0
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 2001:db8::7/128 dst 2001:db8::8/128 proto gre dir out
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -34,8 +34,8 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-1
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0
-ip xfrm policy get src 172.18.0.8/32 dst 172.18.0.7/32 proto 4 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.8/32 dst 172.18.0.7/32 proto 4 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -35,10 +35,10 @@ ipsec whack --psk --encrypt --transport --encaps yes --name submariner-cable-clu
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0
-ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-1
-ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 dir out
-ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-1
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp sport 4789 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 172.18.0.7/32 dst 172.18.0.8/32 proto udp dport 4789 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

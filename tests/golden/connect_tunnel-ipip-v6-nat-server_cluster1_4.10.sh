@@ -34,8 +34,8 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0
-ip xfrm policy get src fdca:b1e1::8/128 dst fdca:b1e1::7/128 proto 41 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src fdca:b1e1::8/128 dst fdca:b1e1::7/128 proto 41 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

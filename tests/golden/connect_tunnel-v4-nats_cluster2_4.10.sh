@@ -35,10 +35,10 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-1
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0-0
-ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0-1
-ip xfrm policy get src 10.45.0.0/16 dst 10.44.0.0/16 dir out
-ip xfrm policy get src 10.45.0.0/16 dst 100.44.0.0/16 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster1-172-18-0-8-0-1
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 10.45.0.0/16 dst 10.44.0.0/16 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 10.45.0.0/16 dst 100.44.0.0/16 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -35,10 +35,10 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-1
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0-0
-ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1-0
-ip xfrm policy get src 10.44.0.0/16 dst 10.45.0.0/16 dir out
-ip xfrm policy get src 100.44.0.0/16 dst 10.45.0.0/16 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-0-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-172-18-0-7-1-0
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 10.44.0.0/16 dst 10.45.0.0/16 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 100.44.0.0/16 dst 10.45.0.0/16 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

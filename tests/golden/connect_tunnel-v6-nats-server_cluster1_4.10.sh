@@ -35,10 +35,10 @@ ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'
-ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0-0
-ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-1-0
-ip xfrm policy get src 2001:db8:44::/48 dst 2001:db8:45::/48 dir out
-ip xfrm policy get src 2001:db8:144::/48 dst 2001:db8:45::/48 dir out
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-0-0
+# not needed (without SAs the guard drops the packets): ipsec whack --route --name submariner-cable-cluster2-2001-db8--7-1-0
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 2001:db8:44::/48 dst 2001:db8:45::/48 dir out
+# not needed (without SAs the guard drops the packets): ip xfrm policy get src 2001:db8:144::/48 dst 2001:db8:45::/48 dir out
 
 # initiate: negotiate the SAs
 at='initiate'

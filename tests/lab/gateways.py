@@ -123,14 +123,14 @@ class Gateway(Room):
     def stop_pluto(self) -> None:
         """Stop pluto as `ipsec stop` does."""
         self.whack("--shutdown")
-        self._await_end()
+        self.await_end()
 
     def kill_pluto(self) -> None:
         """Kill pluto with SIGKILL, so that policies, SAs and the PID file are left behind."""
         self.run("kill", "-KILL", self.read("/run/pluto/pluto.pid").strip())
-        self._await_end()
+        self.await_end()
 
-    def _await_end(self) -> None:
+    def await_end(self) -> None:
         until(lambda: self.run("pidof", "pluto", check=False).returncode != 0, "pluto's end")
 
     def snapshot(self) -> dict[str, str]:

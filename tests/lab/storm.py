@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations, cycle, islice, permutations
 
+from cablectl.libreswan.dialects import Version
+
 from .cable import FILE, PSK, PSK_FILE
 from .gateways import PLUTO_LOG, Lab
 from .mesh import address, document, number, vtep
@@ -76,6 +78,7 @@ class Outcome:
     doubled: list[str] = field(default_factory=list)  # gateways and their connections with them
     missing: int = 0  # connections without one
     unlike: int = 0  # SAs of one end alone
+    alone: dict[str, int] = field(default_factory=dict)  # how many of them a gateway has
     dead: list[str] = field(default_factory=list)  # gateways whose pluto has died
     output: dict[str, str] = field(default_factory=dict)
 
@@ -88,10 +91,11 @@ class Outcome:
     def row(self) -> str:
         """Return the outcome in a line."""
         codes, first = Counter(self.codes.values()), len(self.lost_at_first)
+        alone = self.alone if self.unlike else ""
         return (
             f"{self.kind:8} {self.pairs:4} pairs {self.seconds:6.1f} s  lost {first} then"
             f" {len(self.lost)}  too many {self.too_many}  missing {self.missing}"
-            f"  unlike {self.unlike}  codes {dict(codes)}  dead {self.dead} {self.lost[:4]}"
+            f"  unlike {self.unlike} {alone}  codes {dict(codes)}  dead {self.dead} {self.lost[:4]}"
         )
 
 
@@ -128,7 +132,10 @@ class Storm:
         for gateway in self.lab.gateways:
             gateway.run("pkill", "-KILL", "-x", "pluto", check=False)
         for gateway in self.lab.gateways:
-            gateway._await_end()
+            gateway.await_end()
+            if gateway.release() < Version(5, 0):  # as the unit of Debian 12 does after a crash
+                gateway.run("ip", "xfrm", "policy", "flush")
+                gateway.run("ip", "xfrm", "state", "flush")
         return self._run("kill", "sh", "-c", START, "sh", PROGRAM, FILE, str(self.limit))
 
     def flush(self) -> Outcome:
@@ -194,6 +201,8 @@ class Storm:
             outcome.missing += 2 * (len(self.names) - 1) - len(children)
         every = Counter(sa for of_one in spis.values() for sa in of_one)
         outcome.unlike = sum(times == 1 for times in every.values())
+        for name, of_one in spis.items():
+            outcome.alone[name] = sum(every[sa] == 1 for sa in of_one)
 
 
 @contextmanager
@@ -232,7 +241,8 @@ def report(made: Storm, outcome: Outcome) -> None:
         name, connection = gateway_and_name.split()
         gateway = next(each for each in made.lab.gateways if each.name == name)
         lines = gateway.read(PLUTO_LOG).splitlines()
-        print(f"--- {name}", *(line for line in lines if connection.rpartition("-")[0] in line), sep="\n")
+        cable = connection.rpartition("-")[0]
+        print(f"--- {name}", *(line for line in lines if cable in line), sep="\n")
     for pair in outcome.lost[:2]:
         for name in pair.split("-"):
             gateway = next(each for each in made.lab.gateways if each.name == name)

@@ -25,7 +25,7 @@ from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Change, Phase, Plan
 from cablectl.render import plans
 from tests.support.documents import SHAPES, shaped
-from tests.support.examples import load
+from tests.support.examples import load, with_traps
 from tests.support.places import SHELLCHECK
 from tests.support.plans import BLANK, FOREIGN, OTHER_LINK, OTHER_SA, needed
 
@@ -66,7 +66,7 @@ def test_phases_stand_in_their_order(
 
 
 def test_the_trap_is_seen_in_the_kernel_before_the_device_exists() -> None:
-    lines = needed(connect_plan.plan((load("quickstart", "cluster2"),), (BLANK,)))
+    lines = needed(connect_plan.plan((with_traps(load("quickstart")),), (BLANK,)))
     device = next(i for i, line in enumerate(lines) if line.startswith("ip link add"))
     seen = [i for i, line in enumerate(lines) if line.startswith("ip xfrm policy get")]
     routed = [i for i, line in enumerate(lines) if line.startswith("ipsec whack --route")]
@@ -84,7 +84,7 @@ def test_the_device_comes_up_last_when_the_sas_stand(cable: Cable) -> None:
 
 def test_a_connection_that_was_there_is_terminated_before_it_is_unrouted() -> None:
     """On 4.10 an --unroute while a Child SA is up kills pluto; one that is new is just deleted."""
-    cable = load("quickstart", "cluster2")
+    cable = with_traps(load("quickstart"))
     made = host_facts.connected(cable, BLANK, 1408)
     steps = connect_plan.plan((cable,), (unrouted(made),)).needed
     assert [step.argv[2] for step in steps][:2] == ["--route"] * 2
@@ -121,7 +121,7 @@ def test_every_change_but_modules_and_listen_has_an_undo(cable: Cable) -> None:
 @pytest.mark.parametrize("missing", range(1, 10))
 def test_a_half_made_cable_is_finished(missing: int) -> None:
     """What a crash left is not made again; what it did not is."""
-    cable = load("quickstart", "cluster2")
+    cable = with_traps(load("quickstart"))
     made = host_facts.connected(cable, BLANK, 1408)
     there = made.overlay
     halves = {
@@ -201,7 +201,7 @@ def test_a_dead_pluto_is_started_the_hosts_way_and_stopped_by_the_undo(cable: Ca
 
 def test_connections_whose_policies_somebody_flushed_are_loaded_anew() -> None:
     """pluto believes them routed and up; routing them again does nothing (seen on 4.10)."""
-    cable = load("quickstart", "cluster2")
+    cable = with_traps(load("quickstart"))
     made = host_facts.connected(cable, BLANK, 1408)
     plan = connect_plan.plan((cable,), (replace(made, policies={}),))
     names = [each.name for each in cable.connections]

@@ -24,7 +24,16 @@ def test_the_end_that_waits_neither_routes_nor_initiates(
     plan = connect_plan.plan((waits,), (facts,))
     assert not {Phase.ROUTE, Phase.INITIATE} & {step.phase for step in plan.needed}
     reasons = {step.not_needed for step in plan.steps if step.phase is Phase.ROUTE}
-    assert reasons == {"cluster2 begins; the guard drops packets"}
+    assert reasons == {"without SAs the guard drops the packets"}
+
+
+def test_the_end_that_begins_has_no_trap_policies_either() -> None:
+    """A packet that meets one makes pluto negotiate a second Child SA."""
+    phases = [
+        step.phase for step in connect_plan.plan((load("quickstart", "cluster2"),), (BLANK,)).needed
+    ]
+    assert Phase.INITIATE in phases
+    assert Phase.ROUTE not in phases
 
 
 def test_without_a_guard_the_end_that_waits_has_trap_policies() -> None:
@@ -51,9 +60,10 @@ def test_a_child_sa_that_the_kernel_has_lost_is_deleted(end: str) -> None:
     assert {step.phase for step in steps} == {Phase.RETIRE}
 
 
-def test_the_end_that_waits_loads_a_cable_anew_whose_sas_are_lost() -> None:
-    """The other end hears of it by the deletion, and negotiates."""
-    cable = load("quickstart", "cluster1")
+@pytest.mark.parametrize("end", ["cluster1", "cluster2"])
+def test_a_cable_whose_sas_are_lost_is_loaded_anew(end: str) -> None:
+    """The peer hears of it by the deletion."""
+    cable = load("quickstart", end)
     facts = alive(cable)
     loaded = {
         name: replace(each, lost=True, up=False, child_sas=())
@@ -62,4 +72,6 @@ def test_the_end_that_waits_loads_a_cable_anew_whose_sas_are_lost() -> None:
     steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
     deleted = [step.argv for step in steps if "--delete" in step.argv]
     assert deleted == [whack.delete(connection.name) for connection in cable.connections]
-    assert not {Phase.INITIATE, Phase.ROUTE} & {step.phase for step in steps}
+    phases = {step.phase for step in steps}
+    assert (Phase.INITIATE in phases) == cable.initiates
+    assert Phase.ROUTE not in phases

@@ -6,6 +6,7 @@
 import shlex
 
 import pytest
+from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
@@ -73,6 +74,22 @@ def test_a_failure_at_any_step_is_undone_exactly(commands: Commands, number: int
     unwound = [argv for step in reversed(steps[: number - 1]) for argv in step.undo]
     assert told.undone == unwound
     assert commands.log == [words(step.argv) for step in steps[:number]] + list(map(words, unwound))
+
+
+def test_a_peer_that_connects_anew_meanwhile_is_waited_for(
+    cable: Cable, commands: Commands
+) -> None:
+    """The cable was up when it was read first; then the peer deleted its Child SAs."""
+    commands.established(*cable.names)
+    whole = made(cable)
+    without_route = replace(whole, overlay=replace(whole.overlay, routes=frozenset()))
+    down = connected(cable, BLANK, 1408, up=False)
+    plans = [connect_plan.plan((cable,), (facts,)) for facts in (without_route, down, whole)]
+    assert [step.phase for step in plans[1].needed] == [Phase.WAIT] * 2
+    told = Told()
+    apply(cable, in_turn(*plans), told)
+    assert told.undone == []
+    assert len(told.steps) == 3
 
 
 def test_commands_that_succeed_and_do_nothing_are_found_out(

@@ -19,7 +19,7 @@ from cablectl.plan.calls import Kind, calls
 from cablectl.plan.steps import Plan, Step
 from cablectl.run import command
 from cablectl.run.command import SHELL
-from tests.support.examples import load
+from tests.support.examples import load, with_traps
 from tests.support.executor import Told, in_turn, words
 from tests.support.mesh_host import Host, apply, blank, up, whole
 from tests.support.plans import BLANK
@@ -69,6 +69,7 @@ def test_a_failure_is_that_of_its_cable_alone(
 
 
 def test_a_policy_that_is_not_there_fails_its_cable(cables: tuple[Cable, ...], host: Host) -> None:
+    cables = tuple(map(with_traps, cables))
     bad, good = cables
     host.sees(*(xfrm.policies(each)[0] for each in good.connections))
     host.fails(f"dst {bad.remote.address}/32 proto udp sport 4789")
@@ -93,7 +94,7 @@ def test_a_connection_that_changed_is_unloaded_and_then_loaded(
     assert [line for line in host.log if line.startswith("whack ")] == [
         f"whack --delete --name {first.name}",
         next(line.removeprefix("ipsec ") for line in whacks if " --psk " in line)
-        + " --route --initiate --asynchronous",
+        + " --initiate --asynchronous",
     ]
 
 

@@ -9,7 +9,7 @@ from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Phase
 from tests.support.captures import by_release
-from tests.support.examples import load
+from tests.support.examples import load, with_traps
 from tests.support.executor import Commands, Told, apply, in_turn
 from tests.support.plans import BLANK
 
@@ -21,7 +21,7 @@ from tests.support.plans import BLANK
 
 
 def test_pluto_refuses_the_route(commands: Commands) -> None:
-    cable = load("quickstart", "cluster2")
+    cable = with_traps(load("quickstart", "cluster2"))
     plan, told = connect_plan.plan((cable,), (BLANK,)), Told()
     numbers = [number for number, step in enumerate(plan.needed, 1) if step.phase is Phase.ROUTE]
     commands.fails_with(REFUSED.strip())
