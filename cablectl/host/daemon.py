@@ -1,6 +1,7 @@
 """Facts of the daemon: its release, its connections, its secrets files, and whether it runs."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +97,7 @@ def pluto_status() -> pluto.Status | None:
     traffic, status = probe.run(*pluto_commands.TRAFFIC_STATUS), probe.run(*pluto_commands.STATUS)
     if status.returncode != 0:
         return None
-    return pluto.parse(status.stdout, traffic.stdout)
+    return pluto.parse(status.stdout, traffic.stdout, time.time())
 
 
 def startable() -> Pluto:

@@ -43,7 +43,7 @@ class Authentication(Protocol):
 class PreSharedKey(Authentication):
     """A pre-shared key in the cable's own secrets file (ipsec.secrets(5))."""
 
-    limit = 5  # seconds, as for every other command
+    limit = 20  # seconds, as for every other command
 
     def flags(self, cable: Cable) -> Argv:  # noqa: ARG002 - alike for all cables
         """Return the option for a pre-shared key."""

@@ -1,8 +1,10 @@
 """Parsers of what pluto prints: its connections, its shunts, and the addresses it listens on."""
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cablectl.libreswan.limits import Limits, parse_limits
 from cablectl.libreswan.lines import NUMBER, matches
@@ -55,6 +57,9 @@ __all__ = (
 )
 
 
+SETTLED = 10  # seconds; a rekeying deletes the old Child SA before that
+
+
 class LoadedConnection(Struct, frozen=True):
     """A connection that pluto has loaded."""
 
@@ -68,6 +73,7 @@ class LoadedConnection(Struct, frozen=True):
     limits: Limits = Limits()
     lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
     serials: tuple[int, ...] = ()  # the state numbers of all Child SAs that pluto has
+    superseded: tuple[int, ...] = ()  # those that a newer Child SA has replaced for a while
     # The connection that owns the IKE SA of the newest Child SA; None if pluto lists no Child SA.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
@@ -136,9 +142,26 @@ _SHUNT = (
 )
 
 
-def parse(status: str, traffic_status: str) -> Status:
-    """Return the connections and shunts that `--status` and `--trafficstatus` print."""
-    return Status(parse_connections(status, traffic_status), parse_shunts(status))
+def parse(status: str, traffic_status: str, now: float = 0) -> Status:
+    """Return the connections and shunts that `--status` and `--trafficstatus` print.
+
+    `now` is the time in seconds since 1970, by which Child SAs are superseded.
+    """
+    connections = parse_connections(status, traffic_status)
+    for name, loaded in connections.items():
+        if old := superseded(loaded.child_sas, now):
+            connections[name] = replace(loaded, superseded=old)
+    return Status(connections, parse_shunts(status))
+
+
+def superseded(sas: Sequence[ChildSa], now: float) -> tuple[int, ...]:
+    """Return the state numbers of the Child SAs of a connection that have a settled successor.
+
+    Both ends send with the newest one by then, so to delete the others loses no packet.
+    """
+    if not sas or now - sas[-1].added < SETTLED:
+        return ()
+    return tuple(sa.serial for sa in sas[:-1])
 
 
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:

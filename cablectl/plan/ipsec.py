@@ -51,8 +51,9 @@ def steps(pairs: Pairs, *, wait: bool, limit: float) -> Iterator[Step]:
     for phase in (_route, _initiate):
         for cable, facts in reduced:
             yield from phase(cable, facts)
-    for cable, facts in reduced if wait else ():
-        yield from _wait(cable, facts, limit)
+    for cable, facts in reduced:
+        if wait:
+            yield from _wait(cable, facts, limit)
         yield from _retire(cable, facts)
 
 
@@ -332,13 +333,20 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
 
 
 def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
-    """Delete the Child SAs that the kernel has lost: pluto keeps them, and so does the peer."""
+    """Delete the Child SAs that the kernel has lost, and at the end that begins also duplicates.
+
+    pluto keeps them, and so does the peer.
+    """
     for loaded in facts.loaded(cable).values():
-        for serial in sorted(set(loaded.serials) - {sa.serial for sa in loaded.child_sas}):
+        lost = set(loaded.serials) - {sa.serial for sa in loaded.child_sas}
+        why = dict.fromkeys(sorted(lost), "the kernel has lost this Child SA; the peer learns it")
+        if cable.begins:
+            why |= dict.fromkeys(loaded.superseded, "the connection has a newer Child SA")
+        for serial, reason in why.items():
             yield Step(
                 phase=Phase.RETIRE,
                 argv=whack.delete_state(serial),
-                why="the kernel has lost this Child SA; the peer learns it",
+                why=reason,
                 kind=Change.REMOVE,
                 cable=cable.id,
             )

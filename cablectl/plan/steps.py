@@ -41,7 +41,7 @@ class Phase(StrEnum):
     ROUTE = "route: trap policies, from here on what they match is encrypted or dropped"
     INITIATE = "initiate: negotiate the SAs"
     WAIT = "wait: until a Child SA stands for every connection"
-    RETIRE = "retire: Child SAs that the kernel has lost"
+    RETIRE = "retire: Child SAs that the kernel has lost, or that are too many"
     OVERLAY = "overlay: the device, its address and settings, not up yet"
     UP = "up: the device and its routes"
     UNLINK = "unlink: routes and device, while what they send is still encrypted"

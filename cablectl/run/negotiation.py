@@ -22,7 +22,7 @@ POLL = 0.5  # seconds between two looks
 REFUSED = 4  # without any state, after which the end that begins asks again
 UNHEARD = 16  # without any state, after which the other end asks
 JITTER = 8  # that the other end may wait longer
-STUCK = 40  # after which the end that begins begins a negotiation anew that is under way
+STUCK = 60  # after which the end that begins begins a negotiation anew that is under way
 MOST = 4  # times of these at most: a peer may come at any moment
 FOR_EACH = 1  # more for each cable: pluto negotiates with all peers at once
 

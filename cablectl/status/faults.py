@@ -1,7 +1,8 @@
 """Finds why a cable isn't up: what is missing, and what was not created by cablectl.
 
 If connect would find something to do, there is a fault. Exceptions, since they don't matter yet:
-kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding entry that floods.
+kernel modules, the key's own file, a smaller MTU, stale peers, a forwarding entry that floods,
+Child SAs that are too many.
 """
 
 from collections.abc import Iterator
