@@ -22,10 +22,10 @@ from cablectl.model.cable import Cable
 
 
 class Negotiations(NamedTuple):
-    """Names of connections: those with a Child SA, and those of which pluto has any state."""
+    """Names of connections: those with a Child SA, and those that pluto negotiates for."""
 
     up: frozenset[str]
-    seen: frozenset[str]
+    under_way: frozenset[str]
 
 
 def libreswan_version() -> Version:
@@ -38,9 +38,10 @@ def libreswan_version() -> Version:
 
 def negotiations() -> Negotiations:
     """Return what pluto has negotiated, and what is under way."""
-    # In this order, a connection with a Child SA is also seen.
+    # In this order, no connection that has just come up is missing in both.
+    under_way = pluto.parse_negotiating(probe.output(*pluto_commands.SHOW_STATES))
     up = pluto.parse_established(probe.output(*pluto_commands.TRAFFIC_STATUS))
-    return Negotiations(up, pluto.parse_seen(probe.output(*pluto_commands.SHOW_STATES)) | up)
+    return Negotiations(up, under_way)
 
 
 def marked_cables() -> frozenset[str]:

@@ -14,8 +14,8 @@ from cablectl.libreswan.pluto_states import (
     parse_child_sas,
     parse_established,
     parse_ike,
+    parse_negotiating,
     parse_parents,
-    parse_seen,
     parse_serials,
 )
 from cablectl.libreswan.traffic_selectors import (
@@ -49,8 +49,8 @@ __all__ = (
     "parse_established",
     "parse_ike",
     "parse_listening",
+    "parse_negotiating",
     "parse_parents",
-    "parse_seen",
     "parse_shunts",
     "same",
     "selectors",

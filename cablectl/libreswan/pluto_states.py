@@ -124,9 +124,10 @@ def parse_established(traffic_status: str) -> frozenset[str]:
     return frozenset(parse_child_sas("", traffic_status))
 
 
-def parse_seen(states: str) -> frozenset[str]:
-    """Return the names of the connections of which `--showstates` has an SA that isn't deleted."""
-    return frozenset(state.name for state in _states(states) if state.story not in _DELETED)
+def parse_negotiating(states: str) -> frozenset[str]:
+    """Return the names of the connections that `--showstates` has a negotiation of."""
+    ended = (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED)
+    return frozenset(state.name for state in _states(states) if state.story not in ended)
 
 
 def parse_serials(traffic_status: str) -> dict[str, tuple[int, ...]]:

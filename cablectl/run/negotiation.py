@@ -19,8 +19,8 @@ from cablectl.model.cable import Cable
 
 POLL = 0.5  # seconds between two looks
 # All these are looks.
-REFUSED = 4  # without any state, after which the end that begins asks again
-UNHEARD = 16  # without any state, after which the other end asks
+REFUSED = 4  # without a negotiation, after which the end that begins asks again
+UNHEARD = 16  # without a negotiation, after which the other end asks
 JITTER = 8  # that the other end may wait longer
 STUCK = 60  # after which the end that begins begins a negotiation anew that is under way
 MOST = 4  # times of these at most: a peer may come at any moment
@@ -33,7 +33,7 @@ class _Course(Struct):
     cable: Cable
     jitter: int
     since_asked: int = 0
-    unseen: int = 0  # since pluto had a state of it, or since it was asked
+    unseen: int = 0  # since pluto negotiated for it, or since it was asked
     tries: int = 0
 
 
@@ -62,7 +62,7 @@ class Timekeeper:
 
     def _is_due(self, course: _Course, found: Negotiations, *, hurry: bool) -> bool:
         course.since_asked += 1
-        course.unseen = 0 if course.cable.names & found.seen else course.unseen + 1
+        course.unseen = 0 if course.cable.names & found.under_way else course.unseen + 1
         begins = course.cable.initiates
         patience = REFUSED if begins else UNHEARD + course.jitter + self._slack
         factor = min(2**course.tries, MOST)

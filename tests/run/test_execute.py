@@ -221,4 +221,4 @@ def test_negotiations_are_what_pluto_says(cable: Cable, commands: Commands) -> N
     name = cable.connections[0].name
     assert daemon.negotiations() == daemon.Negotiations(frozenset(), frozenset())
     commands.established(name)
-    assert daemon.negotiations() == daemon.Negotiations(frozenset({name}), frozenset({name}))
+    assert daemon.negotiations() == daemon.Negotiations(frozenset({name}), frozenset())
