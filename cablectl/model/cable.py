@@ -6,7 +6,6 @@ Everything follows from the file, so two ends with the same file mirror each oth
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import assert_never
 
 from msgspec import Struct
@@ -22,6 +21,7 @@ from cablectl.model.psk import (
     PskPair,
     pair_name,
 )
+from cablectl.model.vteps import AnyInterface, host_bits, interface, mac_of, vtep
 from cablectl.model.wishes import (
     CABLE,
     PLUTO_PORTS,
@@ -36,12 +36,9 @@ from cablectl.model.wishes import (
     Mss,
     OverlayWish,
     Routes,
-    host_bits,
-    mac_of,
 )
 from cablectl.model.x509 import Auth, Cert
 
-AnyInterface = IPv4Interface | IPv6Interface
 DETOUR = ".rotate"  # the ending of the clusters' names in a detour
 
 
@@ -51,20 +48,6 @@ class Role(StrEnum):
     BIDIRECTIONAL = "bidirectional"
     SERVER = "server"
     CLIENT = "client"
-
-
-def vtep(host_bits: int, network: AnyNetwork) -> AnyInterface:
-    """Return the address in a network that ends in a gateway's `host_bits`."""
-    host = host_bits & int(network.hostmask)
-    address = network.network_address + host
-    return interface(address, network.prefixlen)
-
-
-def interface(address: AnyAddress, length: int) -> AnyInterface:
-    """Return an address with the length of its prefix."""
-    if isinstance(address, IPv4Address):
-        return IPv4Interface((address, length))
-    return IPv6Interface((address, length))
 
 
 def cable_id(name: str) -> str:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import UsageError
 from cablectl.model.cable import Cable
+from cablectl.model.vteps import twins_of
 from cablectl.model.wishes import (
     AnyNetwork,
     Clamp,
@@ -18,7 +19,6 @@ from cablectl.model.wishes import (
     Offload,
     OverlayWish,
     Routes,
-    twins_of,
 )
 
 MAX_LISTED = 8  # endpoints that an error names

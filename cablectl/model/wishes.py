@@ -4,7 +4,6 @@ Every value is frozen. The terms are those of RFC 4301 (selector, SA), RFC 7348 
 Submariner (endpoint, cable). Connections are named as Submariner names them.
 """
 
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, ClassVar, get_args
@@ -20,7 +19,6 @@ IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
 CABLE = "submariner-cable-"  # the beginning of every connection's name
-MACS = "02:ca:"  # the beginning of every VTEP's MAC
 DEFAULT_PSK = "/etc/cablectl/psk"
 DEFAULT_PSK_FILE = PskFile(DEFAULT_PSK)
 KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
@@ -349,48 +347,6 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     def networks(self) -> tuple[AnyNetwork, ...]:
         """The subnets, without any that is only the gateway's own address."""
         return tuple(net for net in self.subnets if net.network_address != self.address)
-
-
-def host_bits(endpoint: Endpoint, twins: Mapping[str, int]) -> int:
-    """Return the number whose last bits tell a gateway's VTEP from others: that of its address.
-
-    A cluster among the `twins` has another one.
-    """
-    return twins.get(endpoint.cluster, int(endpoint.address))
-
-
-def twins_of(endpoints: Iterable[Endpoint]) -> dict[str, int]:
-    """Return the clusters whose gateway has the address of an earlier endpoint.
-
-    Each has a number that is made of its name.
-    """
-    seen: set[AnyAddress] = set()
-    found: dict[str, int] = {}
-    for endpoint in endpoints:
-        if endpoint.address in seen:
-            found[endpoint.cluster] = number_of(endpoint.cluster)
-        seen.add(endpoint.address)
-    return found
-
-
-def number_of(cluster: str) -> int:
-    """Return the number, of 32 bits, that a twin has instead of its address."""
-    import zlib
-
-    return zlib.crc32(cluster.encode())
-
-
-def mac_of(underlay: AnyAddress) -> str:
-    """Return a VTEP's MAC, derived from the address that the overlay's packets to it have.
-
-    It is locally administered (IEEE 802, the 02 bit of the first octet).
-    """
-    octets = underlay.packed
-    if len(octets) > 4:
-        import zlib
-
-        octets = zlib.crc32(octets).to_bytes(4)
-    return f"{MACS}{octets.hex(':')}"
 
 
 def dashed(address: AnyAddress) -> str:
