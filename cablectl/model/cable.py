@@ -11,6 +11,7 @@ from typing import assert_never
 from msgspec import Struct
 
 from cablectl.model.connection import Connection, End, host_network
+from cablectl.model.health_check import HealthCheck
 from cablectl.model.psk import (
     NEXT,
     CablePpk,
@@ -76,6 +77,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     underlay_network: AnyNetwork
     routes: Routes = Routes()
     mss: Mss = Clamp.AUTO
+    health: HealthCheck | None = HealthCheck()  # None: no echoes
     others: tuple[Endpoint, ...] = ()  # all peers of a device that serves all peers
     twins: Mapping[str, int] = {}  # the host bits of clusters that haven't those of an address
     traced: bool = False  # known by its traces on the host alone, without a file
@@ -196,6 +198,19 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     def mac_of(self, endpoint: Endpoint) -> str:
         """Return the MAC of a gateway's VTEP, which the other ends compute as well."""
         return mac_of(self.underlay_of(endpoint))
+
+    @property
+    def echo_ends(self) -> tuple[AnyAddress, AnyAddress] | None:
+        """The source and the target of an echo through the cable; None if it has no such pair.
+
+        Between subnets the file has to name an address of each gateway in its own subnets.
+        """
+        if self.overlay:
+            return self.local_vtep.ip, self.remote_vtep.ip
+        if not self.joins_subnets:
+            return self.local.address, self.remote_host
+        source, target = self.local.health_address, self.remote.health_address
+        return (source, target) if source and target else None
 
     @property
     def role(self) -> Role:

@@ -45,6 +45,9 @@ Vni = Annotated[
     int, Meta(ge=0, le=2**24 - 1, description="a VNI, 0 to 16777215 (RFC 7348, section 5)")
 ]
 Address = Annotated[AnyAddress, Meta(description="an IPv4 or IPv6 address of a host")]
+OptionalAddress = Annotated[
+    Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
+]
 Subnet = Annotated[AnyNetwork, Meta(description="a subnet such as 10.44.0.0/16, no host bits set")]
 
 
@@ -294,15 +297,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     Gateways of another site reach it at `public_address`, through NAT. Gateways of the same `site`
     reach it at `address`. A `preferred_server` of None is unknown. An `ike_port` of None is that of
-    `ipsec`, an `identity` of None the hostname, and a `key_type` of None that of `ipsec.cert`.
+    `ipsec`, an `identity` of None the hostname, and a `key_type` of None that of `ipsec.cert`. Its
+    `health_address`, in its subnets, is one end of the echoes.
     """
 
     cluster: Name
     hostname: Hostname
     address: Address
-    public_address: Annotated[
-        Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
-    ] = None
+    public_address: OptionalAddress = None
     site: Annotated[
         Name | None,
         Meta(description="1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit; or null"),
@@ -312,6 +314,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     ike_port: Port | None = None
     identity: Identity | None = None
     key_type: KeyType | None = None
+    health_address: OptionalAddress = None
 
     def __str__(self) -> str:
         """Return the endpoint as an error message lists it."""
