@@ -20,6 +20,7 @@ from cablectl.linux import icmp
 from cablectl.model.wishes import AnyAddress
 
 # linux/in.h, linux/in6.h, asm-generic/socket.h
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 PROTOCOLS = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 IP_PKTINFO, IPV6_PKTINFO = 8, 50
 _SO_TIMESTAMPNS = 35
@@ -59,10 +60,9 @@ class Echoes:
         self._close()
 
     def _opened(self, version: int) -> socket.socket:
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         try:
-            made = socket.socket(family, kind, PROTOCOLS[version])
+            made = socket.socket(_FAMILIES[version], kind, PROTOCOLS[version])
         except PermissionError:
             raise HostNotReadyError(
                 "sending ICMP needs root or CAP_NET_RAW", hint="run the same command with sudo"
@@ -79,17 +79,17 @@ class Echoes:
         return tuple(opened.fileno() for opened in self._sockets.values())
 
     def send(self, source: AnyAddress, target: AnyAddress, sequence: int) -> bool:
-        """Send an echo request; tell whether the kernel accepted it.
+        """Send an echo request; tell whether this host can send one.
 
-        It doesn't if the source isn't an address of this host, or if no route leads to the target.
+        It can't if it doesn't hold the source. A request that the kernel drops counts as sent.
         """
         payload = self._token + _SENT_AT.pack(time.monotonic())
         request = icmp.request(target.version, self._id, sequence, payload)
         to, control = (str(target), 0), [leaving(source)]
         try:
             self._sockets[target.version].sendmsg([request], control, 0, to)
-        except OSError:
-            return False
+        except OSError:  # the number doesn't tell why: a missing route has the same one
+            return _holds(source)
         return True
 
     def receive(self) -> Iterator[Answer]:
@@ -117,6 +117,15 @@ def leaving(source: AnyAddress, index: int = 0) -> tuple[int, int, bytes]:
         data = struct.pack("@i4s4x", index, source.packed)
         return socket.IPPROTO_IP, IP_PKTINFO, data
     return socket.IPPROTO_IPV6, IPV6_PKTINFO, struct.pack("@16si", source.packed, index)
+
+
+def _holds(address: AnyAddress) -> bool:
+    with socket.socket(_FAMILIES[address.version], socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def _waited(control: list[tuple[int, int, bytes]], elapsed: float) -> float:

@@ -16,7 +16,7 @@ from cablectl.host.socket_filter import attach
 from cablectl.linux import icmp
 
 HERE = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
-OTHER = ip_address("192.0.2.1")  # an address that no host has (RFC 5737)
+OTHER = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}  # of no host: RFC 5737, RFC 3849
 TOKEN = b"12345678"
 
 
@@ -81,10 +81,14 @@ def test_the_kernels_stamp_tells_how_long_a_packet_waited() -> None:
     assert echoes._waited([], 10) == 0
 
 
-def test_what_the_kernel_refuses_is_no_error(opened: Echoes, version: int) -> None:
-    other = OTHER if version == 4 else ip_address("2001:db8::1")
-    assert not opened.send(other, HERE[version], 1)
-    assert answers(opened, 0) == []
+def test_a_source_that_this_host_does_not_hold(opened: Echoes, version: int) -> None:
+    assert not opened.send(OTHER[version], HERE[version], 1)
+
+
+def test_what_the_kernel_drops_counts_as_sent(opened: Echoes, version: int) -> None:
+    refused = ip_address("255.255.255.255" if version == 4 else "fe80::1")
+    assert opened.send(HERE[version], refused, 1)
+    assert list(opened.receive()) == []
 
 
 def test_another_programs_answers_wake_nobody(opened: Echoes, version: int) -> None:
