@@ -357,6 +357,12 @@ def test_each_case_is_either_accepted_or_refused() -> None:
     assert not {*REFUSED} & {*ACCEPTED}
 
 
+def test_without_tunnel_mode_no_health_address_is_read() -> None:
+    without_overlay = RESOURCE.replace("  ceIPSecOverlay: vxlan\n", "")
+    (problem,) = problems(without_overlay, ENDPOINTS)
+    assert "overlay: missing; allowed in mode transport" in problem
+
+
 @settings(max_examples=200)
 @given(st.text(alphabet="ceIPSMod:, \"[]{}\n|-'#&*!", max_size=80))
 def test_no_block_makes_a_traceback(block: str) -> None:
