@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
-from cablectl.status.report import CableState, ChildSaState, ConnectionState, StatusReport, Verdict
+from cablectl.status.report import (
+    CableState,
+    ChildSaState,
+    ConnectionState,
+    HealthState,
+    StatusReport,
+    Verdict,
+)
 
 Samples = Iterator[tuple[dict[str, str], float | None]]  # labels and value; None has no line
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -101,6 +108,14 @@ def _expiry(cable: CableState) -> Samples:
         yield labels, certificate.not_after
 
 
+def _of_health(value: Callable[[HealthState], float | None]) -> Callable[[CableState], Samples]:
+    def samples(cable: CableState) -> Samples:
+        if cable.health:
+            yield {}, value(cable.health)
+
+    return samples
+
+
 METRICS = (
     Metric(
         "cablectl_cable_state",
@@ -163,6 +178,42 @@ METRICS = (
         "counter",
         "Packets that the guard dropped.",
         _dropped,
+    ),
+    Metric(
+        "cablectl_health_rtt_seconds",
+        "gauge",
+        "Mean RTT of the last echoes through the cable.",
+        _of_health(lambda health: health.rtt_mean),
+    ),
+    Metric(
+        "cablectl_health_last_rtt_seconds",
+        "gauge",
+        "RTT of the last answered echo.",
+        _of_health(lambda health: health.rtt_last),
+    ),
+    Metric(
+        "cablectl_health_jitter_seconds",
+        "gauge",
+        "Jitter of the RTT (RFC 3550, section 6.4.1).",
+        _of_health(lambda health: health.jitter),
+    ),
+    Metric(
+        "cablectl_health_loss_ratio",
+        "gauge",
+        "The lost part of the last echoes, 0 to 1.",
+        _of_health(lambda health: health.loss),
+    ),
+    Metric(
+        "cablectl_health_echoes_sent_total",
+        "counter",
+        "Echoes sent through the cable; another watch starts it at 0 again.",
+        _of_health(lambda health: health.sent),
+    ),
+    Metric(
+        "cablectl_health_echoes_answered_total",
+        "counter",
+        "Answered echoes; another watch starts it at 0 again.",
+        _of_health(lambda health: health.answered),
     ),
     Metric(
         "cablectl_certificate_expiry_timestamp_seconds",

@@ -20,10 +20,12 @@ from cablectl.render.envelope import as_json, as_json_line
 from cablectl.render.metrics import METRICS, as_metrics
 from cablectl.render.watching import Lines, Live, view
 from cablectl.status import state
-from cablectl.status.report import CableState, StatusReport, Verdict
+from cablectl.status.health import with_health
+from cablectl.status.report import CableState, HealthState, StatusReport, Verdict
 from tests.support.alive import BLANK, NOW, alive, report, without_sa
 from tests.support.documents import SHAPES, shaped
 from tests.support.faults import FAULTS, OUTSIDE
+from tests.support.health import ANSWERING, HEALTHS, SILENT, UNANSWERING, UNKNOWN
 from tests.support.places import ROOT
 from tests.support.standing import with_ends
 from tests.support.terminal import shown_on
@@ -39,6 +41,7 @@ def every_state() -> StatusReport:
     states = [state.of(each, alive(each), NOW) for each in map(shaped, SHAPES)]
     ending = with_ends(alive(cable), (("gateway", "CN=west", 6), ("authority", "CN=a", 29)), NOW)
     states += [state.of(cable, facts, NOW) for facts in (BLANK, ending, *faulty)]
+    states += [with_health(state.of(cable, alive(cable), NOW), health) for health in HEALTHS]
     return report(*states, state.unknown(ODD, Verdict.FOREIGN, "why"))
 
 
@@ -148,6 +151,23 @@ class TestMetrics:
         assert samples["cablectl_overlay_mtu_bytes", "", ""] == 1408
         assert samples["cablectl_guard_up", "", ""] == 1
 
+    def test_what_echoes_tell(self, cable: Cable) -> None:
+        up = state.of(cable, alive(cable), NOW)
+        name = f'{{cable="{up.cable}"}}'
+        lines = as_metrics(report(with_health(up, ANSWERING))).splitlines()
+        for metric, value in (
+            ("rtt_seconds", 0.05034),
+            ("last_rtt_seconds", 0.0501),
+            ("jitter_seconds", 0.00021),
+            ("loss_ratio", 0.03),
+            ("echoes_sent_total", 160),
+            ("echoes_answered_total", 157),
+        ):
+            assert f"cablectl_health_{metric}{name} {value}" in lines
+        unknown = as_metrics(report(with_health(up, UNKNOWN)))
+        assert f"cablectl_health_echoes_sent_total{name} 1" in unknown
+        assert f"cablectl_health_loss_ratio{name}" not in unknown
+
     def test_labels_are_escaped(self) -> None:
         odd = 'submariner-cable-"x\\no\nz'
         text = as_metrics(report(state.unknown(odd, Verdict.DOWN, "why")))
@@ -201,6 +221,20 @@ class TestTable:
     def test_clear_text_is_told_as_such(self) -> None:
         cable = shaped("none vxlan v4")
         assert table(state.of(cable, alive(cable), NOW))[0].endswith("  up, in clear text")
+
+    @pytest.mark.parametrize(
+        ("health", "told"),
+        [
+            (ANSWERING, "RTT 50.1 ms, mean 50.3 ms, jitter 0.2 ms, 3% of 100 echoes lost"),
+            (SILENT, "no answer for 1m17s, 13% of 100 echoes lost"),
+            (UNANSWERING, "the peer answers no echoes, but packets come in from it"),
+            (UNKNOWN, "no echo is answered or lost yet"),
+        ],
+    )
+    def test_what_echoes_tell(self, cable: Cable, health: HealthState, told: str) -> None:
+        lines = table(with_health(state.of(cable, alive(cable), NOW), health))
+        assert f"  health      {told}" in lines
+        assert ("  - no echo comes back" in lines) == (health is SILENT)
 
     def test_rates_stand_below_what_was_carried(self, cable: Cable) -> None:
         first = report(state.of(cable, alive(cable), NOW))
