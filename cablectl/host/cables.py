@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.facts import traces
 from cablectl.facts.host_facts import Algorithms
-from cablectl.host import daemon, devices, privilege, reading, rotation_state, routing
+from cablectl.host import daemon, devices, ipsec_state, privilege, reading, rotation_state, routing
 from cablectl.libreswan import pluto
 from cablectl.model.cable import Cable, cable_id
 from cablectl.model.connection import Connection
@@ -85,7 +85,7 @@ def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport |
 
 def _report(states: list[CableState]) -> StatusReport:
     cables = tuple(sorted(states, key=lambda cable: cable.cable))
-    return StatusReport(time=time.time(), cables=cables)
+    return StatusReport(time=time.time(), cables=cables, xfrm_errors=ipsec_state.xfrm_errors())
 
 
 def _traced(
