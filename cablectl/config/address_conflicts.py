@@ -10,16 +10,13 @@ from collections.abc import Iterator, Mapping
 from cablectl.config.reader import Path, Problem
 from cablectl.config.spec import Spec
 from cablectl.config.values import field
-from cablectl.model.cable import vtep
+from cablectl.model.vteps import host_bits, mac_of, twins_of, vtep
 from cablectl.model.wishes import (
     AnyAddress,
     AnyNetwork,
     Endpoint,
     Ipsec,
     Mode,
-    host_bits,
-    mac_of,
-    twins_of,
 )
 
 Endpoints = list[tuple[int, Endpoint]]  # each with its index in the file

@@ -16,6 +16,10 @@ WORDS = {
     " in both directions.",
     "mss": "The largest TCP segment that hosts of the subnets may send through the cable. auto: the"
     " largest that fits the path. off: no limit; then TCP depends on ICMP's fragmentation needed.",
+    "health": "Echoes (ICMP) that go to each peer through the cable while it is watched. A cable"
+    " that is up and brings no echo back is degraded. off: no echoes.",
+    "health.interval": "The time between two echoes to a peer.",
+    "health.threshold": "After how many echoes in a row without an answer the cable is degraded.",
     "endpoints": "The gateways, each with the subnets of its cluster. Three or more endpoints form"
     " a full mesh: each endpoint has a cable to every other. Only overlay: vxlan"
     " allows a mesh; the devices of the other overlays have one peer.",
@@ -34,6 +38,9 @@ WORDS = {
     "endpoints[].preferred_server": "Whether this endpoint waits for the other end to initiate."
     " null: not stated; then neither end is a server.",
     "endpoints[].ike_port": "The endpoint's IKE port. If it is missing, ipsec.ike_port applies.",
+    "endpoints[].health_address": "An address of the gateway within its subnets, to and from which"
+    " the echoes go. It needs mode tunnel without an overlay: an overlay's echoes go between the"
+    " VTEPs.",
     "ipsec": "How two gateways authenticate and encrypt. Not allowed in mode none.",
     "endpoints[].identity": "The name in the endpoint's certificate by which its peers know it: a"
     " DNS name or an IP address among the subjectAltNames, or the subject as a DN. If it is"

@@ -47,6 +47,7 @@ def build(document: Document, known: list[tuple[Place, str]]) -> Network:
         underlay_network=spec.underlay_network(version),
         routes=spec.routes or Routes(),
         mss=spec.mss,
+        health=spec.health,
     )
 
 

@@ -54,9 +54,11 @@ class Problem(Struct, frozen=True):
 # Values that mean None, by the name of the field.
 NONE_WORDS: dict[str, tuple[object, ...]] = {
     "dpd": ("off", False),
+    "health": ("off", False),
     "pfs_group": (None,),
     "mtu": ("auto", None),
     "public_address": (None,),
+    "health_address": (None,),
     "site": (None,),
     "preferred_server": (None,),
     "ike_port": (None,),

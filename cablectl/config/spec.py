@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
+from cablectl.model.health_check import HealthCheck
 from cablectl.model.wishes import (
     MAX_ENDPOINTS,
     OVERLAYS,
@@ -43,6 +44,9 @@ class Spec(Struct, frozen=True, kw_only=True):
     allow_cleartext: bool = False
     guard: bool = True
     mss: Annotated[Mss, Meta(description="bytes, 536 to 65495, auto or off")] = Clamp.AUTO
+    health: Annotated[
+        HealthCheck | None, Meta(description="a mapping with interval and threshold, or off")
+    ] = HealthCheck()
     endpoints: Annotated[
         tuple[Endpoint, ...],
         Meta(description="a list of two or more endpoints", min_length=2, max_length=MAX_ENDPOINTS),

@@ -9,8 +9,9 @@ from ipaddress import ip_interface
 
 from cablectl.facts.host_facts import Facts, Link
 from cablectl.linux.overlay.registry import overlay_of
-from cablectl.model.cable import AnyInterface, Cable
-from cablectl.model.wishes import MACS, Mode, OverlayWish
+from cablectl.model.cable import Cable
+from cablectl.model.vteps import MACS, AnyInterface
+from cablectl.model.wishes import Mode, OverlayWish
 
 _LOCAL, _REMOTE = ("local", "local6"), ("remote", "remote6")  # by the names of `ip -d -j link`
 

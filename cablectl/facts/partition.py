@@ -16,8 +16,9 @@ from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import LoadedConnection, Side
 from cablectl.linux import iproute, xfrm
 from cablectl.linux.xfrm import Policy, SecurityAssociation
-from cablectl.model.cable import Cable, cable_id, vtep
-from cablectl.model.wishes import MACS, AnyAddress, Mode, dashed, mac_of, number_of
+from cablectl.model.cable import Cable, cable_id
+from cablectl.model.vteps import MACS, mac_of, number_of, vtep
+from cablectl.model.wishes import AnyAddress, Mode, dashed
 
 Pair = tuple[str, str]
 Names = dict[str, list[str]]  # names of connections, by whatever they have in common

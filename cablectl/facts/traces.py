@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Link
 from cablectl.linux.overlay.registry import kinds, overlay_of
-from cablectl.model.cable import Cable, vtep
+from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection
+from cablectl.model.vteps import host_bits, vtep
 from cablectl.model.wishes import (
     CABLE,
     VTEP_NETWORKS,
@@ -26,7 +27,6 @@ from cablectl.model.wishes import (
     OverlayWish,
     Routes,
     dashed,
-    host_bits,
 )
 
 Links = Mapping[str, Link]  # by name

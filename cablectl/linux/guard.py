@@ -41,16 +41,15 @@ from cablectl.linux.nftables import (
 )
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.argv import Argv
-from cablectl.model.cable import Cable, vtep
+from cablectl.model.cable import Cable
 from cablectl.model.network import Network
+from cablectl.model.vteps import host_bits, twins_of, vtep
 from cablectl.model.wishes import (
     PLUTO_PORTS,
     AnyNetwork,
     Endpoint,
     Mode,
     OverlayWish,
-    host_bits,
-    twins_of,
 )
 
 # Between connection tracking (-200) and destination NAT (-100); right after source NAT (100).

@@ -10,8 +10,9 @@ above 4).
 from typing import NamedTuple
 
 from cablectl.model.argv import Argv
-from cablectl.model.cable import AnyInterface, Cable
+from cablectl.model.cable import Cable
 from cablectl.model.connection import host_network
+from cablectl.model.vteps import AnyInterface
 from cablectl.model.wishes import Mode, OverlayWish
 
 METRIC = "100"

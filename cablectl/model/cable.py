@@ -6,12 +6,12 @@ Everything follows from the file, so two ends with the same file mirror each oth
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from typing import assert_never
 
 from msgspec import Struct
 
 from cablectl.model.connection import Connection, End, host_network
+from cablectl.model.health_check import HealthCheck
 from cablectl.model.psk import (
     NEXT,
     CablePpk,
@@ -22,6 +22,7 @@ from cablectl.model.psk import (
     PskPair,
     pair_name,
 )
+from cablectl.model.vteps import AnyInterface, host_bits, interface, mac_of, vtep
 from cablectl.model.wishes import (
     CABLE,
     PLUTO_PORTS,
@@ -36,12 +37,9 @@ from cablectl.model.wishes import (
     Mss,
     OverlayWish,
     Routes,
-    host_bits,
-    mac_of,
 )
 from cablectl.model.x509 import Auth, Cert
 
-AnyInterface = IPv4Interface | IPv6Interface
 DETOUR = ".rotate"  # the ending of the clusters' names in a detour
 
 
@@ -51,20 +49,6 @@ class Role(StrEnum):
     BIDIRECTIONAL = "bidirectional"
     SERVER = "server"
     CLIENT = "client"
-
-
-def vtep(host_bits: int, network: AnyNetwork) -> AnyInterface:
-    """Return the address in a network that ends in a gateway's `host_bits`."""
-    host = host_bits & int(network.hostmask)
-    address = network.network_address + host
-    return interface(address, network.prefixlen)
-
-
-def interface(address: AnyAddress, length: int) -> AnyInterface:
-    """Return an address with the length of its prefix."""
-    if isinstance(address, IPv4Address):
-        return IPv4Interface((address, length))
-    return IPv6Interface((address, length))
 
 
 def cable_id(name: str) -> str:
@@ -93,6 +77,7 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     underlay_network: AnyNetwork
     routes: Routes = Routes()
     mss: Mss = Clamp.AUTO
+    health: HealthCheck | None = HealthCheck()  # None: no echoes
     others: tuple[Endpoint, ...] = ()  # all peers of a device that serves all peers
     twins: Mapping[str, int] = {}  # the host bits of clusters that haven't those of an address
     traced: bool = False  # known by its traces on the host alone, without a file
@@ -213,6 +198,19 @@ class Cable(Struct, frozen=True, kw_only=True, dict=True):
     def mac_of(self, endpoint: Endpoint) -> str:
         """Return the MAC of a gateway's VTEP, which the other ends compute as well."""
         return mac_of(self.underlay_of(endpoint))
+
+    @property
+    def echo_ends(self) -> tuple[AnyAddress, AnyAddress] | None:
+        """The source and the target of an echo through the cable; None if it has no such pair.
+
+        Between subnets the file has to name an address of each gateway in its own subnets.
+        """
+        if self.overlay:
+            return self.local_vtep.ip, self.remote_vtep.ip
+        if not self.joins_subnets:
+            return self.local.address, self.remote_host
+        source, target = self.local.health_address, self.remote.health_address
+        return (source, target) if source and target else None
 
     @property
     def role(self) -> Role:

@@ -7,6 +7,8 @@ from msgspec.structs import replace
 
 from cablectl.errors import UsageError
 from cablectl.model.cable import Cable
+from cablectl.model.health_check import HealthCheck
+from cablectl.model.vteps import twins_of
 from cablectl.model.wishes import (
     AnyNetwork,
     Clamp,
@@ -18,7 +20,6 @@ from cablectl.model.wishes import (
     Offload,
     OverlayWish,
     Routes,
-    twins_of,
 )
 
 MAX_LISTED = 8  # endpoints that an error names
@@ -36,6 +37,7 @@ class Network(Struct, frozen=True, kw_only=True):
     underlay_network: AnyNetwork
     routes: Routes = Routes()
     mss: Mss = Clamp.AUTO
+    health: HealthCheck | None = HealthCheck()
 
     def named(self, name: str) -> Endpoint:
         """Return the endpoint of that cluster, hostname or address.
@@ -83,6 +85,7 @@ class Network(Struct, frozen=True, kw_only=True):
                 others=others if shared else (),
                 routes=self.routes,
                 mss=self.mss,
+                health=self.health,
                 twins=same,
             )
             for remote in others

@@ -4,7 +4,6 @@ Every value is frozen. The terms are those of RFC 4301 (selector, SA), RFC 7348 
 Submariner (endpoint, cable). Connections are named as Submariner names them.
 """
 
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, ClassVar, get_args
@@ -20,7 +19,6 @@ IANA_VXLAN_PORT = 4789  # RFC 7348, section 8.1
 IANA_GENEVE_PORT = 6081  # RFC 8926, section 3.3
 PLUTO_PORTS = (500, 4500)  # pluto binds both on every address (RFC 7296, section 2)
 CABLE = "submariner-cable-"  # the beginning of every connection's name
-MACS = "02:ca:"  # the beginning of every VTEP's MAC
 DEFAULT_PSK = "/etc/cablectl/psk"
 DEFAULT_PSK_FILE = PskFile(DEFAULT_PSK)
 KERNEL_TABLES = (253, 254, 255)  # default, main and local (ip-rule(8))
@@ -47,6 +45,9 @@ Vni = Annotated[
     int, Meta(ge=0, le=2**24 - 1, description="a VNI, 0 to 16777215 (RFC 7348, section 5)")
 ]
 Address = Annotated[AnyAddress, Meta(description="an IPv4 or IPv6 address of a host")]
+OptionalAddress = Annotated[
+    Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
+]
 Subnet = Annotated[AnyNetwork, Meta(description="a subnet such as 10.44.0.0/16, no host bits set")]
 
 
@@ -296,15 +297,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     Gateways of another site reach it at `public_address`, through NAT. Gateways of the same `site`
     reach it at `address`. A `preferred_server` of None is unknown. An `ike_port` of None is that of
-    `ipsec`, an `identity` of None the hostname, and a `key_type` of None that of `ipsec.cert`.
+    `ipsec`, an `identity` of None the hostname, and a `key_type` of None that of `ipsec.cert`. Its
+    `health_address`, in its subnets, is one end of the echoes.
     """
 
     cluster: Name
     hostname: Hostname
     address: Address
-    public_address: Annotated[
-        Address | None, Meta(description="an IPv4 or IPv6 address of a host, or null")
-    ] = None
+    public_address: OptionalAddress = None
     site: Annotated[
         Name | None,
         Meta(description="1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or digit; or null"),
@@ -314,6 +314,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     ike_port: Port | None = None
     identity: Identity | None = None
     key_type: KeyType | None = None
+    health_address: OptionalAddress = None
 
     def __str__(self) -> str:
         """Return the endpoint as an error message lists it."""
@@ -349,48 +350,6 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     def networks(self) -> tuple[AnyNetwork, ...]:
         """The subnets, without any that is only the gateway's own address."""
         return tuple(net for net in self.subnets if net.network_address != self.address)
-
-
-def host_bits(endpoint: Endpoint, twins: Mapping[str, int]) -> int:
-    """Return the number whose last bits tell a gateway's VTEP from others: that of its address.
-
-    A cluster among the `twins` has another one.
-    """
-    return twins.get(endpoint.cluster, int(endpoint.address))
-
-
-def twins_of(endpoints: Iterable[Endpoint]) -> dict[str, int]:
-    """Return the clusters whose gateway has the address of an earlier endpoint.
-
-    Each has a number that is made of its name.
-    """
-    seen: set[AnyAddress] = set()
-    found: dict[str, int] = {}
-    for endpoint in endpoints:
-        if endpoint.address in seen:
-            found[endpoint.cluster] = number_of(endpoint.cluster)
-        seen.add(endpoint.address)
-    return found
-
-
-def number_of(cluster: str) -> int:
-    """Return the number, of 32 bits, that a twin has instead of its address."""
-    import zlib
-
-    return zlib.crc32(cluster.encode())
-
-
-def mac_of(underlay: AnyAddress) -> str:
-    """Return a VTEP's MAC, derived from the address that the overlay's packets to it have.
-
-    It is locally administered (IEEE 802, the 02 bit of the first octet).
-    """
-    octets = underlay.packed
-    if len(octets) > 4:
-        import zlib
-
-        octets = zlib.crc32(octets).to_bytes(4)
-    return f"{MACS}{octets.hex(':')}"
 
 
 def dashed(address: AnyAddress) -> str:

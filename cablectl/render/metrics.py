@@ -7,7 +7,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from cablectl.status.report import CableState, ChildSaState, ConnectionState, StatusReport, Verdict
+from cablectl.status.report import (
+    CableState,
+    ChildSaState,
+    ConnectionState,
+    HealthState,
+    StatusReport,
+    Verdict,
+)
 
 Samples = Iterator[tuple[dict[str, str], float | None]]  # labels and value; None has no sample
 
@@ -136,6 +143,13 @@ def _expiry(cable: CableState) -> Samples:
         yield labels, certificate.not_after
 
 
+def _of_health(value: Callable[[HealthState], float | None]) -> Callable[[StatusReport], Samples]:
+    def samples(cable: CableState) -> Samples:
+        yield {}, value(cable.health) if cable.health else None
+
+    return _of_cables(samples)
+
+
 def _repairs(cable: CableState) -> Samples:
     if cable.repairs:
         for kind, count in cable.repairs.counts.items():
@@ -230,6 +244,42 @@ METRICS = (
         "gauge",
         "When the gateway's certificate and its authority end, in seconds since 1970.",
         _of_cables(_expiry),
+    ),
+    Metric(
+        "cablectl_health_rtt_seconds",
+        "gauge",
+        "Mean round-trip time of the last echoes through the cable.",
+        _of_health(lambda health: health.rtt_mean),
+    ),
+    Metric(
+        "cablectl_health_last_rtt_seconds",
+        "gauge",
+        "Round-trip time of the echo that was answered last.",
+        _of_health(lambda health: health.rtt_last),
+    ),
+    Metric(
+        "cablectl_health_jitter_seconds",
+        "gauge",
+        "Jitter of the round-trip time (RFC 3550, section 6.4.1).",
+        _of_health(lambda health: health.jitter),
+    ),
+    Metric(
+        "cablectl_health_loss_ratio",
+        "gauge",
+        "Which part of the last echoes was lost, from 0 to 1.",
+        _of_health(lambda health: health.loss),
+    ),
+    Metric(
+        "cablectl_health_echoes_sent_total",
+        "counter",
+        "Echoes that were sent through the cable.",
+        _of_health(lambda health: health.sent),
+    ),
+    Metric(
+        "cablectl_health_echoes_answered_total",
+        "counter",
+        "Echoes that the peer answered.",
+        _of_health(lambda health: health.answered),
     ),
     Metric(
         "cablectl_repairs_total",

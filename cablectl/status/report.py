@@ -17,6 +17,7 @@ from cablectl.model.wishes import Mode, OverlayKind
 Spi = Annotated[str, Meta(pattern="^(0x[0-9a-f]{8})?$", description="empty if pluto didn't tell")]
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[int, Meta(ge=0, description="in seconds")]
+Time = Annotated[float, Meta(ge=0, description="in seconds")]
 Rate = Annotated[
     float | None, Meta(description="bytes a second since the last look; null at the first")
 ]
@@ -102,6 +103,46 @@ class CertificateState(Struct, frozen=True, kw_only=True):
     urgency: Urgency
 
 
+class Health(StrEnum):
+    """What echoes tell: nothing yet; they are answered; the peer answers none; none comes back."""
+
+    UNKNOWN = "unknown"
+    ANSWERING = "answering"
+    UNANSWERING = "unanswering"
+    SILENT = "silent"
+
+
+class Dead(StrEnum):
+    """Where echoes are lost: before this host's SAs, on the way to the peer, or from the peer."""
+
+    HERE = "here"
+    OUT = "out"
+    IN = "in"
+
+
+class HealthState(Struct, frozen=True, kw_only=True):
+    """What the last echoes through a cable found; what isn't known is null.
+
+    `silent_for` is how long no echo has come back, if it is too long, and `dead` says where they
+    are lost. `sent` and `answered` count since the cable is watched. `loss` is the lost part of the
+    last `window` echoes, whose RTTs follow; `jitter` is that of RFC 3550, section 6.4.1.
+    """
+
+    health: Health
+    dead: Dead | None
+    silent_for: Seconds | None
+    source: str
+    target: str
+    interval: Seconds
+    sent: Count
+    answered: Count
+    window: Count
+    loss: Annotated[float, Meta(ge=0, le=1, description="a fraction")] | None
+    rtt_last: Time | None
+    rtt_mean: Time | None
+    jitter: Time | None
+
+
 class RepairState(Struct, frozen=True, kw_only=True):
     """What the watch has repaired since it was started.
 
@@ -128,6 +169,7 @@ class CableState(Struct, frozen=True, kw_only=True):
     offload: str
     certificates: tuple[CertificateState, ...]
     rotation: RotationPhase | None = None  # how far the rotation of the key is; null without one
+    health: HealthState | None = None  # null if nobody sends echoes
     repairs: RepairState | None = None  # null when nobody watches the cable
 
 

@@ -9,10 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from cablectl.model.cable import Cable
 from cablectl.render.metrics import METRICS, as_metrics
 from cablectl.status import state
+from cablectl.status.health import with_health
 from cablectl.status.report import RepairState, StatusReport, Verdict
 from tests.support.alive import NOW, alive, report, without_sa
 from tests.support.documents import shaped
-from tests.support.every_state import every_state
+from tests.support.every_state import HEALTH, every_state
 from tests.support.places import EXAMPLES
 from tests.support.standing import with_ends
 
@@ -82,6 +83,22 @@ def test_what_they_say_of_a_cable(cable: Cable) -> None:
 def test_of_a_cable_without_an_sa_no_handshake_is_known(cable: Cable) -> None:
     found = samples(report(state.of(cable, without_sa(cable, alive(cable), 0, 1), NOW)))
     assert of(found, "last_handshake_seconds") is None
+
+
+def test_what_echoes_found(cable: Cable) -> None:
+    quiet = state.of(cable, alive(cable), NOW)
+    names = {
+        "health_rtt_seconds": 0.010,
+        "health_last_rtt_seconds": 0.012,
+        "health_jitter_seconds": 0.001,
+        "health_loss_ratio": 0.05,
+        "health_echoes_sent_total": 400,
+        "health_echoes_answered_total": 380,
+    }
+    found = samples(report(with_health(quiet, HEALTH)))
+    assert {name: of(found, name) for name in names} == names
+    found = samples(report(quiet))
+    assert [of(found, name) for name in names] == [None] * len(names)
 
 
 def test_repairs_have_a_kind(cable: Cable) -> None:
