@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
 from cablectl.facts.host_facts import Facts, connected
+from cablectl.host import health_state
 from cablectl.model.cable import Cable
 from cablectl.model.psk import PskFile
 from cablectl.run import journal
@@ -36,11 +37,13 @@ def forbidden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_real_commands(
     request: pytest.FixtureRequest, forbidden: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put the stand-ins first on the PATH, and the journal into a folder of this test's own."""
+    """Put the stand-ins first on the PATH, and /run/cablectl into a folder of the test's own."""
     if request.node.get_closest_marker("lab") or request.node.get_closest_marker("package"):
         return
     monkeypatch.setenv("PATH", f"{forbidden}:{os.environ['PATH']}")
-    monkeypatch.setattr(journal, "DIRECTORY", forbidden / f"run{next(NUMBERS)}")
+    runtime = forbidden / f"run{next(NUMBERS)}"
+    for module in (journal, health_state):
+        monkeypatch.setattr(module, "DIRECTORY", runtime)
 
 
 @pytest.fixture

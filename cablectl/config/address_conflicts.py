@@ -31,6 +31,7 @@ def conflicts(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
     subnets = subnets_of(addressed)
     yield from _gateways_in_subnets(spec, subnets, addressed)
     yield from _overlaps(subnets)
+    yield from _health_addresses(spec, addressed)
     if spec.device:
         yield from _vteps(spec, addressed, subnets)
 
@@ -43,6 +44,27 @@ def subnets_of(endpoints: Endpoints) -> Subnets:
         for j, subnet in enumerate(end.subnets or ())
         if subnet and subnet.network_address != end.address
     ]
+
+
+def _health_addresses(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:
+    """Find ends of echoes that the traffic selectors don't cover, or that no echo uses."""
+    for i, end in endpoints:
+        path = ("endpoints", i, "health_address")
+        if end.health_address is None or end.subnets is None or None in end.subnets:
+            continue
+        if spec.device:
+            yield Problem(
+                path,
+                "health_address has no effect with an overlay; remove it",
+            )
+        elif spec.mode is not Mode.TUNNEL:
+            yield Problem(path, f"health_address has no effect in mode {spec.mode}; remove it")
+        elif not any(end.health_address in network for network in end.networks):
+            yield Problem(
+                path,
+                f"'{end.health_address}' is in no subnet of this endpoint; allowed: an address of"
+                " the gateway within its subnets",
+            )
 
 
 def _collisions(spec: Spec, endpoints: Endpoints) -> Iterator[Problem]:

@@ -12,13 +12,23 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.facts import traces
 from cablectl.facts.host_facts import Algorithms
-from cablectl.host import daemon, devices, ipsec_state, privilege, reading, rotation_state, routing
+from cablectl.host import (
+    daemon,
+    devices,
+    health_state,
+    ipsec_state,
+    privilege,
+    reading,
+    rotation_state,
+    routing,
+)
 from cablectl.libreswan import pluto
 from cablectl.model.cable import Cable, cable_id
 from cablectl.model.connection import Connection
 from cablectl.model.rotation import RotationPhase
 from cablectl.model.wishes import CABLE, Clamp, Routes
 from cablectl.status import state
+from cablectl.status.health import with_health
 from cablectl.status.report import CableState, StatusReport, Verdict
 
 INTERVAL = 2  # seconds between two reports
@@ -84,8 +94,14 @@ def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport |
 
 
 def _report(states: list[CableState]) -> StatusReport:
-    cables = tuple(sorted(states, key=lambda cable: cable.cable))
-    return StatusReport(time=time.time(), cables=cables, xfrm_errors=ipsec_state.xfrm_errors())
+    now = time.time()
+    healths = health_state.read(now)
+    cables = sorted(states, key=lambda cable: cable.cable)
+    return StatusReport(
+        time=now,
+        cables=tuple(with_health(each, healths.get(cable_id(each.cable))) for each in cables),
+        xfrm_errors=ipsec_state.xfrm_errors(),
+    )
 
 
 def _traced(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, assert_never
 
 from cablectl.facts.expiry import Role, Urgency
 from cablectl.model.wishes import Mode
@@ -15,6 +15,8 @@ from cablectl.status.report import (
     CertificateState,
     ChildSaState,
     ConnectionState,
+    Health,
+    HealthState,
     OverlayState,
     StatusReport,
     Verdict,
@@ -155,9 +157,29 @@ def _facts(cable: CableState) -> Iterator[tuple[str, str]]:
         yield "offload", cable.offload
     if cable.rotation:
         yield "rotation", f"{cable.rotation}: {cable.rotation.words}; run cablectl rotate FILE"
+    if cable.health:
+        yield "health", _echoes(cable.health)
     for certificate in cable.certificates:
         label = "certificate" if certificate.role is Role.GATEWAY else "authority"
         yield label, _end(certificate)
+
+
+def _echoes(found: HealthState) -> str:
+    """Return what the echoes tell, with times in milliseconds."""
+    if found.loss is None:
+        return "no echo is answered or lost yet"
+    loss = f"{found.loss:.0%} of {found.window} echoes lost"
+    match found.health:
+        case Health.SILENT:
+            return f"no answer for {duration(found.silent_for or 0)}, {loss}"
+        case Health.UNANSWERING:
+            return "the peer answers no echoes, but packets come in from it"
+        case Health.ANSWERING | Health.UNKNOWN:
+            named = ("RTT", found.rtt_last), ("mean", found.rtt_mean), ("jitter", found.jitter)
+            times = [f"{name} {time * 1000:.1f} ms" for name, time in named if time is not None]
+            return ", ".join([*times, loss])
+        case _:
+            assert_never(found.health)
 
 
 def _end(certificate: CertificateState) -> str:

@@ -72,19 +72,19 @@ class EchoRecord:
         self._looks: deque[_Look] = deque(maxlen=WINDOW)
         self._heard = False  # whether bytes ever came in
 
-    def send(self, at: float) -> int:
-        """Note that an echo is sent, and return its sequence number.
+    @property
+    def sequence(self) -> int:
+        """The sequence number of the next echo."""
+        return self._sent % SEQUENCES
 
-        An echo that the kernel refuses to send counts as well: it doesn't come back.
-        """
-        sequence = self._sent % SEQUENCES
+    def sent(self, at: float) -> None:
+        """Note that the next echo was sent."""
         if len(self._echoes) == WINDOW:
             del self._echoes[next(iter(self._echoes))]
-        self._echoes[sequence] = _Echo(at)
+        self._echoes[self.sequence] = _Echo(at)
         self._sent += 1
-        return sequence
 
-    def answer(self, sequence: int, rtt: float) -> None:
+    def answered(self, sequence: int, rtt: float) -> None:
         """Note the answer to an echo, and its RTT in seconds; a second answer doesn't count."""
         echo = self._echoes.get(sequence)
         if echo is None or echo.rtt is not None:
@@ -176,22 +176,25 @@ def with_health(cable: CableState, health: HealthState | None) -> CableState:
         return cable
     if cable.verdict not in (Verdict.UP, Verdict.DEGRADED):
         return cable
-    return replace(cable, verdict=Verdict.DEGRADED, reasons=(*cable.reasons, _reason(health)))
+    return replace(cable, verdict=Verdict.DEGRADED, reasons=(*cable.reasons, _reason(health.dead)))
 
 
-def _reason(health: HealthState) -> str:
-    silence = f"no echo comes back for {health.silent_for} s"
-    match health.dead:
+def _reason(dead: Dead | None) -> str:
+    """Return why the cable is degraded; without the time, since each new reason is reported."""
+    match dead:
         case None:
-            return silence
+            return "no echo comes back"
         case Dead.HERE:
-            return f"{silence}: this host's packets don't reach the SAs"
+            return "no echo comes back: this host's packets don't reach the SAs"
         case Dead.OUT:
             return (
-                f"{silence}: packets to the peer are lost, or it no longer answers echoes"
-                " (packets come in)"
+                "no echo comes back, but packets come in: packets to the peer are lost, or it no"
+                " longer answers echoes"
             )
         case Dead.IN:
-            return f"{silence}: packets from the peer are lost, or all packets (nothing comes in)"
+            return (
+                "no echo comes back, and nothing comes in: packets from the peer are lost, perhaps"
+                " also packets to it"
+            )
         case _:
-            assert_never(health.dead)
+            assert_never(dead)

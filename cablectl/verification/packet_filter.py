@@ -4,19 +4,15 @@ The program sees a packet from its IP header on. It accepts more than `frames` c
 less: it follows neither IPv6's extension headers nor what is in a UDP packet.
 """
 
-import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from cablectl.linux import bpf
 from cablectl.model.cable import Cable, Role
 from cablectl.model.connection import host_network
 from cablectl.model.wishes import AnyNetwork, IpProtocol
 from cablectl.verification.frames import ENOUGH, EXTENSIONS, FRAGMENT
 
-# linux/bpf_common.h: load bytes at an offset, or at an offset after the header of IPv4.
-_SIZES = {1: 0x10, 2: 0x08, 4: 0x00}
-_LOAD, _LOAD_AFTER_HEADER, _HEADER_TO_X = 0x20, 0x40, 0xB1
-_AND, _JUMP_IF_EQUAL, _RETURN = 0x54, 0x15, 0x06
 _ESP = 50
 MAX_NETWORKS = 8  # of an end, each with up to nine instructions; a jump passes at most 255
 
@@ -43,8 +39,8 @@ def program(cable: Cable) -> bytes:
         for version in (4, 6)
         for clause in _clauses(cable, version)
     ]
-    first = _instruction(_HEADER_TO_X, 0)
-    return first + b"".join(map(_assembled, clauses)) + _instruction(_RETURN, 0)
+    first = bpf.instruction(bpf.HEADER_TO_X, 0)
+    return first + b"".join(map(_assembled, clauses)) + bpf.instruction(bpf.RETURN, 0)
 
 
 def _clauses(cable: Cable, version: int) -> list[Clause]:
@@ -142,8 +138,10 @@ def _assembled(clause: Clause) -> bytes:
                 made += _loaded(test)
                 here = len(made) + 1
                 passed = here if test is not tests[-1] else group_end
-                made.append(_instruction(_JUMP_IF_EQUAL, test.value, passed - here, failed - here))
-    return b"".join([*made, _instruction(_RETURN, ENOUGH)])
+                made.append(
+                    bpf.instruction(bpf.JUMP_IF_EQUAL, test.value, passed - here, failed - here)
+                )
+    return b"".join([*made, bpf.instruction(bpf.RETURN, ENOUGH)])
 
 
 def _masked(test: Test) -> bool:
@@ -151,11 +149,6 @@ def _masked(test: Test) -> bool:
 
 
 def _loaded(test: Test) -> list[bytes]:
-    load = (_LOAD_AFTER_HEADER if test.after_header else _LOAD) | _SIZES[test.size]
-    masked = [_instruction(_AND, test.mask)] if _masked(test) else []
-    return [_instruction(load, test.offset), *masked]
-
-
-def _instruction(code: int, value: int, passed: int = 0, failed: int = 0) -> bytes:
-    """Return a struct sock_filter (linux/filter.h)."""
-    return struct.pack("=HBBI", code, passed, failed, value)
+    load = (bpf.LOAD_AFTER_HEADER if test.after_header else bpf.LOAD) | bpf.SIZES[test.size]
+    masked = [bpf.instruction(bpf.AND, test.mask)] if _masked(test) else []
+    return [bpf.instruction(load, test.offset), *masked]

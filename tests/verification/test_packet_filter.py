@@ -6,7 +6,6 @@ The kernel runs the program on a datagram between two sockets of Unix, as on a p
 import socket
 import struct
 from collections.abc import Iterator
-from ctypes import addressof, create_string_buffer
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import pytest
@@ -14,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from cablectl.host.socket_filter import attach
 from cablectl.model.cable import Cable, Role
 from cablectl.model.wishes import AnyNetwork
 from cablectl.verification import frames, packet_filter
 from cablectl.verification.frames import ENOUGH
-from cablectl.verification.observe import capture
 from tests.support.documents import SHAPES, shaped
 
 HERE, THERE, OTHER = "172.18.0.8", "172.18.0.7", "192.0.2.1"
@@ -30,11 +29,8 @@ class Filtered:
     """A pair of sockets, the second with a filter."""
 
     def __init__(self, cable: Cable) -> None:
-        program = packet_filter.program(cable)
-        self._buffer = create_string_buffer(program, len(program))
-        fprog = struct.pack("@HP", len(program) // 8, addressof(self._buffer))
         self._send, self._receive = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._receive.setsockopt(socket.SOL_SOCKET, capture._SO_ATTACH_FILTER, fprog)
+        attach(self._receive, packet_filter.program(cable))
         self._receive.setblocking(False)
 
     def close(self) -> None:

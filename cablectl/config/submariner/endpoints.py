@@ -1,14 +1,21 @@
 """Endpoints: the gateways of the equivalent file."""
 
 from cablectl.config.submariner.equivalent import Equivalent, as_bool, as_number
-from cablectl.config.submariner.families import Addresses, addresses, chosen_version, version_of
+from cablectl.config.submariner.families import (
+    Addresses,
+    addresses,
+    chosen_version,
+    is_within,
+    version_of,
+)
 from cablectl.config.submariner.objects import Field, Object
 from cablectl.config.submariner.sites import End, Sites
 from cablectl.config.values import legible
 from cablectl.model.network import MAX_LISTED
-from cablectl.model.wishes import CABLE, Mode
+from cablectl.model.wishes import CABLE, Mode, OverlayKind
 
 VXLAN_DRIVER_PORT = 4500  # the default of Submariner's VXLAN driver
+NONE = OverlayKind.NONE.value
 _LOAD_BALANCER = ("backend_config", "using-loadbalancer")
 
 
@@ -31,6 +38,7 @@ class Endpoints:
         self._read_sites(endpoints, found)
         for i, (endpoint, of_end) in enumerate(zip(endpoints, found, strict=True)):
             self._read_subnets(i, endpoint, of_end)
+            self._read_health_address(i, endpoint, of_end)
         self._tell_other_version(endpoints, found, version)
         if not self._file.is_clear_text:
             self._read_servers(endpoints)
@@ -104,6 +112,18 @@ class Endpoints:
         self._put(i, "subnets", entry, endpoint, "subnets")
         for j, subnet in enumerate(found.subnets):
             self._file.places[("endpoints", i, "subnets", j)] = subnet.place
+
+    def _read_health_address(self, i: int, endpoint: Object, found: Addresses) -> None:
+        """Read healthCheckIP where echoes need it: between subnets, if it is in one of them."""
+        value = self._file.value
+        is_used = value["mode"] == Mode.TUNNEL.value and value.get("overlay", NONE) == NONE
+        if not found.health or not is_used:
+            return
+        if is_within(found.health.value, [subnet.value for subnet in found.subnets]):
+            self._put(i, "health_address", found.health, endpoint, "healthCheckIP")
+        else:
+            address = legible(found.health.value)
+            self._file.notes.append(f"healthCheckIP {address} is ignored: it is in no subnet")
 
     def _tell_other_version(
         self, endpoints: list[Object], found: list[Addresses], version: int

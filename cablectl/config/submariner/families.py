@@ -25,6 +25,7 @@ class Addresses(Struct, frozen=True):
 
     private: Field | None
     public: Field | None
+    health: Field | None
     subnets: tuple[Field, ...]
     other: tuple[str, ...]
 
@@ -48,6 +49,12 @@ def same_address(one: object, other: object) -> bool:
         return ip_address(str(one)) == ip_address(str(other))
     except ValueError:
         return False
+
+
+def is_within(address: object, subnets: list[object]) -> bool:
+    """Tell whether an address is in one of the subnets, as texts; what is neither is skipped."""
+    found = [text for text in subnets if version_of(text) == version_of(address)]
+    return any(ip_address(str(address)) in ip_network(str(text), strict=False) for text in found)
 
 
 def chosen_version(endpoints: list[Object], problems: Problems) -> int:
@@ -84,13 +91,15 @@ def addresses(endpoint: Object, version: int) -> Addresses:
     privates, subnets = _privates(endpoint), _subnets(endpoint)
     publics = _addresses(endpoint, "public_ips", "public_ip")
     private, public = _first(privates, version), _first(publics, version)
+    checked = _addresses(endpoint, "healthCheckIPs", "healthCheckIP")
+    health = next((entry for entry in checked if version_of(entry.value) == version), None)
     other = tuple(
         legible(entry.value)
         for entry in (*privates, *publics, *subnets)
         if version_of(entry.value) not in (version, None)
     )
     kept = tuple(entry for entry in subnets if version_of(entry.value) in (version, None))
-    return Addresses(private, public, kept, tuple(dict.fromkeys(other)))
+    return Addresses(private, public, health, kept, tuple(dict.fromkeys(other)))
 
 
 def _privates(endpoint: Object) -> tuple[Field, ...]:

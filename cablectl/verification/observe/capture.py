@@ -5,16 +5,15 @@ import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import addressof, create_string_buffer
 from typing import Self
 
 from cablectl.errors import CablectlError, HostNotReadyError
+from cablectl.host.socket_filter import attach
 from cablectl.verification.frames import ENOUGH
 
 # Python's socket module lacks these: linux/if_packet.h, asm-generic/socket.h, linux/if_ether.h.
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_OTHERHOST = 263, 6, 3
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35
-_INSTRUCTION = 8  # bytes of a struct sock_filter
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _ETH_P_ALL = 3
 _TIMESPEC = "ll"
 _CONTROL = socket.CMSG_SPACE(struct.calcsize(_TIMESPEC))
@@ -48,7 +47,7 @@ class Capture:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-            self._filter()
+            attach(self._socket, self._program)
             self._socket.settimeout(_TICK)
             self._socket.bind((self._device, _ETH_P_ALL))  # the capture begins here
         except OSError as error:
@@ -89,10 +88,3 @@ class Capture:
                 return
             if kind != _PACKET_OTHERHOST:
                 self._add(kind == socket.PACKET_OUTGOING, stamp, data)
-
-    def _filter(self) -> None:
-        """Have the kernel drop the frames that don't matter, before it copies them."""
-        instructions = create_string_buffer(self._program, len(self._program))
-        number = len(self._program) // _INSTRUCTION
-        given = struct.pack("@HP", number, addressof(instructions))  # struct sock_fprog
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, given)

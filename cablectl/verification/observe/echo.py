@@ -7,13 +7,13 @@ from itertools import count
 from typing import Self
 
 from cablectl.errors import HostNotReadyError
-from cablectl.verification import icmp
+from cablectl.host.echoes import PROTOCOLS
+from cablectl.linux import icmp
 from cablectl.verification.proof import Answers
 
 INTERVAL = 0.05  # seconds between two requests
 PATIENCE = 2.0  # seconds for an answer
 # linux/in.h, linux/in6.h: set DF, like `ping -M do`.
-PROTOCOLS = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 _MTU_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
 _DO = 2
 
@@ -103,8 +103,8 @@ class Echo:
             except OSError as error:  # the kernel reports an ICMP error
                 self._error = error.strerror or ""
                 continue
-            number = icmp.answered(self._version, packet, self._id, self._token)
-            sent_at = self._waiting.pop(number, None) if number is not None else None
+            reply = icmp.answered(self._version, packet, self._id, self._token)
+            sent_at = self._waiting.pop(reply.sequence, None) if reply else None
             if sent_at is not None:
                 self._slowest = max(self._slowest, time.monotonic() - sent_at)
                 answered += 1

@@ -10,13 +10,12 @@ import struct
 import time
 from ipaddress import ip_address
 
-from cablectl.verification import icmp
-from cablectl.verification.observe.echo import PROTOCOLS
+from cablectl.host.echoes import IP_PKTINFO, IPV6_PKTINFO, PROTOCOLS, leaving
+from cablectl.linux import icmp
 
 TRIES = 3
 PATIENCE = 0.5  # seconds for an answer
-_IP_PKTINFO, _IPV6_PKTINFO = 8, 50  # linux/in.h, linux/in6.h
-_IPV6_RECVPKTINFO = 49
+_IPV6_RECVPKTINFO = 49  # linux/in6.h
 
 
 def answers_by(device: str, source: str, target: str) -> str:
@@ -38,7 +37,7 @@ def _socket(source: str) -> socket.socket:
     made = socket.socket(family, socket.SOCK_RAW, PROTOCOLS[version])
     try:
         if version == 4:
-            made.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            made.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         else:
             made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
         made.bind((source, 0))
@@ -51,7 +50,7 @@ def _socket(source: str) -> socket.socket:
 def _answers_by(sender: socket.socket, index: int, source: str, target: str) -> str:
     version = ip_address(source).version
     identifier, token = int.from_bytes(os.urandom(2)), os.urandom(8)
-    control = [_by(version, index, source)]
+    control = [leaving(ip_address(source), index)]
     for number in range(TRIES):
         request = icmp.request(version, identifier, number, token)
         sender.sendmsg([request], control, 0, (target, 0))
@@ -67,19 +66,11 @@ def _answers_by(sender: socket.socket, index: int, source: str, target: str) -> 
     return ""
 
 
-def _by(version: int, index: int, source: str) -> tuple[int, int, bytes]:
-    """Return the control message that sends a packet by a device with a source address."""
-    packed = ip_address(source).packed
-    if version == 4:  # struct in_pktinfo: the index, the source, and an address that isn't used
-        return socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("@i4s4x", index, packed)
-    return socket.IPPROTO_IPV6, _IPV6_PKTINFO, struct.pack("@16si", packed, index)
-
-
 def _index(received: list[tuple[int, int, bytes]]) -> int:
     """Return the number of the device by which a packet arrived; 0 if the kernel doesn't tell."""
     for level, kind, data in received:
-        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+        if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
             return int(struct.unpack_from("@i", data)[0])
-        if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
+        if (level, kind) == (socket.IPPROTO_IPV6, IPV6_PKTINFO):
             return int(struct.unpack_from("@16xi", data)[0])
     return 0

@@ -5,7 +5,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cablectl.verification import icmp
+from cablectl.linux import icmp
 
 TOKEN = b"12345678"
 IPV4 = bytes([0x46]) + bytes(23)  # a header with one option
@@ -32,7 +32,7 @@ def test_a_request_sums_up_to_nothing(payload: bytes, identifier: int, sequence:
 
 def test_an_answer_names_its_request() -> None:
     for version in (4, 6):
-        assert icmp.answered(version, reply(version), 7, TOKEN) == 3
+        assert icmp.answered(version, reply(version), 7, TOKEN) == (3, b"more")
 
 
 def test_what_answers_nothing_of_ours() -> None:
