@@ -97,6 +97,8 @@ SPELLINGS = [
     "allow_cleartext: {}",
     "guard: {}",
     "ipsec: {{encapsulation: {}}}",
+    "health: {}",
+    "health: {{interval: {}}}",
     "ipsec: {{esn: {}}}",
     "ipsec: {{offload: {}}}",
     "ipsec: {{dpd: {}}}",

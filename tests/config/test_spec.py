@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cablectl.config import native
 from cablectl.errors import UsageError
+from cablectl.model.health_check import HealthCheck
 from cablectl.model.psk import PskDirectory, PskEnv
 from cablectl.model.wishes import (
     Dpd,
@@ -69,6 +70,18 @@ def test_every_field_is_taken() -> None:
     vxlan = network.overlay
     assert isinstance(vxlan, Vxlan)
     assert (vxlan.port, vxlan.vni, vxlan.device, vxlan.mtu) == (8472, 7, "cable0", 1300)
+
+
+def test_health() -> None:
+    """It is on by default, and both ends send echoes between the same two addresses."""
+    assert native.parse(QUICKSTART, "cable.yaml").health == HealthCheck(interval=5, threshold=3)
+    for word in ("off", "'off'", "no"):
+        network = native.parse(f"{QUICKSTART}health: {word}\n", "cable.yaml")
+        assert network.health is None
+        assert all(each.health is None for each in network.cables(network.endpoints[0]))
+    partly = native.parse(QUICKSTART + "health: {interval: 3600}\n", "cable.yaml")
+    (cable,) = partly.cables(partly.endpoints[0])
+    assert cable.health == HealthCheck(interval=3600, threshold=3)
 
 
 def test_null_does_not_switch_dead_peer_detection_off() -> None:

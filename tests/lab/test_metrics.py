@@ -54,10 +54,11 @@ class Watch:
 
     def scrape(self) -> StatusReport:
         """Send an echo, wait for its answer, and return the state of the cable."""
-        sequence = self._record.send(time.monotonic())
+        sequence = self._record.sequence
+        self._record.sent(time.monotonic())
         answered = re.search(r"time=([\d.]+) ms", ping(self._gateway, "-c", "1", "-W", "1").stdout)
         if answered:
-            self._record.answer(sequence, float(answered[1]) / 1000)
+            self._record.answered(sequence, float(answered[1]) / 1000)
         told = json.decode(run(self._gateway, "status", FILE, "--format", "json").stdout)
         report = json.decode(json.encode(told["result"]), type=StatusReport)
         (cable,) = report.cables

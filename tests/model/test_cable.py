@@ -1,11 +1,14 @@
 """A cable as each of its ends sees it: the two views fit together."""
 
+from ipaddress import ip_address
+
 import pytest
+from msgspec.structs import replace
 
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable, Role
 from cablectl.plan import connect_plan
-from tests.support.documents import MESHES, SHAPES, meshed
+from tests.support.documents import MESHES, SHAPES, meshed, shaped
 from tests.support.examples import load_all
 from tests.support.plans import BLANK
 
@@ -50,7 +53,11 @@ def test_two_plans_mirror_each_other(shape: str, pair: tuple[str, str]) -> None:
             assert each.remote.host in (None, reached or there.local.address)
     roles = {Role.SERVER: Role.CLIENT, Role.CLIENT: Role.SERVER}
     assert other.role == roles.get(one.role, one.role)
+    if one.echo_ends and other.echo_ends:
+        assert one.echo_ends == other.echo_ends[::-1]
+    assert (one.echo_ends is None) == one.joins_subnets  # without a health_address
     if one.overlay and other.overlay:
+        assert one.echo_ends == (one.local_vtep.ip, one.remote_vtep.ip)
         assert one.local_vtep == other.remote_vtep
         assert one.local_vtep.ip != one.remote_vtep.ip
         assert overlay_of(other.overlay).fdb_entries(other)[:1] in (
@@ -59,3 +66,15 @@ def test_two_plans_mirror_each_other(shape: str, pair: tuple[str, str]) -> None:
         )
         sizes = [connect_plan.overlay_mtu(c, BLANK, c.overlay) for c in (one, other) if c.overlay]
         assert sizes[0] == sizes[1]
+
+
+def test_echoes_between_subnets_go_between_the_named_addresses() -> None:
+    here, there = ip_address("10.44.0.1"), ip_address("10.45.0.1")
+    cable = shaped("tunnel v4")
+    local = replace(cable.local, health_address=here)
+    remote = replace(cable.remote, health_address=there)
+    assert replace(cable, local=local, remote=remote).echo_ends == (here, there)
+    assert replace(cable, local=local).echo_ends is None
+    assert replace(cable, remote=remote).echo_ends is None
+    hosts = shaped("transport none v4")
+    assert hosts.echo_ends == (hosts.local.address, hosts.remote.address)

@@ -13,7 +13,8 @@ from cablectl.status.health import with_health
 from cablectl.status.report import RepairState, StatusReport, Verdict
 from tests.support.alive import NOW, alive, report, without_sa
 from tests.support.documents import shaped
-from tests.support.every_state import HEALTH, every_state
+from tests.support.every_state import every_state
+from tests.support.health import ANSWERING, UNKNOWN
 from tests.support.places import EXAMPLES
 from tests.support.standing import with_ends
 
@@ -85,20 +86,22 @@ def test_of_a_cable_without_an_sa_no_handshake_is_known(cable: Cable) -> None:
     assert of(found, "last_handshake_seconds") is None
 
 
-def test_what_echoes_found(cable: Cable) -> None:
-    quiet = state.of(cable, alive(cable), NOW)
-    names = {
-        "health_rtt_seconds": 0.010,
-        "health_last_rtt_seconds": 0.012,
-        "health_jitter_seconds": 0.001,
-        "health_loss_ratio": 0.05,
-        "health_echoes_sent_total": 400,
-        "health_echoes_answered_total": 380,
+def test_what_echoes_tell(cable: Cable) -> None:
+    up = state.of(cable, alive(cable), NOW)
+    told = {
+        "health_rtt_seconds": 0.05034,
+        "health_last_rtt_seconds": 0.0501,
+        "health_jitter_seconds": 0.00021,
+        "health_loss_ratio": 0.03,
+        "health_echoes_sent_total": 160,
+        "health_echoes_answered_total": 157,
     }
-    found = samples(report(with_health(quiet, HEALTH)))
-    assert {name: of(found, name) for name in names} == names
-    found = samples(report(quiet))
-    assert [of(found, name) for name in names] == [None] * len(names)
+    found = samples(report(with_health(up, ANSWERING)))
+    assert {name: of(found, name) for name in told} == told
+    found = samples(report(with_health(up, UNKNOWN)))
+    assert [of(found, name) for name in told] == [None, None, None, None, 1, 0]
+    found = samples(report(up))
+    assert [of(found, name) for name in told] == [None] * len(told)
 
 
 def test_repairs_have_a_kind(cable: Cable) -> None:

@@ -18,10 +18,12 @@ from cablectl.render import status_table
 from cablectl.render.envelope import as_json, as_json_line
 from cablectl.render.watching import Lines, Live, view
 from cablectl.status import state
-from cablectl.status.report import CableState, StatusReport, Verdict
+from cablectl.status.health import with_health
+from cablectl.status.report import CableState, HealthState, StatusReport, Verdict
 from tests.support.alive import BLANK, NOW, alive, report, without_sa
 from tests.support.documents import shaped
 from tests.support.every_state import ODD, every_state
+from tests.support.health import ANSWERING, SILENT, UNANSWERING, UNKNOWN
 from tests.support.places import ROOT
 from tests.support.standing import with_ends
 from tests.support.terminal import shown_on
@@ -134,6 +136,20 @@ class TestTable:
     def test_clear_text_is_told_as_such(self) -> None:
         cable = shaped("none vxlan v4")
         assert table(state.of(cable, alive(cable), NOW))[0].endswith("  up, in clear text")
+
+    @pytest.mark.parametrize(
+        ("health", "told"),
+        [
+            (ANSWERING, "RTT 50.1 ms, mean 50.3 ms, jitter 0.2 ms, 3% of 100 echoes lost"),
+            (SILENT, "no answer for 1m17s, 13% of 100 echoes lost"),
+            (UNANSWERING, "the peer answers no echoes, but packets come in from it"),
+            (UNKNOWN, "no echo is answered or lost yet"),
+        ],
+    )
+    def test_what_echoes_tell(self, cable: Cable, health: HealthState, told: str) -> None:
+        lines = table(with_health(state.of(cable, alive(cable), NOW), health))
+        assert f"  health      {told}" in lines
+        assert ("  - no echo comes back" in lines) == (health is SILENT)
 
     def test_rates_stand_below_what_was_carried(self, cable: Cable) -> None:
         first = report(state.of(cable, alive(cable), NOW))

@@ -4,29 +4,14 @@ from msgspec.structs import replace
 
 from cablectl.status import state
 from cablectl.status.health import with_health
-from cablectl.status.report import Health, HealthState, RepairState, StatusReport, Verdict
+from cablectl.status.report import RepairState, StatusReport, Verdict
 from tests.support.alive import BLANK, NOW, alive, report
 from tests.support.documents import SHAPES, shaped
 from tests.support.faults import FAULTS, OUTSIDE
+from tests.support.health import HEALTHS
 from tests.support.standing import with_ends
 
 ODD = 'submariner-cable-"x\\y"'
-
-HEALTH = HealthState(
-    health=Health.ANSWERING,
-    dead=None,
-    silent_for=None,
-    source="241.18.0.8",
-    target="241.18.0.7",
-    interval=5,
-    sent=400,
-    answered=380,
-    window=100,
-    loss=0.05,
-    rtt_last=0.012,
-    rtt_mean=0.010,
-    jitter=0.001,
-)
 
 
 def every_state() -> StatusReport:
@@ -36,9 +21,7 @@ def every_state() -> StatusReport:
     states = [state.of(each, alive(each), NOW) for each in map(shaped, SHAPES)]
     ending = with_ends(alive(cable), (("gateway", "CN=west", 6), ("authority", "CN=a", 29)), NOW)
     states += [state.of(cable, facts, NOW) for facts in (BLANK, ending, *faulty)]
-    watched = replace(
-        with_health(states[0], HEALTH),
-        repairs=RepairState(counts={"guard": 1, "reload": 0}, last=NOW),
-    )
+    states += [with_health(state.of(cable, alive(cable), NOW), health) for health in HEALTHS]
+    watched = replace(states[0], repairs=RepairState(counts={"guard": 1, "reload": 0}, last=NOW))
     found = report(watched, *states[1:], state.unknown(ODD, Verdict.FOREIGN, "why"))
     return replace(found, xfrm_errors={"XfrmInNoStates": 3, "XfrmInTmplMismatch": 0})
