@@ -57,8 +57,10 @@ def parse(text: str) -> Listen:
 def serve(listen: Listen, collect: Callable[[], Iterable[Metric]]) -> None:
     """Answer each HTTP request with the families that `collect` returns, and this process's own.
 
-    A thread serves until the program ends; each request calls `collect` in a thread of its own.
-    HostNotReadyError if the port is taken, or the address isn't one of this host.
+    A thread serves until the program ends. Each request calls `collect` in a thread of its own, so
+    `collect` must neither change anything nor fail. HostNotReadyError if the port is taken, or the
+    address isn't one of this host. http.server looks up the address's name first, so that a DNS
+    server which doesn't answer delays the start.
     """
     registry = CollectorRegistry()
     registry.register(_Collector(collect))

@@ -98,6 +98,6 @@ def test_the_page_has_every_metric_with_its_type_and_labels() -> None:
         for labels, _ in metric.samples(every_state()):
             found.setdefault(metric.name, set()).update(labels)
     for metric in METRICS:
-        kind, labels, _ = rows[metric.name].split(" | ")
-        assert kind == metric.kind
+        kind, labels, _ = rows[metric.name].split("|")
+        assert kind.strip() == metric.kind
         assert set(re.findall(r"`(\w+)`", labels)) == found[metric.name], metric.name
