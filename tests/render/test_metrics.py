@@ -81,6 +81,14 @@ def test_what_they_say_of_a_cable(cable: Cable) -> None:
     assert of(found, "guard_dropped_packets_total", direction="out") == 0
 
 
+def test_the_last_handshake_is_that_of_the_newest_child_sa(cable: Cable) -> None:
+    up = state.of(cable, alive(cable), NOW)
+    first, second = up.connections
+    newer = replace(second.child_sas[0], age=60)
+    rekeyed = replace(up, connections=(first, replace(second, child_sas=(newer,))))
+    assert of(samples(report(rekeyed)), "last_handshake_seconds") == 60
+
+
 def test_of_a_cable_without_an_sa_no_handshake_is_known(cable: Cable) -> None:
     found = samples(report(state.of(cable, without_sa(cable, alive(cable), 0, 1), NOW)))
     assert of(found, "last_handshake_seconds") is None
