@@ -1,8 +1,8 @@
 """Sends echo requests to many targets without ever waiting, and reads the answers.
 
 A raw socket needs CAP_NET_RAW, on every host. A ping socket (icmp(7)) needs no privilege, but only
-where net.ipv4.ping_group_range allows it: the kernel's default allows nobody, and only Debian 13
-changes it. A filter in the kernel keeps answers to other programs from the socket.
+where net.ipv4.ping_group_range allows it: the kernel's default, which Debian 12 keeps, allows
+nobody. A filter in the kernel keeps answers to other programs from the socket.
 """
 
 import os

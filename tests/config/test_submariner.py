@@ -357,6 +357,18 @@ def test_each_case_is_either_accepted_or_refused() -> None:
     assert not {*REFUSED} & {*ACCEPTED}
 
 
+def test_a_health_address_is_read_only_where_echoes_need_it() -> None:
+    ends = parse(ENDPOINTS).network.endpoints
+    assert [str(end.health_address) for end in ends] == ["10.44.0.1", "10.45.0.1"]
+    for mode in ("tunnel", "transport"):
+        resource = RESOURCE.replace("ceIPSecMode: transport", f"ceIPSecMode: {mode}")
+        ends = parse(resource, ENDPOINTS).network.endpoints
+        assert [end.health_address for end in ends] == [None, None]
+    without_overlay = RESOURCE.replace("  ceIPSecOverlay: vxlan\n", "")
+    (problem,) = problems(without_overlay, ENDPOINTS)
+    assert "overlay: missing; allowed in mode transport" in problem
+
+
 @settings(max_examples=200)
 @given(st.text(alphabet="ceIPSMod:, \"[]{}\n|-'#&*!", max_size=80))
 def test_no_block_makes_a_traceback(block: str) -> None:

@@ -140,6 +140,24 @@ class TestDirection:
         record.look([sa(500, 700)], 18)
         assert record.state(18).dead is Dead.IN
 
+    @pytest.mark.parametrize(
+        ("later", "dead"),
+        [
+            (sa(500, 500), None),  # no echo was sent between the two looks
+            (sa(501, 500), Dead.OUT),
+            (sa(9, 0, spi="0x2"), Dead.OUT),  # the first bytes of new SAs
+            (sa(0, 9, spi="0x2"), None),
+        ],
+    )
+    def test_between_two_looks(self, later: ChildSa, dead: Dead | None) -> None:
+        record = EchoRecord(replace(CHECK, threshold=1), ENDS)
+        for sequence in (0, 1):
+            record.sent(sequence)
+        record.answered(0, RTT)
+        record.look([sa(500, 500)], 2)
+        record.look([later], 3)
+        assert record.state(6).dead is dead
+
     def test_new_sas_begin_at_nothing(self, cables: Cables) -> None:
         cables.passes(3)
         cables.into = False
