@@ -103,8 +103,9 @@ class Echoes:
                 reply = icmp.answered(version, packet, self._id, self._token)
                 if reply and len(reply.payload) == _SENT_AT.size:
                     (sent_at,) = _SENT_AT.unpack(reply.payload)
-                    elapsed = time.monotonic() - sent_at
-                    rtt = elapsed - _waited(control, elapsed)
+                    # In this order: if the host is busy in between, the RTT isn't too short.
+                    now, elapsed = time.time(), time.monotonic() - sent_at
+                    rtt = elapsed - _waited(control, now, elapsed)
                     yield Answer(ip_address(address[0]), reply.sequence, rtt)
 
 
@@ -128,14 +129,15 @@ def _holds(address: AnyAddress) -> bool:
     return True
 
 
-def _waited(control: list[tuple[int, int, bytes]], elapsed: float) -> float:
-    """Return how long a packet waited in the socket's buffer, in seconds.
+def _waited(control: list[tuple[int, int, bytes]], now: float, elapsed: float) -> float:
+    """Return how long a packet has waited in the socket's buffer, in seconds.
 
-    The kernel's stamp is of a clock that may be set meanwhile; then nothing is known, and it is 0.
+    `now` is in seconds since 1970, as the kernel's stamp. If that clock was set meanwhile, nothing
+    is known, and it is 0.
     """
     for _, kind, data in control:
         if kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
-            waited = time.time() - seconds - nanoseconds / 1e9
+            waited = now - seconds - nanoseconds / 1e9
             return waited if 0 < waited < elapsed else 0.0
     return 0.0

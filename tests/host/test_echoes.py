@@ -74,11 +74,31 @@ def test_the_time_in_the_buffer_is_no_part_of_the_rtt(opened: Echoes, version: i
 
 
 def test_the_kernels_stamp_tells_how_long_a_packet_waited() -> None:
-    stamp = struct.pack("@ll", int(time.time()) - 3, 0)
+    stamp = struct.pack("@ll", 1000, 500_000_000)
     control = [(socket.SOL_SOCKET, echoes._SO_TIMESTAMPNS, stamp)]
-    assert 3 <= echoes._waited(control, 10) < 5
-    assert echoes._waited(control, 2) == 0  # the clock was set
-    assert echoes._waited([], 10) == 0
+    assert echoes._waited(control, 1003, 10) == 2.5
+    assert echoes._waited(control, 1003, 2) == 0  # the clock was set
+    assert echoes._waited(control, 999, 10) == 0
+    assert echoes._waited([], 1003, 10) == 0
+
+
+def test_a_busy_host_makes_no_rtt_shorter(
+    opened: Echoes, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is kept from the CPU whenever it has read the clock that counts."""
+    here, monotonic = HERE[version], time.monotonic
+
+    def slow() -> float:
+        now = monotonic()
+        time.sleep(0.2)
+        return now
+
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() - 1)  # the RTT is a second
+    opened.send(here, here, 1)
+    assert is_readable(opened, 2)
+    monkeypatch.setattr(time, "monotonic", slow)
+    (answer,) = opened.receive()
+    assert answer.rtt > 0.999
 
 
 def test_a_source_that_this_host_does_not_hold(opened: Echoes, version: int) -> None:
