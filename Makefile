@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check system runtime setup test fast covered lab nat shapes rotation machine roots kernel deb package demo pictures lint bench cables \
+.PHONY: help check system runtime setup test fast covered lab nat shapes rotation alarms machine roots kernel deb package demo pictures lint bench cables \
 	dataplane memory hostile pins docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -12,10 +12,10 @@ LAB_CACHE ?= /var/cache/cablectl-lab
 # The lab's scripts install what they alone need.
 RUNTIME := ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit-utils util-linux python3 python3-venv
 # What the tests read with, besides.
-PACKAGES := $(RUNTIME) debootstrap man-db systemd fish tmux zsh
+PACKAGES := $(RUNTIME) debootstrap man-db prometheus systemd fish tmux zsh
 # Whether the machine has what the target needs: tests/lab/check says what "lab", "demo" and "fast" mean.
 NEEDS := fast
-test lab nat rotation roots kernel package pictures dataplane cables memory: NEEDS := lab
+test lab nat rotation alarms roots kernel package pictures dataplane cables memory: NEEDS := lab
 test lab: PACKAGES += dbus firewalld ufw
 test lab rotation: PACKAGES += strace
 demo machine: NEEDS := demo
@@ -30,7 +30,8 @@ help: ## show this
 check: ## tell in one line what this machine lacks
 	@LAB_CACHE='$(LAB_CACHE)' tests/lab/check $(NEEDS)
 
-# firewalld is for the lab alone: where systemd runs, it must not begin to filter, now or at the next start.
+# firewalld and prometheus are for tests alone: where systemd runs, neither may begin to filter or to listen, now or at
+# the next start.
 system: check ## install the Debian packages that are missing
 	@missing=$$(for each in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}' "$$each" 2>/dev/null | grep -q 'ok installed' || echo "$$each"; \
@@ -38,10 +39,10 @@ system: check ## install the Debian packages that are missing
 	if [ -n "$$missing" ]; then \
 		echo "installing:" $$missing; \
 		masked=; \
-		if [ -d /run/systemd/system ] && grep -qx firewalld <<<"$$missing"; then \
-			masked=firewalld; \
-			$(SUDO) systemctl --quiet mask --runtime $$masked; \
+		if [ -d /run/systemd/system ]; then \
+			masked=$$(grep -xE 'firewalld|prometheus' <<<"$$missing" || true); \
 		fi; \
+		[ -z "$$masked" ] || $(SUDO) systemctl --quiet mask --runtime $$masked; \
 		$(SUDO) apt-get update -qq; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -o Dpkg::Use-Pty=0 \
 			--no-install-recommends $$missing >/dev/null; \
@@ -83,6 +84,10 @@ shapes: setup roots kernel ## pass the lab's tests of shapes over IPv4 and IPv6,
 rotation: setup roots kernel ## rotate the key of every overlay, killed at every step, and try every certificate
 	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_rotate*.py \
 		tests/lab/test_certificate*.py tests/lab/test_removed_authority.py tests/lab/test_secrets.py
+
+alarms: setup kernel ## record the metrics of a real cable anew, for the tests of the alarms; then run make docs
+	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_metrics.py && \
+		cp "$$LAB_RESULTS"/*.series tests/captures/metrics/ && rm -r "$$LAB_RESULTS"
 
 roots: setup ## make what the lab needs besides this machine: a Debian with another Libreswan, and strongSwan
 	@$(SUDO) env LAB_CACHE='$(LAB_CACHE)' tests/lab/root $(BIN)/python
@@ -144,7 +149,7 @@ hostile: setup ## measure what one document of 1 MiB can cost in time and memory
 pins: setup ## pin the newest releases that the Debian package may be built from
 	$(BIN)/python tools/pins.py
 
-docs: setup ## make man pages, completions, schema, flags and golden scripts anew
+docs: setup ## make man pages, completions, schema, flags, alarm tests, dashboard and golden scripts anew
 	$(BIN)/python tools/generate.py
 
 clean: ## remove what the other targets made here

@@ -1,5 +1,6 @@
 """Generates the derived files: man pages, completions, schemas, table of flags, golden scripts.
 
+The dashboard and the tests of the alarms are derived, too.
 Run `python tools/generate.py` after a change of the command line, a man page, the model or a plan,
 and read the difference. A test fails while a checked-in file differs from the generated file.
 """
@@ -18,7 +19,7 @@ from cablectl.libreswan.dialects import DIALECTS, Dialect  # noqa: E402 - from t
 from cablectl.render.envelope import KINDS  # noqa: E402 - from the checkout itself
 from tests.support.golden import NAMES, script_of  # noqa: E402 - from the checkout itself
 from tests.support.places import GOLDEN  # noqa: E402 - from the checkout itself
-from tools import manual, report_schemas  # noqa: E402 - from the checkout itself
+from tools import alarm_tests, dashboard, manual, report_schemas  # noqa: E402 - from the checkout itself
 
 SHELLS = {"bash": "cablectl.bash", "zsh": "_cablectl", "fish": "cablectl.fish"}
 AFTER = {
@@ -120,6 +121,8 @@ def derived() -> dict[Path, str]:
     files[docs / "cablectl.schema.json"] = json_schema.as_text()
     files |= {docs / f"{kind}.schema.json": report_schemas.as_text(kind) for kind in KINDS}
     files |= {ROOT / "completions" / name: completion(shell) for shell, name in SHELLS.items()}
+    files[dashboard.DASHBOARD] = dashboard.as_text()
+    files[alarm_tests.TESTS] = alarm_tests.as_text()
     return files | {GOLDEN / f"{name}.sh": script_of(name) for name in NAMES}
 
 

@@ -16,7 +16,11 @@ ROOT = Path(__file__).parent.parent
 RUNTIME = ROOT / "debian" / "requirements.txt"
 BUILD = ROOT / "debian" / "requirements-build.txt"
 PYTHONS = ("3.11", "3.12", "3.13")  # those of debian/control
-DEBIANS = ("PyYAML", "cryptography")  # of Debian's own packages, which are new enough
+DEBIANS = (
+    "PyYAML",
+    "cryptography",
+    "prometheus-client",
+)  # of Debian's own packages, which are new enough
 HEAD = """\
 # Made by `make pins` from pyproject.toml: the Debian package is built from these wheels alone.
 """

@@ -66,14 +66,16 @@ def status(
 
 
 def _print(report: "StatusReport", format: Format) -> None:  # noqa: A002
-    from cablectl.render import metrics, status_table
-
     match format:
         case Format.JSON:
             reporting.show(reporting.of_result("status", report))
         case Format.PROMETHEUS:
+            from cablectl.render import metrics  # with its library, which the others don't need
+
             sys.stdout.write(metrics.as_metrics(report))
         case Format.TABLE:
+            from cablectl.render import status_table
+
             status_table.print_table(report, sys.stdout)
         case _:
             assert_never(format)

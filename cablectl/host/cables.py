@@ -12,7 +12,16 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.facts import traces
 from cablectl.facts.host_facts import Algorithms
-from cablectl.host import daemon, devices, health_state, privilege, reading, rotation_state, routing
+from cablectl.host import (
+    daemon,
+    devices,
+    health_state,
+    ipsec_state,
+    privilege,
+    reading,
+    rotation_state,
+    routing,
+)
 from cablectl.libreswan import pluto
 from cablectl.model.cable import Cable, cable_id
 from cablectl.model.connection import Connection
@@ -91,6 +100,7 @@ def _report(states: list[CableState]) -> StatusReport:
     return StatusReport(
         time=now,
         cables=tuple(with_health(each, healths.get(cable_id(each.cable))) for each in cables),
+        xfrm_errors=ipsec_state.xfrm_errors(),
     )
 
 

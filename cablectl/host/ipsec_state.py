@@ -1,6 +1,7 @@
 """Facts of the kernel: IPsec policies, SAs, and the guards' nftables tables."""
 
 from collections.abc import Iterable, Set
+from pathlib import Path
 
 from cablectl.host import probe
 from cablectl.linux import guard, mss, nftables, xfrm
@@ -9,6 +10,7 @@ from cablectl.linux.xfrm import Policy, SecurityAssociation
 from cablectl.model.cable import Cable
 
 TABLES = ("cablectl_", mss.PREFIX)  # how the names of a cable's tables begin, before its id
+ERRORS = Path("/proc/net/xfrm_stat")
 Xfrm = tuple[dict[Policy, int], tuple[SecurityAssociation, ...]]
 
 
@@ -74,3 +76,11 @@ def xfrm_state() -> Xfrm:
     # -d: with offload; -s: with counters; nokeys: without the keys.
     listed = probe.output("ip", "-s", "-d", "xfrm", "state", "list", "nokeys")
     return policies, xfrm.parse_sas(listed)
+
+
+def xfrm_errors() -> dict[str, int] | None:
+    """Return the kernel's error counters; None for a kernel without CONFIG_XFRM_STATISTICS."""
+    try:
+        return xfrm.parse_errors(ERRORS.read_text(encoding="ascii"))
+    except OSError:
+        return None

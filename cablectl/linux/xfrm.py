@@ -172,6 +172,14 @@ def parse_sas(text: str) -> tuple[SecurityAssociation, ...]:
     return tuple(sa for block in blocks if (sa := _parse_sa(block)))
 
 
+def parse_errors(text: str) -> dict[str, int]:
+    """Return the counters of /proc/net/xfrm_stat by name, such as XfrmInNoStates.
+
+    Newer kernels have more of them (the kernel's Documentation/networking/xfrm_proc.rst).
+    """
+    return {counter: int(errors) for counter, errors in re.findall(r"(?m)^(\w+)\s+(\d+)$", text)}
+
+
 def _parse_sa(block: str) -> SecurityAssociation | None:
     """Return the SA of a block of lines; None if the block isn't an SA, or is a larval one."""
     sa = re.match(_SA, block)

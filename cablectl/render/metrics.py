@@ -1,8 +1,11 @@
-"""The state of cables as Prometheus reads it: its text format, version 0.0.4."""
+"""The state of cables as metrics for Prometheus. Only this module names a metric."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import Collector
 
 from cablectl.status.report import (
     CableState,
@@ -13,35 +16,64 @@ from cablectl.status.report import (
     Verdict,
 )
 
-Samples = Iterator[tuple[dict[str, str], float | None]]  # labels and value; None has no line
-_ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+Samples = Iterator[tuple[dict[str, str], float | None]]  # labels and value; None has no sample
 
 
 class Metric(Struct, frozen=True):
-    """A metric: name, type, meaning, and the samples of a cable."""
+    """A metric: name, type, meaning, and the samples of a report."""
 
     name: str
     kind: str
     text: str
-    samples: Callable[[CableState], Samples]
+    samples: Callable[[StatusReport], Samples]
+
+
+class _Report(Collector):
+    """What the library asks for the families of one report."""
+
+    def __init__(self, report: StatusReport) -> None:
+        self._report = report
+
+    def collect(self) -> Iterable[Family]:
+        """Return the families of the report."""
+        return families(self._report)
 
 
 def as_metrics(report: StatusReport) -> str:
-    """Return the report as metrics, each with its HELP and TYPE."""
-    return "".join(f"{line}\n" for metric in METRICS for line in _lines(metric, report))
+    """Return the report in Prometheus's text format 0.0.4, each metric with its HELP and TYPE."""
+    registry = CollectorRegistry()
+    registry.register(_Report(report))
+    return generate_latest(registry).decode()
 
 
-def _lines(metric: Metric, report: StatusReport) -> Iterator[str]:
-    yield f"# HELP {metric.name} {metric.text}"
-    yield f"# TYPE {metric.name} {metric.kind}"
-    for cable in report.cables:
-        for labels, value in metric.samples(cable):
+def families(report: StatusReport) -> Iterator[Family]:
+    """Yield a family for each metric, also for one without a sample."""
+    for metric in METRICS:
+        family = Family(metric.name.removesuffix("_total"), metric.text, metric.kind)
+        for labels, value in metric.samples(report):
             if value is not None:
-                all_labels = {"cable": cable.cable, **labels}
-                text = ",".join(
-                    f'{key}="{label.translate(_ESCAPED)}"' for key, label in all_labels.items()
-                )
-                yield f"{metric.name}{{{text}}} {value + 0}"  # a bool is a number
+                family.add_sample(metric.name, labels, value)
+        yield family
+
+
+def _of_cables(samples: Callable[[CableState], Samples]) -> Callable[[StatusReport], Samples]:
+    """Return the samples of every cable, with the cable's name as a label."""
+
+    def of_report(report: StatusReport) -> Samples:
+        for cable in report.cables:
+            for labels, value in samples(cable):
+                yield {"cable": cable.cable, **labels}, value
+
+    return of_report
+
+
+def _time(report: StatusReport) -> Samples:
+    yield {}, report.time
+
+
+def _xfrm_errors(report: StatusReport) -> Samples:
+    for counter, errors in (report.xfrm_errors or {}).items():
+        yield {"counter": counter}, errors
 
 
 def _states(cable: CableState) -> Samples:
@@ -62,23 +94,26 @@ def _info(cable: CableState) -> Samples:
     )
 
 
-def _of_connection(
-    value: Callable[[ConnectionState], float],
-) -> Callable[[CableState], Samples]:
+def _of_connections(
+    value: Callable[[ConnectionState], float | None],
+) -> Callable[[StatusReport], Samples]:
     def samples(cable: CableState) -> Samples:
         for connection in cable.connections:
             yield {"connection": connection.name}, value(connection)
 
-    return samples
+    return _of_cables(samples)
 
 
-def _of_newest(value: Callable[[ChildSaState], float | None]) -> Callable[[CableState], Samples]:
-    def samples(cable: CableState) -> Samples:
-        for connection in cable.connections:
-            newest = connection.child_sas[-1] if connection.child_sas else None
-            yield {"connection": connection.name}, value(newest) if newest else None
+def _of_newest(value: Callable[[ChildSaState], float | None]) -> Callable[[StatusReport], Samples]:
+    def of_connection(connection: ConnectionState) -> float | None:
+        return value(connection.child_sas[-1]) if connection.child_sas else None
 
-    return samples
+    return _of_connections(of_connection)
+
+
+def _last_handshake(cable: CableState) -> Samples:
+    ages = [sa.age for connection in cable.connections for sa in connection.child_sas]
+    yield {}, min(ages, default=None)
 
 
 def _overlay_up(cable: CableState) -> Samples:
@@ -108,12 +143,21 @@ def _expiry(cable: CableState) -> Samples:
         yield labels, certificate.not_after
 
 
-def _of_health(value: Callable[[HealthState], float | None]) -> Callable[[CableState], Samples]:
+def _of_health(value: Callable[[HealthState], float | None]) -> Callable[[StatusReport], Samples]:
     def samples(cable: CableState) -> Samples:
-        if cable.health:
-            yield {}, value(cable.health)
+        yield {}, value(cable.health) if cable.health else None
 
-    return samples
+    return _of_cables(samples)
+
+
+def _repairs(cable: CableState) -> Samples:
+    if cable.repairs:
+        for kind, count in cable.repairs.counts.items():
+            yield {"kind": kind}, count
+
+
+def _last_repair(cable: CableState) -> Samples:
+    yield {}, cable.repairs.last if cable.repairs else None
 
 
 METRICS = (
@@ -121,37 +165,37 @@ METRICS = (
         "cablectl_cable_state",
         "gauge",
         "1 for the state of the cable, 0 for every other state.",
-        _states,
+        _of_cables(_states),
     ),
     Metric(
         "cablectl_cable_info",
         "gauge",
         "Peer, mode, overlay and offload of the cable; always 1.",
-        _info,
+        _of_cables(_info),
     ),
     Metric(
         "cablectl_connection_up",
         "gauge",
         "Whether the connection has a Child SA.",
-        _of_connection(lambda connection: connection.up),
+        _of_connections(lambda connection: connection.up),
     ),
     Metric(
         "cablectl_connection_routed",
         "gauge",
         "Whether trap policies are installed.",
-        _of_connection(lambda connection: connection.routed),
+        _of_connections(lambda connection: connection.routed),
     ),
     Metric(
         "cablectl_received_bytes_total",
         "counter",
         "Bytes that the connection's Child SAs received; a rekeying starts it at 0 again.",
-        _of_connection(lambda connection: sum(sa.bytes_in for sa in connection.child_sas)),
+        _of_connections(lambda connection: sum(sa.bytes_in for sa in connection.child_sas)),
     ),
     Metric(
         "cablectl_sent_bytes_total",
         "counter",
         "Bytes that the connection's Child SAs sent; a rekeying starts it at 0 again.",
-        _of_connection(lambda connection: sum(sa.bytes_out for sa in connection.child_sas)),
+        _of_connections(lambda connection: sum(sa.bytes_out for sa in connection.child_sas)),
     ),
     Metric(
         "cablectl_child_sa_age_seconds",
@@ -165,19 +209,35 @@ METRICS = (
         "Seconds until another Child SA replaces the newest one.",
         _of_newest(lambda sa: sa.rekey_in),
     ),
-    Metric("cablectl_overlay_up", "gauge", "Whether the overlay's device is up.", _overlay_up),
-    Metric("cablectl_overlay_mtu_bytes", "gauge", "MTU of the overlay's device.", _overlay_mtu),
+    Metric(
+        "cablectl_last_handshake_seconds",
+        "gauge",
+        "Seconds since the cable's newest Child SA was negotiated.",
+        _of_cables(_last_handshake),
+    ),
+    Metric(
+        "cablectl_overlay_up",
+        "gauge",
+        "Whether the overlay's device is up.",
+        _of_cables(_overlay_up),
+    ),
+    Metric(
+        "cablectl_overlay_mtu_bytes",
+        "gauge",
+        "MTU of the overlay's device.",
+        _of_cables(_overlay_mtu),
+    ),
     Metric(
         "cablectl_guard_up",
         "gauge",
         "Whether the guard's table is loaded with all its rules.",
-        _guard_up,
+        _of_cables(_guard_up),
     ),
     Metric(
         "cablectl_guard_dropped_packets_total",
         "counter",
         "Packets that the guard dropped.",
-        _dropped,
+        _of_cables(_dropped),
     ),
     Metric(
         "cablectl_health_rtt_seconds",
@@ -219,6 +279,30 @@ METRICS = (
         "cablectl_certificate_expiry_timestamp_seconds",
         "gauge",
         "When the gateway's certificate and its authority end, in seconds since 1970.",
-        _expiry,
+        _of_cables(_expiry),
+    ),
+    Metric(
+        "cablectl_repairs_total",
+        "counter",
+        "Repairs that the watch began; another watch starts it at 0 again.",
+        _of_cables(_repairs),
+    ),
+    Metric(
+        "cablectl_last_repair_timestamp_seconds",
+        "gauge",
+        "When the watch last began a repair, in seconds since 1970.",
+        _of_cables(_last_repair),
+    ),
+    Metric(
+        "cablectl_xfrm_errors_total",
+        "counter",
+        "Packets of this host, of any cable, that the kernel's IPsec dropped, by the cause.",
+        _xfrm_errors,
+    ),
+    Metric(
+        "cablectl_report_timestamp_seconds",
+        "gauge",
+        "When the host was read for these metrics, in seconds since 1970.",
+        _time,
     ),
 )

@@ -143,6 +143,17 @@ class HealthState(Struct, frozen=True, kw_only=True):
     jitter: Time | None
 
 
+class RepairState(Struct, frozen=True, kw_only=True):
+    """What the watch has repaired since it was started.
+
+    `counts` has the number of repairs by kind, also a kind with 0, so that a first repair is seen
+    as an increase. `last` is the time of the last repair in seconds since 1970; null without one.
+    """
+
+    counts: dict[str, Count]
+    last: float | None
+
+
 class CableState(Struct, frozen=True, kw_only=True):
     """A cable, called what the names of its connections share; what isn't known is null."""
 
@@ -159,13 +170,19 @@ class CableState(Struct, frozen=True, kw_only=True):
     certificates: tuple[CertificateState, ...]
     rotation: RotationPhase | None = None  # how far the rotation of the key is; null without one
     health: HealthState | None = None  # null if nobody sends echoes
+    repairs: RepairState | None = None  # null when nobody watches the cable
 
 
 class StatusReport(Struct, frozen=True, kw_only=True):
-    """The cables of this host, or that of a file, at a time, in seconds since 1970."""
+    """The cables of this host, or that of a file, at a time, in seconds since 1970.
+
+    `xfrm_errors` has the counters of /proc/net/xfrm_stat by name, for the whole host. It is null if
+    the kernel doesn't count errors.
+    """
 
     time: float
     cables: tuple[CableState, ...]
+    xfrm_errors: dict[str, Count] | None = None
 
     @property
     def up(self) -> bool:

@@ -11,7 +11,7 @@ from pytest_subprocess import FakeProcess
 from cablectl.cli import source
 from cablectl.errors import HostNotReadyError, TimeLimitError, UsageError
 from cablectl.facts.host_facts import Algorithms, Credential, Facts, Pluto, connected
-from cablectl.host import daemon, devices, kernel, keys, probe, reading
+from cablectl.host import daemon, devices, ipsec_state, kernel, keys, probe, reading
 from cablectl.host.paths import ways
 from cablectl.libreswan import secrets_file
 from cablectl.libreswan.dialects import LATEST, Version
@@ -306,3 +306,12 @@ def test_a_check_of_algorithms_that_fails_is_a_warning(
     assert algorithms == Algorithms(unchecked=warning)
     plan = connect_plan.plan((unusual,), (replace(BLANK, algorithms=algorithms),))
     assert plan.warnings == (warning,)
+
+
+def test_a_kernel_that_counts_no_ipsec_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipsec_state, "ERRORS", tmp_path / "xfrm_stat")
+    assert ipsec_state.xfrm_errors() is None
+    (tmp_path / "xfrm_stat").write_text("XfrmInNoStates          \t17\n")
+    assert ipsec_state.xfrm_errors() == {"XfrmInNoStates": 17}

@@ -48,6 +48,14 @@ class TestOnAGateway:
         # Its age is a second more, if the clock ticks in between.
         assert without_ages(one) == without_ages(other)
 
+    def test_the_errors_of_the_kernel_are_the_hosts(
+        self, here: Cable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ipsec_state, "ERRORS", tmp_path / "xfrm_stat")
+        assert cables.report_of((here,)).xfrm_errors is None
+        ipsec_state.ERRORS.write_text("XfrmInNoStates          \t17\n")
+        assert cables.report_of((here,)).xfrm_errors == {"XfrmInNoStates": 17}
+
     def test_one_that_pluto_forgot_is_known_by_its_secret(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -150,3 +150,13 @@ def test_the_bytes_and_packets_of_an_sa(release: str) -> None:
 def test_a_listing_without_counters_and_encapsulation() -> None:
     (sa,) = xfrm.parse_sas(OTHER + AES)
     assert (sa.encapsulated, sa.bytes, sa.packets) == (False, 0, 0)
+
+
+def test_the_kernels_error_counters_have_their_names() -> None:
+    text = "XfrmInError             \t0\nXfrmInNoStates          \t17\nXfrmInIptfsError\t2\n"
+    assert xfrm.parse_errors(text) == {
+        "XfrmInError": 0,
+        "XfrmInNoStates": 17,
+        "XfrmInIptfsError": 2,
+    }
+    assert xfrm.parse_errors("") == {}

@@ -106,6 +106,23 @@ def test_it_runs_and_its_plan_needs_no_root(debian: Debian) -> None:
         assert expected in debian.run(*nobody, "plan", EXAMPLE, *options).stdout
 
 
+def test_debians_own_library_writes_the_metrics(debian: Debian) -> None:
+    command = ("cablectl", "status", EXAMPLE, "--local", "cluster1", "--format", "prometheus")
+    told = debian.run(*command, check=False)
+    assert told.returncode == 1, told.stderr
+    (down,) = re.findall(
+        r'^cablectl_cable_state\{.*state="down"\} (.*)$', told.stdout, re.MULTILINE
+    )
+    assert float(down) == 1
+
+
+def test_it_has_the_alarms_and_the_dashboard(debian: Debian) -> None:
+    for folder in ("prometheus", "grafana"):
+        packaged = debian.path(f"/usr/share/doc/cablectl/examples/{folder}")
+        expected = {file.name: file.read_text() for file in (ROOT / "contrib" / folder).iterdir()}
+        assert {file.name: file.read_text() for file in packaged.iterdir()} == expected
+
+
 def test_man_finds_every_page(debian: Debian) -> None:
     pages = list((ROOT / "man").glob("*.[1-9]"))
     assert len(pages) > 10

@@ -12,7 +12,8 @@ from tools.generate import derived
 @pytest.fixture(scope="module")
 def made() -> dict[Path, str]:
     found = derived()
-    assert {path.parent.name for path in found} == {"completions", "docs", "golden", "man"}
+    folders = {"completions", "docs", "golden", "grafana", "man", "prometheus"}
+    assert {path.parent.name for path in found} == folders
     return found
 
 

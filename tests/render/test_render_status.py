@@ -1,4 +1,4 @@
-"""The state of cables as a table, a line, JSON and metrics; and what a watch shows of it."""
+"""The state of cables as a table, a line and JSON; and what a watch shows of it."""
 
 import io
 import json
@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import jsonschema
 import pytest
 from msgspec.structs import replace
-from prometheus_client.parser import text_string_to_metric_families
 
 from cablectl.cli.reporting import of_result
 from cablectl.errors import CablectlError
@@ -17,32 +16,19 @@ from cablectl.facts.host_facts import Facts
 from cablectl.model.cable import Cable
 from cablectl.render import status_table
 from cablectl.render.envelope import as_json, as_json_line
-from cablectl.render.metrics import METRICS, as_metrics
 from cablectl.render.watching import Lines, Live, view
 from cablectl.status import state
 from cablectl.status.health import with_health
 from cablectl.status.report import CableState, HealthState, StatusReport, Verdict
 from tests.support.alive import BLANK, NOW, alive, report, without_sa
-from tests.support.documents import SHAPES, shaped
-from tests.support.faults import FAULTS, OUTSIDE
-from tests.support.health import ANSWERING, HEALTHS, SILENT, UNANSWERING, UNKNOWN
+from tests.support.documents import shaped
+from tests.support.every_state import ODD, every_state
+from tests.support.health import ANSWERING, SILENT, UNANSWERING, UNKNOWN
 from tests.support.places import ROOT
 from tests.support.standing import with_ends
 from tests.support.terminal import shown_on
 
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())
-ODD = 'submariner-cable-"x\\y"'
-
-
-def every_state() -> StatusReport:
-    """Return a report with a cable of every shape and fault, and one that is hardly known."""
-    cable = shaped("transport vxlan v4")
-    faulty = [change(cable, alive(cable)) for change, _ in (FAULTS | OUTSIDE).values()]
-    states = [state.of(each, alive(each), NOW) for each in map(shaped, SHAPES)]
-    ending = with_ends(alive(cable), (("gateway", "CN=west", 6), ("authority", "CN=a", 29)), NOW)
-    states += [state.of(cable, facts, NOW) for facts in (BLANK, ending, *faulty)]
-    states += [with_health(state.of(cable, alive(cable), NOW), health) for health in HEALTHS]
-    return report(*states, state.unknown(ODD, Verdict.FOREIGN, "why"))
 
 
 def test_json_is_what_its_schema_says() -> None:
@@ -109,77 +95,6 @@ def test_the_table_says_when_a_certificate_ends(cable: Cable, days: int, told: s
     lines = " ".join(table(*[replace(one, cable=f"cable-{number}") for number in range(9)]))
     assert lines.count(f"CN=west{told}".replace("DATE", date)) == (days < 31)
     assert "CN=a" not in lines
-
-
-class TestMetrics:
-    def test_the_end_of_a_certificate_is_a_time(self, cable: Cable) -> None:
-        facts = with_ends(alive(cable), (("gateway", "CN=west", 6), ("authority", "CN=a", 29)), NOW)
-        text = as_metrics(report(state.of(cable, facts, NOW)))
-        for role, subject, days in (("gateway", "CN=west", 6), ("authority", "CN=a", 29)):
-            labels = f'certificate="{role}",subject="{subject}"'
-            end = int(NOW) + days * 86400
-            name = "cablectl_certificate_expiry_timestamp_seconds"
-            assert f'{name}{{cable="submariner-cable-cluster2-172-18-0-7",{labels}}} {end}' in text
-
-    def test_prometheus_reads_them(self) -> None:
-        text = as_metrics(every_state())
-        families = {each.name: each for each in text_string_to_metric_families(text)}
-        assert len(families) == len(METRICS)
-        for metric in METRICS:
-            family = families[metric.name.removesuffix("_total")]
-            assert (family.type, family.documentation) == (metric.kind, metric.text)
-            assert family.samples
-
-    def test_what_they_say(self, cable: Cable) -> None:
-        text = as_metrics(report(state.of(cable, without_sa(cable, alive(cable), 1), NOW)))
-        samples = {
-            (sample.name, *(sample.labels.get(key, "") for key in ("connection", "state"))): (
-                sample.value
-            )
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-        first, second = (each.name for each in cable.connections)
-        assert samples["cablectl_cable_state", "", "degraded"] == 1
-        assert samples["cablectl_cable_state", "", "up"] == 0
-        assert samples["cablectl_connection_up", first, ""] == 1
-        assert samples["cablectl_connection_up", second, ""] == 0
-        assert samples["cablectl_received_bytes_total", first, ""] == 824
-        assert samples["cablectl_sent_bytes_total", first, ""] == 1236
-        assert samples["cablectl_child_sa_age_seconds", first, ""] == 3600
-        assert ("cablectl_child_sa_age_seconds", second, "") not in samples
-        assert samples["cablectl_overlay_mtu_bytes", "", ""] == 1408
-        assert samples["cablectl_guard_up", "", ""] == 1
-
-    def test_what_echoes_tell(self, cable: Cable) -> None:
-        up = state.of(cable, alive(cable), NOW)
-        name = f'{{cable="{up.cable}"}}'
-        lines = as_metrics(report(with_health(up, ANSWERING))).splitlines()
-        for metric, value in (
-            ("rtt_seconds", 0.05034),
-            ("last_rtt_seconds", 0.0501),
-            ("jitter_seconds", 0.00021),
-            ("loss_ratio", 0.03),
-            ("echoes_sent_total", 160),
-            ("echoes_answered_total", 157),
-        ):
-            assert f"cablectl_health_{metric}{name} {value}" in lines
-        unknown = as_metrics(report(with_health(up, UNKNOWN)))
-        assert f"cablectl_health_echoes_sent_total{name} 1" in unknown
-        assert f"cablectl_health_loss_ratio{name}" not in unknown
-
-    def test_labels_are_escaped(self) -> None:
-        odd = 'submariner-cable-"x\\no\nz'
-        text = as_metrics(report(state.unknown(odd, Verdict.DOWN, "why")))
-        assert text.count("\n") == 2 * len(METRICS) + len(Verdict) + 1
-        (first, *_) = text_string_to_metric_families(text)
-        up = first.samples[0]
-        assert up.labels == {"cable": odd, "state": "up"}
-
-    def test_of_nothing_there_are_names_alone(self) -> None:
-        lines = as_metrics(report()).splitlines()
-        assert len(lines) == 2 * len(METRICS)
-        assert [line for line in lines if not line.startswith("# ")] == []
 
 
 def table(*cables: CableState) -> list[str]:
