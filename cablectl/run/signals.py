@@ -1,6 +1,7 @@
 """Ctrl-C, `kill` and a lost terminal end a run as an error does."""
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -41,3 +42,26 @@ def deferred(handler: Callable[[int, None], NoReturn]) -> Iterator[None]:
         yield
     for number in received:
         handler(number, None)
+
+
+@contextmanager
+def postponed(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals arrive only after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def wakeups() -> Iterator[socket.socket]:
+    """Yield a socket that gets the number of each signal in a byte; a running command goes on."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    before = signal.set_wakeup_fd(sender.fileno())
+    with receiver, sender, handled(lambda _number, _frame: None):
+        try:
+            yield receiver
+        finally:
+            signal.set_wakeup_fd(before)

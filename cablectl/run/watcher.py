@@ -5,10 +5,8 @@ nft runs by `subprocess`, not by `sh`: this program runs for months, and should 
 
 import os
 import select
-import signal
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -21,8 +19,9 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Endpoint
-from cablectl.run.guard_hold import Hold
-from cablectl.run.signals import handled
+from cablectl.run import guard_hold
+from cablectl.run.hold import Hold
+from cablectl.run.signals import wakeups
 
 PREFIX = "cablectl_"  # of the tables' names
 TICK = 2000  # milliseconds between two looks whether the guards' files exist
@@ -89,7 +88,7 @@ class Watcher:
         another watcher keeps one of them.
         """
         with ExitStack() as stack:
-            stopped = stack.enter_context(_signals())
+            stopped = stack.enter_context(wakeups())
             tables = stack.enter_context(closing(netlink.of_nftables()))
             addresses = stack.enter_context(closing(netlink.of_addresses()))
             stack.callback(self._remove_files)
@@ -178,7 +177,7 @@ class Watcher:
 
     def _hold(self, table: Table) -> None:
         kept = self._kept.get(table.name)
-        self._kept[table.name] = Kept(table, kept.hold if kept else Hold(table.bundle))
+        self._kept[table.name] = Kept(table, kept.hold if kept else guard_hold.hold(table.bundle))
 
     def _settle(self) -> None:
         """Load what isn't intact, in one transaction; then the table for any end isn't needed."""
@@ -237,16 +236,3 @@ def _nft(*argvs: Argv) -> None:
     done = probe.run("nft", "-f", "-", given=text)
     if done.returncode:
         raise HostNotReadyError("nft can't change the guard", details=done.stderr.splitlines()[:3])
-
-
-@contextmanager
-def _signals() -> Iterator[socket.socket]:
-    """Yield a socket that can be read after a signal; a running nft isn't disturbed by it."""
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    before = signal.set_wakeup_fd(sender.fileno())
-    with receiver, sender, handled(lambda _number, _frame: None):
-        try:
-            yield receiver
-        finally:
-            signal.set_wakeup_fd(before)

@@ -20,7 +20,7 @@ from cablectl.linux.nftables import Installed
 from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.run import journal, watcher
-from cablectl.run.guard_hold import Hold, watched
+from cablectl.run.guard_hold import hold, watched
 from tests.support.documents import document
 from tests.support.guarded import (
     AFTER_MOVE,
@@ -359,7 +359,7 @@ def test_a_load_that_fails_at_the_beginning_is_an_error(one: Watched, kernel: Ke
 
 
 def test_a_second_watcher_is_refused(one: Watched, kernel: Kernel) -> None:
-    Hold(CABLES[1].bundle)
+    hold(CABLES[1].bundle)
     refusal = rf"another cablectl guard \(PID {os.getpid()}\) holds the guard of {CABLES[1].bundle}"
     with pytest.raises(HostNotReadyError, match=refusal) as caught:
         one.run(lambda: None)
