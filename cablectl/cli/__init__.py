@@ -26,6 +26,7 @@ from cablectl.cli import (
     streams,
     teardown,
     verify,
+    watch,
 )
 from cablectl.errors import CablectlError, UsageError
 from cablectl.host import command_log
@@ -47,6 +48,7 @@ app.command("plan", epilog="Example: cablectl plan cable.yaml --dry-run --local 
 app.command("connect", epilog="Example: sudo cablectl connect cable.yaml")(connect.connect)
 app.command("teardown", epilog="Example: sudo cablectl teardown cable.yaml")(teardown.teardown)
 app.command("rotate", epilog="Example: sudo cablectl rotate cable.yaml")(rotate.rotate)
+app.command("watch", epilog="Example: sudo cablectl watch cable.yaml")(watch.watch)
 app.command("guard", epilog="Example: sudo cablectl guard cable.yaml")(guard_.guard)
 app.command("status", epilog="Example: sudo cablectl status")(status.status)
 app.command("verify", epilog="Example: sudo cablectl verify cable.yaml --size-sweep")(verify.verify)

@@ -1,12 +1,13 @@
 """`cablectl connect`: bring a cable up."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from cablectl.cli import options, running, source
 from cablectl.errors import HostNotReadyError
+from cablectl.facts.host_facts import Facts
 from cablectl.host import reading
 from cablectl.model.rotation import RotationPhase
 from cablectl.plan import connect_plan
@@ -34,22 +35,32 @@ def connect(
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
     chosen = source.chosen(files, local, peer, trusted=not dry_run)
-    plan = partial(
-        connect_plan.plan, chosen.cables, wait=not no_wait, limit=timeout, narrowed=chosen.narrowed
-    )
     if dry_run:
-        running.show(plan(running.dry_facts(chosen, Action.CONNECT)))
+        running.show(_plan(chosen, running.dry_facts(chosen, Action.CONNECT), not no_wait, timeout))
     else:
-        from cablectl.host import packet_filters, rotation_state
+        running.apply(chosen, planner(chosen, wait=not no_wait, limit=timeout), timeout, format)
 
-        for standing in rotation_state.standings(chosen.cables):
-            if standing.phase in (RotationPhase.MOVED, RotationPhase.CHANGED):
-                raise HostNotReadyError(
-                    f"a rotation of the key is under way: {standing.phase.words}",
-                    hint="cablectl rotate FILE",
-                )
 
-        def make_plan() -> Plan:
-            return plan(packet_filters.with_nat(chosen.cables, reading.facts_of(chosen.cables)))
+def planner(chosen: source.Chosen, *, wait: bool, limit: float) -> Callable[[], Plan]:
+    """Return what makes the plan from the host's state, with a `limit` in seconds for Child SAs.
 
-        running.apply(chosen, make_plan, timeout, format)
+    HostNotReadyError while the cables are moved to another key.
+    """
+    from cablectl.host import packet_filters, rotation_state
+
+    for standing in rotation_state.standings(chosen.cables):
+        if standing.phase in (RotationPhase.MOVED, RotationPhase.CHANGED):
+            raise HostNotReadyError(
+                f"a rotation of the key is under way: {standing.phase.words}",
+                hint="cablectl rotate FILE",
+            )
+
+    def make_plan() -> Plan:
+        facts = packet_filters.with_nat(chosen.cables, reading.facts_of(chosen.cables))
+        return _plan(chosen, facts, wait, limit)
+
+    return make_plan
+
+
+def _plan(chosen: source.Chosen, facts: tuple[Facts, ...], wait: bool, limit: float) -> Plan:
+    return connect_plan.plan(chosen.cables, facts, wait=wait, limit=limit, narrowed=chosen.narrowed)

@@ -66,6 +66,28 @@ def apply(
 ) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
+    `wait` and `of_detours` are as in `run`.
+    """
+    outcome = run(chosen, make_plan, wait, of_detours)
+    match format:
+        case OutcomeFormat.TEXT:
+            if summary := plans.as_summary(outcome):
+                print(summary)
+            refuse_failed(outcome)
+        case OutcomeFormat.JSON:
+            _print_as_json(outcome)
+        case _:
+            assert_never(format)
+
+
+def run(
+    chosen: Chosen,
+    make_plan: Callable[[], Plan],
+    wait: float,
+    of_detours: Callable[[tuple[Cable, ...], tuple[Facts, ...]], Plan] = rotate_plan.made,
+) -> Outcome:
+    """Run a plan, with progress on stderr; return the outcome.
+
     `wait` is the time in seconds that another cablectl which works on these cables has to end.
     While a rotation is under way, the plan `of_detours` is run first, for the cables' detours.
     """
@@ -83,18 +105,9 @@ def apply(
                 progress,
                 wait,
             )
-        outcome = execute.apply(locks, make_plan, progress, wait)
+        return execute.apply(locks, make_plan, progress, wait)
     finally:
         progress.close()
-    match format:
-        case OutcomeFormat.TEXT:
-            if summary := plans.as_summary(outcome):
-                print(summary)
-            refuse_failed(outcome)
-        case OutcomeFormat.JSON:
-            _print_as_json(outcome)
-        case _:
-            assert_never(format)
 
 
 def _print_as_json(outcome: Outcome) -> None:

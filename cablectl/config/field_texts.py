@@ -16,8 +16,8 @@ WORDS = {
     " in both directions.",
     "mss": "The largest TCP segment that hosts of the subnets may send through the cable. auto: the"
     " largest that fits the path. off: no limit; then TCP depends on ICMP's fragmentation needed.",
-    "health": "Echoes (ICMP) that go to each peer through the cable while it is watched. A cable"
-    " that is up and brings no echo back is degraded. off: no echoes.",
+    "health": "Echoes (ICMP) that cablectl watch sends to each peer through the cable. A cable that"
+    " is up and brings no echo back is degraded, and is negotiated anew. off: no echoes.",
     "health.interval": "The time between two echoes to a peer.",
     "health.threshold": "After how many echoes in a row without an answer the cable is degraded.",
     "endpoints": "The gateways, each with the subnets of its cluster. Three or more endpoints form"

@@ -147,7 +147,9 @@ class Facts(Struct, frozen=True, kw_only=True):
         MODULES  # modules for IPsec and offload that are missing but loadable
     )
     guard: Installed | None = None
-    watched: bool = False  # whether a watcher keeps the guard loaded
+    guard_watched: bool = False  # whether a watcher keeps the guard loaded
+    watched: bool = False  # whether a watch repairs the cable
+    silent: bool = False  # whether nothing comes from the peer, so that new SAs are needed
     nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
     devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
     mss: Table | None = None  # the nftables table that limits TCP's segments
@@ -244,7 +246,7 @@ def connected(
         },
         guard=guard.made(cable) if cable.guarded else None,
         mss=mss.wanted([cable], mtu if cable.overlay else mss.tunnel_mtu(cable, before.path_mtu)),
-        watched=cable.guarded,
+        guard_watched=cable.guarded,
         policies=dict.fromkeys(xfrm.policies_of(cable.connections), 16389),
         overlay=replace(_made(cable, cable.overlay, before, mtu), stale_peers=stale_peers)
         if cable.overlay

@@ -95,11 +95,15 @@ def again_and_again(read: Callable[[], StatusReport]) -> Iterator[StatusReport |
 
 def _report(states: list[CableState]) -> StatusReport:
     now = time.time()
-    healths = health_state.read(now)
-    cables = sorted(states, key=lambda cable: cable.cable)
+    healths, repairs = health_state.read(now), health_state.repairs()
+
+    def watched(cable: CableState) -> CableState:
+        id_ = cable_id(cable.cable)
+        return replace(with_health(cable, healths.get(id_)), repairs=repairs.get(id_))
+
     return StatusReport(
         time=now,
-        cables=tuple(with_health(each, healths.get(cable_id(each.cable))) for each in cables),
+        cables=tuple(map(watched, sorted(states, key=lambda cable: cable.cable))),
         xfrm_errors=ipsec_state.xfrm_errors(),
     )
 

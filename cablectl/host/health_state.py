@@ -1,4 +1,4 @@
-"""What echoes tell of the cables that a watch has, in a file that `status` reads."""
+"""What a watch knows of its cables, by echoes and by repairs, in a file that `status` reads."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -8,7 +8,7 @@ from msgspec import DecodeError, Struct, json
 
 from cablectl.host import new_files
 from cablectl.linux import guard_file
-from cablectl.status.report import HealthState
+from cablectl.status.report import HealthState, RepairState
 
 DIRECTORY = Path(guard_file.DIRECTORY)
 SUFFIX = ".health"
@@ -20,15 +20,23 @@ class HealthFile(Struct, frozen=True):
 
     time: float
     cables: dict[str, HealthState]
+    repairs: dict[str, RepairState] = {}
 
 
-def write(watch: str, cables: Mapping[str, HealthState], now: float) -> None:
-    """Replace what a watch of that name wrote; `cables` has the states by the cables' ids.
+def write(
+    watch: str,
+    cables: Mapping[str, HealthState],
+    now: float,
+    repairs: Mapping[str, RepairState] | None = None,
+) -> None:
+    """Replace what a watch of that name wrote; `cables` and `repairs` are by the cables' ids.
 
     `now` is in seconds since 1970. HostNotReadyError if the file can't be written.
     """
     DIRECTORY.mkdir(mode=0o700, exist_ok=True)
-    new_files.exchange(_path(watch), json.encode(HealthFile(now, dict(cables))))
+    new_files.exchange(
+        _path(watch), json.encode(HealthFile(now, dict(cables), dict(repairs or {})))
+    )
 
 
 def remove(watch: str) -> None:
@@ -36,6 +44,11 @@ def remove(watch: str) -> None:
     _path(watch).unlink(missing_ok=True)
     with suppress(OSError):  # it has other files
         DIRECTORY.rmdir()
+
+
+def repairs() -> dict[str, RepairState]:
+    """Return the repairs of all watches by the cables' ids."""
+    return {cable: state for file in _files() for cable, state in file.repairs.items()}
 
 
 def read(now: float) -> dict[str, HealthState]:

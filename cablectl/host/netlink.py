@@ -1,15 +1,23 @@
-"""Netlink sockets on which the kernel reports changes of nftables and of addresses.
+"""Netlink sockets on which the kernel reports changes of nftables, of the network and of IPsec.
 
 The messages aren't parsed: a reader only learns whether they contain a name (netlink(7)).
 """
 
 import socket
+import struct
+from collections.abc import Iterable, Iterator
 from errno import ENOBUFS
 
-# <linux/netlink.h>, <linux/netfilter/nfnetlink.h> and <linux/rtnetlink.h>
-_NETLINK_NETFILTER = 12
+from cablectl.model.cable import Cable
+
+# <linux/netlink.h>, <linux/netfilter/nfnetlink.h>, <linux/rtnetlink.h> and <linux/xfrm.h>
+_NETLINK_XFRM, _NETLINK_NETFILTER = 6, 12
 _NFNLGRP_NFTABLES = 7
 _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
+# Groups: links, neighbours (with forwarding entries), addresses, routes and rules of both versions.
+_RTNLGRP = (1, 3, 5, 7, 8, 9, 11, 19)
+_RTNLGRP_NETCONF = (24, 25)
+_XFRMNLGRP_SA, _XFRMNLGRP_POLICY = 3, 4
 _LARGEST = 1 << 16  # bytes; a longer message is cut off, which counts as a loss
 
 
@@ -50,7 +58,7 @@ class Changes:
 
 def of_nftables() -> Changes:
     """Return the changes of nftables; a message contains the name of the changed table."""
-    return _changes(_NETLINK_NETFILTER, 1 << (_NFNLGRP_NFTABLES - 1))
+    return _changes(_NETLINK_NETFILTER, _bits(_NFNLGRP_NFTABLES))
 
 
 def of_addresses() -> Changes:
@@ -58,7 +66,48 @@ def of_addresses() -> Changes:
     return _changes(socket.NETLINK_ROUTE, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
 
 
+def of_network() -> Changes:
+    """Return the changes of devices, addresses, neighbours, forwarding entries, routes and rules.
+
+    A message contains the addresses of what changed, and a device's name or number.
+    """
+    return _changes(socket.NETLINK_ROUTE, _bits(*_RTNLGRP))
+
+
+def of_settings() -> Changes:
+    """Return the changes of what sysctl sets for a device, such as rp_filter and forwarding."""
+    return _changes(socket.NETLINK_ROUTE, _bits(*_RTNLGRP_NETCONF))
+
+
+def of_ipsec() -> Changes:
+    """Return the changes of SAs and policies; a message contains the addresses of both ends."""
+    return _changes(_NETLINK_XFRM, _bits(_XFRMNLGRP_SA, _XFRMNLGRP_POLICY))
+
+
+def _bits(*groups: int) -> int:
+    return sum(1 << (group - 1) for group in groups)
+
+
 def _changes(protocol: int, groups: int) -> Changes:
     source = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     source.bind((0, groups))
     return Changes(source)
+
+
+def words_of(cables: Iterable[Cable]) -> tuple[bytes, ...]:
+    """Return what a message about these cables contains at least one of.
+
+    Such as the name of a device, an address, or the number of a table, as the kernel has them.
+    """
+    return tuple(dict.fromkeys(word for cable in cables for word in _words_of(cable)))
+
+
+def _words_of(cable: Cable) -> Iterator[bytes]:
+    yield b"cablectl"  # tables of nftables
+    yield from (cable.local.address.packed, cable.remote_host.packed)
+    yield from (network.network_address.packed for network in cable.routed_networks)
+    if cable.routes.table:
+        yield struct.pack("=I", cable.routes.table)
+    if cable.overlay:
+        yield cable.overlay.device.encode()
+        yield from (cable.local_vtep.packed, cable.remote_vtep.packed)

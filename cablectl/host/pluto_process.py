@@ -1,5 +1,7 @@
 """The process of pluto: only root's is believed, since any user can give a process its name."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from cablectl.linux.sockets import PLUTO
@@ -32,3 +34,36 @@ def text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+class Watched:
+    """The process of pluto, which can be polled: it is readable when that process has ended."""
+
+    def __init__(self) -> None:
+        self._pid, self._file = "", -1
+        self.has_changed()
+
+    @property
+    def runs(self) -> bool:
+        """Whether pluto ran when `has_changed` was called last."""
+        return bool(self._pid)
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 without a process."""
+        return self._file
+
+    def has_changed(self) -> bool:
+        """Tell whether pluto has ended, or was started, since the last call."""
+        before, self._pid = self._pid, pid()
+        if self._pid == before:
+            return False
+        self.close()
+        with suppress(OSError):
+            self._file = os.pidfd_open(int(self._pid)) if self._pid else -1
+        return True
+
+    def close(self) -> None:
+        """Let the process go."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1

@@ -26,7 +26,7 @@ from cablectl.host import (
 from cablectl.host.paths import ways
 from cablectl.libreswan import dialects, secrets_file
 from cablectl.libreswan.dialects import Version
-from cablectl.linux import esp_offload, guard, guard_file, mss
+from cablectl.linux import esp_offload, guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
 
 ASSUMED_PATH_MTU = 1500  # bytes, Ethernet's (RFC 894)
@@ -99,7 +99,8 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
         whole = _with_ipsec(first, whole)
     nic_of, found = cache(kernel.nic), []
     parts = partition.of_each(cables, whole, daemon.marked_cables())
-    for cable, part in zip(cables, parts, strict=True):
+    for cable, of_cable in zip(cables, parts, strict=True):
+        part = replace(of_cable, watched=Path(watch_file.path(cable)).exists())
         way = way_to.get(cable.remote_host)
         found.append(
             replace(part, path_mtu=way.mtu, device=way.device, nic=nic_of(way.device))
@@ -132,7 +133,7 @@ def _with_key_and_guard(cables: tuple[Cable, ...], found: list[Facts]) -> Iterat
         yield replace(
             _with_former_tables(cable, facts),
             guard=guards.get(guard.name(cable)),
-            watched=Path(guard_file.path(cable)).exists(),
+            guard_watched=Path(guard_file.path(cable)).exists(),
             credential=secrets.held,
             not_ready=(*facts.not_ready, *secrets.problems),
             warnings=secrets.warnings,

@@ -87,7 +87,7 @@ def _guard(pairs: Pairs) -> Iterator[Step]:
                 argv=guard_file.remove(cable),
                 why="guard: false, so a watcher no longer keeps the guard",
                 kind=Change.REMOVE,
-                not_needed="" if facts.watched else "guard: false",
+                not_needed="" if facts.guard_watched else "guard: false",
                 cable=only_cable,
             )
             yield Step(
@@ -209,6 +209,8 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     gone = dict.fromkeys(
         (name for name in names if name not in loaded), "the file no longer has this connection"
     )
+    if facts.silent:
+        return dict.fromkeys(loaded, "nothing comes from the peer: load it again") | gone
     if _flushed(cable, facts):
         why = "its policies were flushed, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
@@ -305,7 +307,7 @@ def _routed(facts: Facts, connection: Connection) -> bool:
 
 
 def _initiate(cable: Cable, facts: Facts) -> Iterator[Step]:
-    elsewhere = "" if cable.initiates else f"{cable.remote.cluster} initiates"
+    elsewhere = "" if cable.initiates or facts.silent else f"{cable.remote.cluster} initiates"
     for connection in cable.connections:
         loaded_before = connection.name in facts.connections  # deleting a new connection is enough
         yield Step(

@@ -44,6 +44,7 @@ class Phase(StrEnum):
     RETIRE = "retire: Child SAs that the kernel has lost, or that are too many"
     OVERLAY = "overlay: the device, its address and settings, not up yet"
     UP = "up: the device and its routes"
+    RELEASE = "release: the watch no longer repairs the cable"
     UNLINK = "unlink: routes and device, while what they send is still encrypted"
     DELETE = "delete: unload the connections"
     FORGET = "forget: the pre-shared key"

@@ -8,7 +8,7 @@ from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import pluto, whack
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import Selectors
-from cablectl.linux import guard, guard_file, iproute, xfrm
+from cablectl.linux import guard, guard_file, iproute, watch_file, xfrm
 from cablectl.linux.overlay.registry import overlay_of
 from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection
@@ -34,7 +34,7 @@ def plan(
     stay.
     """
     pairs = list(zip(cables, facts, strict=True))
-    wanted, steps = cables[0].overlay, list[Step]()
+    wanted, steps = cables[0].overlay, [*_release(pairs)]
     narrowed = narrowed and cables[0].shares_device
     others = "other peers need it" if narrowed and facts[0].overlay.stale_peers else ""
     if wanted:
@@ -49,6 +49,17 @@ def plan(
         steps += [*_forget(pairs), *stale_peers.former_cables(pairs)]
         steps += () if keep_guard else _unguard(pairs, others)
     return Plan(action=Action.TEARDOWN, cables=cables, facts=facts, steps=in_order(steps))
+
+
+def _release(pairs: Pairs) -> Iterator[Step]:
+    for cable, facts in pairs:
+        if facts.watched:
+            yield _gone(
+                phase=Phase.RELEASE,
+                argv=watch_file.remove(cable),
+                why="a watch would bring the cable up again",
+                cable=cable.id,
+            )
 
 
 def _unlink(pairs: Pairs, wanted: OverlayWish, others: str) -> Iterator[Step]:
@@ -185,7 +196,7 @@ def _unguard(pairs: Pairs, others: str) -> Iterator[Step]:
         yield step(
             argv=guard_file.remove(cable),
             why="a watcher no longer keeps the guard",
-            not_needed=needed_by or ("" if facts.watched else "already missing"),
+            not_needed=needed_by or ("" if facts.guard_watched else "already missing"),
         )
         yield step(
             argv=guard.remove(cable),

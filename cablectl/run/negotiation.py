@@ -20,8 +20,8 @@ from cablectl.model.cable import Cable
 POLL = 0.5  # seconds between two looks
 # All these are looks.
 REFUSED = 4  # without a negotiation, after which the end that begins asks again
-UNHEARD = 16  # without a negotiation, after which the other end asks
-JITTER = 8  # that the other end may wait longer
+UNHEARD = 12  # without a negotiation, after which the other end asks
+JITTER = 6  # that the other end may wait longer
 STUCK = 60  # after which the end that begins begins a negotiation anew that is under way
 MOST = 4  # times of these at most: a peer may come at any moment
 FOR_EACH = 1  # more for each cable: pluto negotiates with all peers at once
@@ -57,7 +57,12 @@ class Timekeeper:
         They count as asked. In a `hurry` an end that waits and hears nothing asks at once, if it
         hasn't asked yet: the time for the whole runs out.
         """
-        left = (course for course in self._of if course.cable.id in waiting)
+        left = list[_Course]()
+        for course in self._of:
+            if course.cable.id in waiting:
+                left.append(course)
+            else:
+                course.since_asked = course.unseen = course.tries = 0
         return [course.cable for course in left if self._is_due(course, found, hurry=hurry)]
 
     def _is_due(self, course: _Course, found: Negotiations, *, hurry: bool) -> bool:

@@ -286,6 +286,11 @@ class Runner:
         except CablectlError as error:
             self._progress.note(f"can't read what is left: {error.message}")
             return False
-        own = [step for step in left if not only or step.cable == only.id]
+        own = [
+            step
+            for step in left
+            # A watch that rolls back goes on to keep its cable.
+            if step.phase is not Phase.RELEASE and (not only or step.cable == only.id)
+        ]
         undone = [self._undo(step.argv, step) for step in own]
         return all(undone)

@@ -135,6 +135,10 @@ class EchoRecord:
             jitter=self._jitter if rtts else None,
         )
 
+    def falters(self, at: float) -> bool:
+        """Tell whether no answer has come yet, or the last echo was lost."""
+        return not self._answered or bool(self._lost(at)[1])
+
     def _lost(self, at: float) -> tuple[int, list[_Echo]]:
         """Return how many echoes are lost, and those since the last answered one, newest first."""
         decided = [

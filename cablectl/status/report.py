@@ -124,8 +124,9 @@ class HealthState(Struct, frozen=True, kw_only=True):
     """What the last echoes through a cable found; what isn't known is null.
 
     `silent_for` is how long no echo has come back, if it is too long, and `dead` says where they
-    are lost. `sent` and `answered` count since the cable is watched. `loss` is the lost part of the
-    last `window` echoes, whose RTTs follow; `jitter` is that of RFC 3550, section 6.4.1.
+    are lost. `sent` and `answered` count since the cable came up, or since the watch was started.
+    `loss` is the lost part of the last `window` echoes, whose RTTs follow; `jitter` is that of
+    RFC 3550, section 6.4.1.
     """
 
     health: Health
@@ -170,7 +171,7 @@ class CableState(Struct, frozen=True, kw_only=True):
     certificates: tuple[CertificateState, ...]
     rotation: RotationPhase | None = None  # how far the rotation of the key is; null without one
     health: HealthState | None = None  # null if nobody sends echoes
-    repairs: RepairState | None = None  # null when nobody watches the cable
+    repairs: RepairState | None = None  # null if no watch has noted any
 
 
 class StatusReport(Struct, frozen=True, kw_only=True):

@@ -41,7 +41,7 @@ class TestFacts:
         assert replace(facts.overlay, link=expected.overlay.link) == expected.overlay
         expected = replace(
             expected,
-            watched=False,
+            guard_watched=False,
             overlay=facts.overlay,
             held=frozenset({"172.18.0.8", "241.18.0.8", "fe80::1"}),
             policies=facts.policies,

@@ -1,14 +1,18 @@
 """What a socket of netlink reports: whether a message contains a word."""
 
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from errno import EBADF, ENOBUFS
 
 import pytest
 
+from cablectl.host import netlink
 from cablectl.host.netlink import Changes
+from tests.support.documents import meshed, shaped
 
+SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS = 270, 9  # <linux/netlink.h>
 Pair = tuple[socket.socket, Changes]
 
 
@@ -66,3 +70,52 @@ def test_a_lost_message_may_contain_any_word() -> None:
 def test_any_other_error_is_an_error() -> None:
     with closing(Changes(Failing(EBADF))) as changes, pytest.raises(OSError, match="9"):
         changes.drain(b"word")
+
+
+ADDRESSES = (b"\xac\x12\x00\x08", b"\xac\x12\x00\x07", b"\x0a\x2d\x00\x00")
+DEVICE = (b"vxlan-tunnel", b"\xf1\x12\x00\x08", b"\xf1\x12\x00\x07")
+
+
+def test_the_words_of_a_cable_are_what_the_kernel_calls_its_parts() -> None:
+    words = netlink.words_of([shaped("transport vxlan v4")])
+    table = (24141).to_bytes(4, sys.byteorder)
+    assert set(words) == {b"cablectl", table, *ADDRESSES, *DEVICE}
+
+
+def test_without_an_overlay_there_is_no_device() -> None:
+    words = netlink.words_of([shaped("tunnel v4")])
+    assert set(words).isdisjoint(DEVICE)
+    assert {b"cablectl", *ADDRESSES} <= set(words)
+
+
+def test_cables_share_words_and_no_cable_has_none() -> None:
+    words = netlink.words_of(meshed("transport vxlan v4 mesh"))
+    assert words.count(b"vxlan-tunnel") == 1
+    assert b"\xf1\x12\x00\x06" in words
+    assert netlink.words_of([]) == ()
+
+
+def groups(changes: Changes) -> set[int]:
+    """Return the numbers of the groups that a socket has joined."""
+    got = changes._socket.getsockopt(SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, 64)
+    bits = int.from_bytes(got, "little")
+    return {number for number in range(1, 257) if bits >> (number - 1) & 1}
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (netlink.of_nftables, {7}),
+        (netlink.of_addresses, {5, 9}),
+        (netlink.of_network, {1, 3, 5, 7, 8, 9, 11, 19}),  # RTNLGRP_LINK to RTNLGRP_IPV6_RULE
+        (netlink.of_settings, {24, 25}),
+        (netlink.of_ipsec, {3, 4}),  # XFRMNLGRP_SA and XFRMNLGRP_POLICY
+    ],
+)
+def test_each_socket_has_its_groups(make: Callable[[], Changes], expected: set[int]) -> None:
+    try:
+        changes = make()
+    except OSError as error:
+        pytest.skip(f"this kernel has no such socket, or wants root: {error}")
+    with closing(changes):
+        assert groups(changes) == expected

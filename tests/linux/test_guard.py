@@ -133,7 +133,10 @@ def test_the_guard_is_loaded_first_and_deleted_last(shape: str) -> None:
 
 def test_with_guard_false_no_guard_is_loaded(cable: Cable, made: Facts) -> None:
     without = replace(cable, guard=False)
-    assert connect_plan.plan((without,), (replace(made, guard=None, watched=False),)).needed == ()
+    assert (
+        connect_plan.plan((without,), (replace(made, guard=None, guard_watched=False),)).needed
+        == ()
+    )
     let_go, step = connect_plan.plan((without,), (made,)).needed
     assert let_go.argv == guard_file.remove(cable)
     assert (step.argv, step.undo) == (guard.remove(cable), (guard.load(cable),))

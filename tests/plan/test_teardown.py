@@ -5,12 +5,13 @@ import shlex
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts, OverlayFacts, Pluto
-from cablectl.linux import guard, guard_file, iproute
+from cablectl.linux import guard, guard_file, iproute, watch_file
 from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Outcome, Phase
 from cablectl.render import plans
+from tests.support.meshes import CABLES, there
 from tests.support.plans import BLANK, FOREIGN, OTHER_LINK, OTHER_SA, needed
 
 
@@ -65,6 +66,22 @@ class TestTeardown:
         assert any(line.startswith("rm -f /etc/ipsec.d/cablectl-") for line in lines)
 
 
+class TestWatch:
+    def test_a_watch_lets_the_cable_go_first_of_all(self, cable: Cable, made: Facts) -> None:
+        first, *_ = needed(teardown_plan.plan((cable,), (replace(made, watched=True),)))
+        assert first == f"rm -f /run/cablectl/{cable.id}.watched"
+
+    def test_without_a_watch_there_is_no_step(self, cable: Cable, made: Facts) -> None:
+        steps = teardown_plan.plan((cable,), (made,)).steps
+        assert not any(step.phase is Phase.RELEASE for step in steps)
+
+    def test_only_the_cables_of_the_teardown_are_let_go(self) -> None:
+        facts = [replace(found, watched=True) for found in there(CABLES[:1], CABLES)]
+        plan = teardown_plan.plan(CABLES[:1], tuple(facts), narrowed=True)
+        released = [step.argv for step in plan.needed if step.phase is Phase.RELEASE]
+        assert released == [watch_file.remove(CABLES[0])]
+
+
 class TestGuard:
     def test_a_watcher_lets_the_guard_go_before_the_guard_is_deleted(
         self, cable: Cable, made: Facts
@@ -74,7 +91,7 @@ class TestGuard:
         assert table == shlex.join(guard.remove(cable))
 
     def test_without_a_watcher_there_is_no_file(self, cable: Cable, made: Facts) -> None:
-        lines = needed(teardown_plan.plan((cable,), (replace(made, watched=False),)))
+        lines = needed(teardown_plan.plan((cable,), (replace(made, guard_watched=False),)))
         assert not any(".guard" in line for line in lines)
 
     def test_the_guard_is_kept_on_request(self, cable: Cable, made: Facts) -> None:

@@ -1,0 +1,318 @@
+"""The loop of a watch: when it looks at the host, what it tells, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Set
+from contextlib import ExitStack
+from itertools import pairwise
+
+import pytest
+from msgspec.structs import replace
+
+from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.host import daemon, netlink, pluto_process
+from cablectl.host.daemon import Negotiations
+from cablectl.model.cable import Cable
+from cablectl.run import service, watch_loop
+from cablectl.run.reconciler import Look, Reconciler, Repair
+from cablectl.run.watch_loop import Watch
+from tests.support.alive import alive, without_sa
+from tests.support.signals import handled
+
+Play = Callable[[], Look]
+SOURCES = ("of_nftables", "of_network", "of_ipsec", "of_settings")
+
+
+def end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def hang_up() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+class Keeper(Reconciler):
+    """A reconciler that only notes when it is asked; the watch ends when no play is left."""
+
+    def __init__(self, cable: Cable, *plays: Play) -> None:
+        self.plays, self.times = list(plays), list[float]()
+        self.silent: list[Set[str]] = []
+        self.taken: tuple[Cable, ...] = (cable,)
+        self.alone = self.closed = False
+
+    def look(self, silent: Set[str] = frozenset(), down: Set[str] = frozenset()) -> Look:
+        self.times.append(time.monotonic())
+        self.silent.append(silent | down)
+        if not self.plays:
+            end()
+            return Look()
+        return self.plays.pop(0)()
+
+    @property
+    def contested(self) -> str:
+        return ""
+
+    def take(self, cables: tuple[Cable, ...]) -> None:
+        self.taken = cables
+
+    def close(self) -> None:
+        self.closed = True
+
+    @property
+    def is_alone(self) -> bool:
+        return self.alone
+
+
+class Place:
+    """A host: what netlink reports, whether pluto runs, and what it has negotiated."""
+
+    def __init__(self, cable: Cable, stack: ExitStack, patch: pytest.MonkeyPatch) -> None:
+        self.cable, self.senders = cable, dict[str, socket.socket]()
+        self.lines, self.told = list[str](), list[str]()
+        self.fields: list[dict[str, str]] = []
+        self.pid, self.asked = "1", 0
+        self.up = cable.names
+        self.reload: Callable[[], tuple[Cable, ...]] = lambda: (cable,)
+        for name in SOURCES:
+            sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.senders[name] = stack.enter_context(sender)
+            changes = netlink.Changes(receiver)
+            patch.setattr(netlink, name, lambda changes=changes: changes)
+        patch.setattr(pluto_process, "pid", lambda: self.pid)
+        patch.setattr(daemon, "negotiations", self._negotiations)
+        patch.setattr(service, "tell", self.told.append)
+
+    def _negotiations(self) -> Negotiations:
+        self.asked += 1
+        return Negotiations(frozenset(self.up), frozenset())
+
+    def reports(self, source: str, message: bytes) -> None:
+        self.senders[source].send(message)
+
+    def log(self, line: str, **fields: str) -> None:
+        self.lines.append(line)
+        self.fields.append(fields)
+
+    def run(self, keeper: Keeper) -> None:
+        Watch(keeper, lambda: self.reload(), self.log).run(lambda: self.log("ready"))
+        assert keeper.closed
+
+    def whole(self) -> Look:
+        return Look((self.cable,), (alive(self.cable),))
+
+    def down(self) -> Look:
+        return Look((self.cable,), (without_sa(self.cable, alive(self.cable), 0, 1),))
+
+    def then(self, *actions: Callable[[], object], look: Play | None = None) -> Play:
+        """Return a play that does these actions, and finds the cable whole or as `look` says."""
+
+        def play() -> Look:
+            for action in actions:
+                action()
+            return (look or self.whole)()
+
+        return play
+
+
+@pytest.fixture
+def place(cable: Cable, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(watch_loop, "SETTLE", 0.01)
+    with ExitStack() as stack:
+        stack.enter_context(handled())
+        yield Place(replace(cable, health=None), stack, monkeypatch)
+
+
+def failing(error: CablectlError) -> Play:
+    def play() -> Look:
+        raise error
+
+    return play
+
+
+class TestChanges:
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("of_nftables", b"..cablectl_vxlan-tunnel\0.."),
+            ("of_network", b"..vxlan-tunnel\0.."),
+            ("of_network", b"..\xf1\x12\x00\x07.."),
+            ("of_ipsec", b"..\xac\x12\x00\x07.."),
+            ("of_settings", b"anything"),
+        ],
+    )
+    def test_a_change_of_the_cable_makes_it_look(
+        self, place: Place, source: str, message: bytes
+    ) -> None:
+        keeper = Keeper(place.cable, place.then(lambda: place.reports(source, message)))
+        place.run(keeper)
+        assert len(keeper.times) == 2
+        assert keeper.times[1] - keeper.times[0] < watch_loop.TICK
+
+    def test_a_change_of_something_else_does_not(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def report() -> None:
+            place.reports("of_network", b"..docker0\0..")
+            threading.Timer(0.3, end).start()
+
+        keeper = Keeper(place.cable, place.then(report))
+        place.run(keeper)
+        assert len(keeper.times) == 1
+
+    def test_a_pluto_that_is_started_again_makes_it_look(self, place: Place) -> None:
+        def restart() -> None:
+            place.pid = "2"
+            place.reports("of_ipsec", b"of another")  # it wakes the loop
+
+        keeper = Keeper(place.cable, place.then(restart))
+        place.run(keeper)
+        assert len(keeper.times) == 2
+
+    def test_without_pluto_nobody_is_asked_and_the_loop_sleeps(self, place: Place) -> None:
+        place.pid = ""
+        threading.Timer(0.5, end).start()
+        place.run(Keeper(place.cable, place.down))
+        assert place.asked == 0
+        assert place.told.count("WATCHDOG=1") < 20
+
+
+class TestSignals:
+    def test_a_signal_ends_it_and_the_cables_stay(self, place: Place) -> None:
+        place.run(Keeper(place.cable, place.then(end)))
+        assert place.lines == ["ready", "stopped; the cables stay as they are"]
+
+    def test_sighup_reads_the_file_again(self, place: Place) -> None:
+        other = replace(place.cable, guard=False)
+        place.reload = lambda: (other,)
+        keeper = Keeper(place.cable, place.then(hang_up), place.then(end))
+        place.run(keeper)
+        assert keeper.taken == (other,)
+        assert place.lines[1] == "reloaded the file"
+        assert len(keeper.times) == 2
+
+    def test_a_file_with_an_error_changes_nothing(self, place: Place) -> None:
+        def reload() -> tuple[Cable, ...]:
+            threading.Timer(0.1, end).start()
+            raise CablectlError("cable.yaml:3: mode is missing")
+
+        place.reload = reload
+        keeper = Keeper(place.cable, place.then(hang_up))
+        place.run(keeper)
+        assert keeper.taken == (place.cable,)
+        assert place.lines[1] == "the cables stay as they are: cable.yaml:3: mode is missing"
+
+    def test_a_signal_during_a_look_ends_it(self, place: Place) -> None:
+        def leave() -> Look:
+            end()
+            raise SystemExit(128 + signal.SIGTERM)
+
+        place.run(Keeper(place.cable, leave))
+        assert place.lines[-1] == "stopped; the cables stay as they are"
+
+    def test_a_teardown_of_all_cables_ends_it(self, place: Place) -> None:
+        keeper = Keeper(place.cable)
+        keeper.plays = [place.then(lambda: setattr(keeper, "alone", True))]
+        place.run(keeper)
+        assert place.lines == ["ready", "stopped; teardown has removed every cable"]
+
+
+class TestErrors:
+    def test_an_error_is_told_once_and_each_delay_is_twice_the_one_before(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "FAILED", (0.05, 0.2))
+        error = CablectlError("ip: no memory", details=["$ ip route", "no memory"])
+        keeper = Keeper(place.cable, *[failing(error)] * 5)
+        place.run(keeper)
+        assert place.lines.count("ip: no memory; $ ip route; no memory") == 1
+        gaps = [later - earlier for earlier, later in pairwise(keeper.times)]
+        for gap, least in zip(gaps, (0.05, 0.1, 0.2, 0.2, 0.2), strict=True):
+            assert gap >= least
+        assert gaps[-1] < 0.7  # without a limit it is 0.8
+
+    def test_an_error_that_comes_again_after_a_good_look_is_told_again(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "FAILED", (0.01, 0.02))
+        error = CablectlError("no memory")
+        good = place.then(lambda: place.reports("of_settings", b"changed"))
+        place.run(Keeper(place.cable, failing(error), good, failing(error)))
+        assert place.lines.count("no memory") == 2
+
+    def test_what_failed_of_several_cables_is_told_and_tried_again(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "FAILED", (0.01, 0.02))
+        look = replace(place.whole(), errors=(CablectlError("it broke"),))
+        keeper = Keeper(place.cable, lambda: look, lambda: look)
+        place.run(keeper)
+        assert (len(keeper.times), place.lines.count("it broke")) == (3, 1)
+
+    def test_another_cablectl_at_work_is_no_error(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "TICK", 0.02)
+        keeper = Keeper(place.cable, failing(TimeLimitError("another cablectl is at work")))
+        place.run(keeper)
+        assert len(keeper.times) == 2
+        assert place.lines == ["ready", "stopped; the cables stay as they are"]
+
+
+class TestCables:
+    def test_a_repair_is_told_and_its_fields_go_to_the_journal(self, place: Place) -> None:
+        repair = Repair(place.cable.id, "cable2", ("a route is missing",), ("up",), 0.25)
+        place.run(Keeper(place.cable, place.then(end, look=lambda: with_repair(place, repair))))
+        assert place.lines[0] == "cable2: a route is missing; mended in 0.2 s"
+        assert place.fields[0] == {
+            "cable": "cable2",
+            "reason": "a route is missing",
+            "repair": "up",
+        }
+
+    def test_a_cable_that_goes_down_and_comes_up_is_told(self, place: Place) -> None:
+        place.up = frozenset()
+
+        def rise() -> None:
+            place.up = place.cable.names
+
+        place.run(Keeper(place.cable, place.then(rise, look=place.down), place.then(end)))
+        name = place.cable.remote.cable_name
+        assert place.lines[0] == f"{name} has no Child SA for each connection"
+        assert place.lines[2] == f"{name} is up, after 0 s"
+        assert "STATUS=0 of 1 cables are up" in place.told
+        assert "STATUS=1 of 1 cables are up" in place.told
+
+    def test_a_cable_that_waits_in_vain_is_negotiated_anew(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "ASK", 0.001)
+        place.up = frozenset()
+        keeper = Keeper(place.cable, place.down, place.down)
+        place.run(keeper)
+        assert keeper.silent[1] == {place.cable.id}
+        assert place.asked > 10  # the end that waits gives the peer time
+
+    def test_a_cable_that_the_file_no_longer_has_is_not_awaited(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "ASK_SELDOM", 0.02)
+        place.up = frozenset()
+
+        def forget() -> Look:
+            place.up = place.cable.names
+            threading.Timer(0.3, end).start()
+            return Look()
+
+        change = place.then(lambda: place.reports("of_settings", b"changed"), look=place.down)
+        keeper = Keeper(place.cable, change, forget)
+        place.run(keeper)
+        assert len(keeper.times) == 2
+
+
+def with_repair(place: Place, repair: Repair) -> Look:
+    return replace(place.whole(), repairs=(repair,))
