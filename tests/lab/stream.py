@@ -96,7 +96,7 @@ def flowing(
     finally:
         for process in running:
             process.kill()
-            process.wait()
+            process.communicate()
     for here, there in (results, results[::-1]):
         lost = sorted({*range(here["sent"])} - {*there["got"]})
         refused = tuple((number, text) for number, text in here["refused"])

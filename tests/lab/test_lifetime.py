@@ -67,7 +67,7 @@ After=shutdown.target
 HASTE = """
 [Service]
 ExecStart=
-ExecStart=cablectl connect --timeout 5 /etc/cablectl/%i.yaml
+ExecStart=cablectl watch --timeout 5 /etc/cablectl/%i.yaml
 RestartSec=1
 """
 # Sends from the first argument to the second, whether there is a route or not.

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from .storm import report, storm
+from .extent import ALL
+from .storm import RELEASES, report, storm
 
 pytestmark = pytest.mark.lab
 
@@ -14,7 +15,7 @@ COUNT = 8
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("release", ["4.10", "mixed"])
+@pytest.mark.parametrize("release", RELEASES if ALL else ["mixed"])
 def test_every_pair_pings_when_connect_says_so(
     release: str, record_property: Callable[[str, object], None]
 ) -> None:
