@@ -1,8 +1,6 @@
 """`cablectl guard`: keep the guard loaded."""
 
 import sys
-from contextlib import suppress
-from pathlib import Path
 
 from cablectl.cli import options, source
 from cablectl.errors import CablectlError
@@ -34,28 +32,17 @@ class Described:
     """What the files describe, read again when a file was changed."""
 
     def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._states = self._read_states()
+        self._names, self._states = names, source.FileStates(names)
 
     def if_changed(self) -> Network | None:
         """Return what the files describe now; None if they are as before, or have an error."""
-        states = self._read_states()
-        if "-" in self._names or states == self._states:  # standard input can be read only once
+        if not self._states.changed():
             return None
-        self._states = states
         try:
             return source.wished(self._names, trusted=True)
         except CablectlError as error:
             _tell(f"the guard stays as it is: {error.message}")
             return None
-
-    def _read_states(self) -> list[tuple[int, int, int]]:
-        states = []
-        for name in self._names:
-            with suppress(OSError):
-                state = Path(name).stat()
-                states.append((state.st_ino, state.st_size, state.st_mtime_ns))
-        return states
 
 
 def _tell(line: str) -> None:

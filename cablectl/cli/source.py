@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,27 @@ from cablectl.model.cable import Cable
 from cablectl.model.network import Network
 from cablectl.model.wishes import Endpoint
 from cablectl.render.text import printable
+
+
+class FileStates:
+    """Tells whether files were changed since it was asked the last time."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._states = self._read()
+
+    def changed(self) -> bool:
+        """Return whether a file was changed; never for standard input, which is read only once."""
+        before, self._states = self._states, self._read()
+        return "-" not in self._names and self._states != before
+
+    def _read(self) -> list[tuple[int, int, int]]:
+        states = []
+        for name in self._names:
+            with suppress(OSError):
+                state = Path(name).stat()
+                states.append((state.st_ino, state.st_size, state.st_mtime_ns))
+        return states
 
 
 class Chosen(NamedTuple):

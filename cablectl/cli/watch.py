@@ -45,11 +45,23 @@ def watch(
     from cablectl.run import watch_loop  # these cost time that no other command needs
     from cablectl.run.reconciler import Reconciler
 
+    states = source.FileStates(files)
+
     def reload() -> tuple[Cable, ...]:
+        states.changed()
         return source.chosen(files, local, peer, trusted=True).cables
 
+    def changed() -> tuple[Cable, ...]:
+        """Return the cables of a changed file, if it has no error; else nothing."""
+        with suppress(CablectlError):
+            return (
+                source.chosen(files, local, peer, trusted=True).cables if states.changed() else ()
+            )
+        return ()
+
     log = partial(service.log, name="watch")
-    reconciler = Reconciler(chosen.cables, _Quiet(sys.stderr), narrowed=chosen.narrowed)
+    progress = _Quiet(sys.stderr)
+    reconciler = Reconciler(chosen.cables, progress, changed, narrowed=chosen.narrowed)
     try:
         if listen:
             _serve(listen, lambda: reconciler.cables)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Set
+from collections.abc import Callable, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,14 +53,23 @@ class Look(Struct, frozen=True):
 
 
 class Reconciler:
-    """Keeps the cables of one file and one local end."""
+    """Keeps the cables of one file and one local end.
+
+    `changed` returns the cables of the file if it was changed since the last call, else nothing.
+    """
 
     def __init__(
-        self, cables: tuple[Cable, ...], progress: Progress, *, narrowed: bool = False
+        self,
+        cables: tuple[Cable, ...],
+        progress: Progress,
+        changed: Callable[[], tuple[Cable, ...]] = tuple,
+        *,
+        narrowed: bool = False,
     ) -> None:
         """Hold the cables; HostNotReadyError if another watch holds one of them."""
         self._cables: tuple[Cable, ...] = ()
-        self._progress, self._narrowed = progress, narrowed
+        self._progress, self._changed, self._narrowed = progress, changed, narrowed
+        self._later: tuple[Cable, ...] = ()  # of a changed file that connect hasn't applied
         self._holds: dict[str, Hold] = {}  # by the cable's id
         self._repaired: dict[tuple[str, Phase], deque[float]] = {}  # when, by cable and kind
         self.take(cables)
@@ -82,7 +91,7 @@ class Reconciler:
         ids = {cable.id for cable in cables}
         for gone in self._holds.keys() - ids:
             self._drop(gone)
-        self._cables = cables
+        self._cables, self._later = cables, ()
 
     def _hold(self, cable: Cable) -> None:
         name = f"the cable {cable.remote.cable_name}"
@@ -119,6 +128,7 @@ class Reconciler:
         come up meanwhile. CablectlError if the host can't be read, or if no cable can be as the
         file says.
         """
+        self._adopt()
         cables = self.cables
         begin, seen = time.monotonic(), list[tuple[Facts, ...]]()
 
@@ -136,6 +146,18 @@ class Reconciler:
         self._note({(step.cable, step.phase) for step in outcome.plan.needed})
         repairs = _repairs(outcome, time.monotonic() - begin)
         return Look(cables, seen[-1], repairs, tuple(outcome.failed.values()))
+
+    def _adopt(self) -> None:
+        """Take a changed file that connect has applied, instead of setting the cables back."""
+        self._later = self._changed() or self._later
+        if not self._later:
+            return
+        cables = rotation_state.as_they_are(self._later)
+        with suppress(CablectlError):
+            facts = reading.facts_of(cables)
+            whole = connect_plan.plan(cables, facts, wait=False, narrowed=self._narrowed)
+            if not repair_plan.plan(whole, repair_plan.up(cables, facts), {}).needed:
+                self.take(self._later)
 
     def _plan(self, cables: tuple[Cable, ...], facts: tuple[Facts, ...], ready: Set[str]) -> Plan:
         whole = connect_plan.plan(cables, facts, wait=False, narrowed=self._narrowed)

@@ -17,6 +17,7 @@ from cablectl.host.rotation_state import Standing
 from cablectl.linux import watch_file
 from cablectl.model.cable import Cable
 from cablectl.model.rotation import RotationPhase
+from cablectl.model.wishes import Routes
 from cablectl.plan.steps import Phase
 from cablectl.run import journal
 from cablectl.run.reconciler import OFTEN, PERIOD, SILENT, Reconciler
@@ -55,6 +56,33 @@ def torn_down(cables: Cables) -> tuple[Facts, ...]:
     """Return the facts after a teardown of the first cable; a shared table keeps its subnets."""
     shared = there(cables, cables)[0].mss
     return tuple(replace(found, mss=shared) for found in there(cables, cables[1:]))
+
+
+class TestChangedFile:
+    def test_what_connect_has_applied_is_not_set_back(
+        self, cables: Cables, readings: Readings, host: Host
+    ) -> None:
+        changed = tuple(replace(each, routes=Routes(table=77)) for each in cables)
+        files = [changed]
+        watch = Reconciler(cables, Told(), lambda: files.pop() if files else ())
+        readings.are(there(changed, changed))
+        with closing(watch):
+            assert watch.look().repairs == ()
+            assert watch.cables == changed
+            assert host.log == []
+
+    def test_what_nobody_has_applied_waits_for_a_reload(
+        self, cables: Cables, readings: Readings, whole: tuple[Facts, ...], host: Host
+    ) -> None:
+        changed = tuple(replace(each, routes=Routes(table=77)) for each in cables)
+        watch = Reconciler(cables, Told(), lambda: changed)
+        readings.are(whole)
+        with closing(watch):
+            assert watch.look().repairs == ()
+            assert watch.cables == cables
+            assert host.log == []
+            watch.take(changed)
+            assert watch.cables == changed
 
 
 class TestMending:
