@@ -38,6 +38,10 @@ class TimeLimitError(CablectlError):
     exit_code = 4
 
 
+class BusyError(TimeLimitError):
+    """Another cablectl works on the cable, and doesn't end in time: exit code 4."""
+
+
 class ClientAwayError(TimeLimitError):
     """The other end is awaited, such as a server's client; nothing was undone: exit code 5."""
 

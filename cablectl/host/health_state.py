@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import DecodeError, Struct, json
 
-from cablectl.host import new_files
+from cablectl.host import keys, new_files
 from cablectl.linux import guard_file
 from cablectl.status.report import HealthState, RepairState
 
@@ -33,7 +33,8 @@ def write(
 
     `now` is in seconds since 1970. HostNotReadyError if the file can't be written.
     """
-    DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    with keys.reported(DIRECTORY):
+        DIRECTORY.mkdir(mode=0o700, exist_ok=True)
     new_files.exchange(
         _path(watch), json.encode(HealthFile(now, dict(cables), dict(repairs or {})))
     )

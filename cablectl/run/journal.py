@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from msgspec import DecodeError, Struct, json
 
-from cablectl.errors import HostNotReadyError, TimeLimitError
+from cablectl.errors import BusyError, HostNotReadyError
 from cablectl.linux import guard_file
 from cablectl.model.argv import Argv
 
@@ -118,7 +118,7 @@ def _holder(path: Path) -> tuple[int | None, bool]:
 def held(cables: Iterable[str], limit: float, waiting: Callable[[str], None]) -> Iterator[Journal]:
     """Hold the cables' locks, and yield the journal; wait at most `limit` seconds for all locks.
 
-    `waiting` is called with a text that names a holder. TimeLimitError if the holder doesn't end;
+    `waiting` is called with a text that names a holder. BusyError if the holder doesn't end;
     HostNotReadyError if a lock's file can't be made.
     """
     names, deadline = sorted(set(cables)), time.monotonic() + limit
@@ -164,7 +164,7 @@ def _lock(path: Path, deadline: float, waiting: Callable[[str], None]) -> int:
             os.close(file)
             holder = f"another cablectl (PID {pid})" if pid else "another cablectl"
             if time.monotonic() > deadline:
-                raise TimeLimitError(
+                raise BusyError(
                     f"{holder} is at work on this cable", hint="wait until it ends, or stop it"
                 )
             if not has_told:

@@ -42,11 +42,13 @@ class Pulse:
         self._log, self._repairs = log, repairs
         self._stack = ExitStack()
         self._echoes: Echoes | None = None
+        self._versions: frozenset[int] = frozenset()  # of IP, of the echoes
         self._hearts: dict[str, _Heart] = {}  # by the cable's id
         self._renewed: dict[str, int] = {}  # how often, since the last answer
         self._told: dict[str, Health] = {}
         self._next = NEVER  # of time.monotonic
         self._name = ""  # of the file that status reads
+        self._error = ""  # that was told last, while it lasts
 
     def __enter__(self) -> Self:
         """Open nothing yet: the sockets depend on the cables."""
@@ -85,20 +87,29 @@ class Pulse:
                 else:
                     record = EchoRecord(cable.health, ends)
                     hearts[cable.id] = _Heart(cable, cable.health, ends, record)
+        versions = {heart.ends[0].version for heart in hearts.values()}
+        if not versions <= self._versions:  # of a changed file
+            self._close()
         self._hearts = hearts
         if not hearts:
             self._next = NEVER
         elif self._next == NEVER:
             self._open(next(iter(hearts.values())))
 
+    def _close(self) -> None:
+        self._stack.close()
+        self._echoes, self._versions, self._next = None, frozenset(), NEVER
+
     def _open(self, first: _Heart) -> None:
         if not self._echoes:
+            versions = frozenset(heart.ends[0].version for heart in self._hearts.values())
             try:
-                self._echoes = self._stack.enter_context(Echoes([first.ends[0].version]))
+                self._echoes = self._stack.enter_context(Echoes(versions))
             except HostNotReadyError as error:
-                self._log(f"no echoes: {error.message}", error=error.message)
+                self._tell_once("no echoes", error)
                 return
-            self._name = first.cable.id
+            self._versions = versions
+            self._name = self._name or first.cable.id
         self._next = time.monotonic()
 
     def turn(self) -> frozenset[str]:
@@ -136,7 +147,17 @@ class Pulse:
         for id_, heart in self._hearts.items():
             heart.state = heart.record.state(now)
             self._tell(id_, heart.cable.remote.cable_name, heart.state)
-        health_state.write(self._name, self._states, time.time(), self._repairs)
+        try:
+            health_state.write(self._name, self._states, time.time(), self._repairs)
+        except HostNotReadyError as error:
+            self._tell_once("status can't read the echoes", error)
+        else:
+            self._error = ""
+
+    def _tell_once(self, what: str, error: HostNotReadyError) -> None:
+        if error.message != self._error:
+            self._log(f"{what}: {error.message}", error=error.message)
+        self._error = error.message
 
     def _tell(self, cable: str, name: str, found: HealthState) -> None:
         before, health = self._told.get(cable), found.health

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
+from cablectl.errors import BusyError, CablectlError, HostNotReadyError
 from cablectl.facts.host_facts import Facts
 from cablectl.host import reading, rotation_state
 from cablectl.linux import watch_file
@@ -197,7 +197,7 @@ class Reconciler:
         """Hold cables again that somebody connected after a teardown."""
         if all(self._kept(cable) for cable in cables) or not self._connected(cables, facts):
             return
-        with suppress(TimeLimitError), held({cable.bundle for cable in cables}, 0, lambda _: None):
+        with suppress(BusyError), held({cable.bundle for cable in cables}, 0, lambda _: None):
             # No teardown is under way now.
             for cable in self._connected(cables, reading.facts_of(cables)):
                 let_go = self._holds[cable.id]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Set
 from contextlib import ExitStack, closing
 
-from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink
 from cablectl.host.pluto_process import Watched
 from cablectl.model.cable import Cable
@@ -188,7 +188,7 @@ class Watch:
 
     def _postpone(self, error: CablectlError) -> None:
         """Tell an error once, and look again later, or at the next change."""
-        if isinstance(error, TimeLimitError):  # another cablectl is at work
+        if isinstance(error, BusyError):
             self._next_look = time.monotonic() + TICK
             return
         if error.message != self._told:

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
-from cablectl.host import daemon
-from cablectl.linux import guard, guard_file, mss
+from cablectl.host import daemon, reading
+from cablectl.linux import guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
@@ -101,6 +101,21 @@ def test_commands_that_succeed_and_do_nothing_are_found_out(
         apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
     assert any("ip link add" in line for line in caught.value.details)
     assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
+
+
+def test_a_watch_whose_repair_is_rolled_back_goes_on_to_keep_its_cable(
+    cable: Cable, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delete fails, so the rest is torn down, but not the file by which the watch keeps it."""
+    told, left = Told(), replace(made(cable), watched=True)
+    monkeypatch.setattr(reading, "facts_of", lambda _: (left,))
+    broken = commands.folder / "nft"
+    broken.write_text("#!/bin/sh\ncase $* in delete*) exit 9 ;; esac\n")
+    commands.fail_at(1)
+    with pytest.raises(CablectlError):
+        apply(cable, lambda: connect_plan.plan((cable,), (BLANK,)), told)
+    assert ("ip", "link", "delete", "dev", "vxlan-tunnel") in told.undone
+    assert watch_file.remove(cable) not in told.undone
 
 
 def test_an_undo_that_fails_hides_neither_the_error_nor_the_rest(

@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 from msgspec.structs import replace
 
-from cablectl.errors import CablectlError, TimeLimitError
+from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink, pluto_process
 from cablectl.host.daemon import Negotiations
 from cablectl.model.cable import Cable
@@ -257,7 +257,7 @@ class TestErrors:
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(watch_loop, "TICK", 0.02)
-        keeper = Keeper(place.cable, failing(TimeLimitError("another cablectl is at work")))
+        keeper = Keeper(place.cable, failing(BusyError("another cablectl is at work")))
         place.run(keeper)
         assert len(keeper.times) == 2
         assert place.lines == ["ready", "stopped; the cables stay as they are"]
@@ -300,7 +300,8 @@ class TestCables:
     def test_a_cable_that_the_file_no_longer_has_is_not_awaited(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(watch_loop, "ASK_SELDOM", 0.02)
+        for name in ("ASK", "ASK_SELDOM"):
+            monkeypatch.setattr(watch_loop, name, 0.02)
         place.up = frozenset()
 
         def forget() -> Look:
