@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check system runtime setup test fast covered lab nat shapes rotation alarms machine roots kernel deb package demo pictures lint bench cables \
+.PHONY: help check system runtime setup test fast covered lab nat shapes storm mending rotation alarms machine roots kernel deb package demo pictures lint bench cables \
 	dataplane memory hostile pins docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -80,6 +80,17 @@ nat: setup roots kernel ## pass every overlay through every kind of NAT, and ses
 shapes: setup roots kernel ## pass the lab's tests of shapes over IPv4 and IPv6, where the other targets choose one of both
 	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab \
 		tests/lab/test_{modes,leaks,failover,mss}.py
+
+# More gateways need more memory and time.
+COUNT ?= 12
+RELEASE ?= 4.10
+ROUNDS ?= 3
+storm: setup roots kernel ## start COUNT gateways of a RELEASE, or mixed, at once in ROUNDS; kill, flush and cut them off
+	LAB_MEMORY=$${LAB_MEMORY:-3G} LAB_TIMEOUT=$${LAB_TIMEOUT:-36000} tests/lab/boot $(BIN)/python -m tests.lab.storm \
+		$(COUNT) $(RELEASE) $(ROUNDS)
+
+mending: setup roots kernel ## break what a watch keeps, on both gateways and on each Libreswan, alone on this machine
+	LAB_ALL=1 tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_watch.py
 
 rotation: setup roots kernel ## rotate the key of every overlay, killed at every step, and try every certificate
 	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_rotate*.py \
