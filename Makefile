@@ -15,7 +15,7 @@ RUNTIME := ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit
 PACKAGES := $(RUNTIME) debootstrap man-db prometheus systemd fish tmux zsh
 # Whether the machine has what the target needs: tests/lab/check says what "lab", "demo" and "fast" mean.
 NEEDS := fast
-test lab nat rotation alarms roots kernel package pictures dataplane cables memory: NEEDS := lab
+test lab nat shapes storm mending rotation alarms roots kernel package pictures dataplane cables memory: NEEDS := lab
 test lab: PACKAGES += dbus firewalld ufw
 test lab rotation: PACKAGES += strace
 demo machine: NEEDS := demo
