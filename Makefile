@@ -146,8 +146,9 @@ dataplane: setup kernel ## measure what each mode and overlay costs in time and 
 	LAB_RESULTS=$$(mktemp -d) && export LAB_RESULTS && tests/lab/boot $(BIN)/python -m benchmarks.dataplane && \
 		mkdir -p docs/pictures && cp "$$LAB_RESULTS"/dataplane.svg docs/pictures/ && rm -r "$$LAB_RESULTS"
 
-cables: setup kernel ## measure connect of 100 cables against its script and ipsec addconn, and status of 500
+cables: setup kernel ## measure connect of 100 cables against its script and ipsec addconn, watch of 100, and status of 500
 	tests/lab/boot $(BIN)/python -m benchmarks.connect
+	tests/lab/boot $(BIN)/python -m benchmarks.watch
 	$(SUDO) env PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m benchmarks.status
 
 memory: setup roots kernel ## measure pluto's memory for connections, and the kernel's for SAs and policies
