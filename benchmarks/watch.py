@@ -94,14 +94,16 @@ def measure(hub: Gateway) -> tuple[float, float]:
     before = spent(hub, pid)
     time.sleep(SECONDS)
     used = 100 * (spent(hub, pid) - before) / SECONDS
-    resident = re.search(r"^VmRSS:\s+(\d+) kB", hub.read(f"/proc/{pid}/status"), re.MULTILINE)
+    resident = re.search(
+        r"^VmRSS:\s+(\d+) kB", hub.run("cat", f"/proc/{pid}/status").stdout, re.MULTILINE
+    )
     assert resident
     return used, int(resident[1]) / 1024
 
 
 def spent(hub: Gateway, pid: str) -> float:
     """Return the seconds of CPU time of a process and of the children it has waited for."""
-    fields = hub.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    fields = hub.run("cat", f"/proc/{pid}/stat").stdout.rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
