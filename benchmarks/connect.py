@@ -25,6 +25,7 @@ from cablectl.facts.host_facts import Facts
 from cablectl.libreswan import dialects, secrets_file
 from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection
+from cablectl.model.network import Network
 from cablectl.model.wishes import CABLE
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import WAIT_LIMIT, Phase
@@ -62,13 +63,28 @@ VOLATILE = re.compile(
 )
 
 
-def load_peers(peers: Gateway, cables: tuple[Cable, ...]) -> None:
+def gateways(lab: Lab, network: Network, count: int, release: str) -> tuple[Gateway, Gateway]:
+    """Return the gateway with its file, and that of the `count` peers, which wait for it."""
+    hub = lab.gateway("hub", f"{HUB}/16", release=release)
+    peers = lab.gateway("peers", "172.18.250.1/16", "2001:db8::2/64", release=release)
+    peers.ip(*(f"address add {address(i)}/16 dev eth0" for i in range(count)))
+    for gateway in (hub, peers):
+        gateway.start_pluto()
+    hub_end, *ends = network.endpoints
+    cables = [cable for end in ends for cable in network.cables(end, [hub_end])]
+    load_peers(peers, tuple(cables), release)
+    hub.write(FILE, document(count))
+    hub.write(PSK_FILE, f"{PSK}\n")
+    return hub, peers
+
+
+def load_peers(peers: Gateway, cables: tuple[Cable, ...], release: str) -> None:
     """Load the other end of each cable into the peers' pluto.
 
     All peers share this pluto, so each connection name gets a unique prefix. No updown script
     runs, since on real peers that would be the work of another machine.
     """
-    facts = Facts(libreswan=dialects.parse_version(RELEASE))
+    facts = Facts(libreswan=dialects.parse_version(release))
     lines = [
         [_peer_word(number, word) for word in step.argv]
         for number, cable in enumerate(cables)
@@ -182,16 +198,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in METHODS}
     states: dict[str, dict[str, list[str]]] = {}
     with Lab() as lab:
-        hub = lab.gateway("hub", f"{HUB}/16", release=RELEASE)
-        peers = lab.gateway("peers", "172.18.250.1/16", "2001:db8::2/64", release=RELEASE)
-        peers.ip(*(f"address add {address(i)}/16 dev eth0" for i in range(CABLES)))
-        for gateway in (hub, peers):
-            gateway.start_pluto()
-        hub_end, *peer_ends = network.endpoints
-        peer_cables = [cable for peer in peer_ends for cable in network.cables(peer, [hub_end])]
-        load_peers(peers, tuple(peer_cables))
-        hub.write(FILE, document(CABLES))
-        hub.write(PSK_FILE, f"{PSK}\n")
+        hub, peers = gateways(lab, network, CABLES, RELEASE)
         hub.write(CONF, ipsec_conf(hub_cables))
         hub.run(PROGRAM, "connect", FILE, "--peer", "c1")  # loads the kernel's modules
         reset(hub, peers)

@@ -13,12 +13,12 @@ import sys
 import time
 
 from cablectl.config import native
-from tests.lab.cable import FILE, PSK, PSK_FILE
+from tests.lab.cable import FILE
 from tests.lab.gateways import Gateway, Lab
 from tests.lab.rooms import PROGRAM, until
 
-from .connect import load_peers
-from .peers import HUB, address, document
+from .connect import gateways
+from .peers import document
 
 _ARGUMENTS = dict(enumerate(sys.argv[1:]))
 CABLES = int(_ARGUMENTS.get(0, "100"))
@@ -57,16 +57,7 @@ def main() -> None:
     """Print CPU time and memory; exit 1 if either is too large."""
     network = native.parse(document(CABLES), "bench.yaml")
     with Lab() as lab:
-        hub = lab.gateway("hub", f"{HUB}/16", release=RELEASE)
-        peers = lab.gateway("peers", "172.18.250.1/16", "2001:db8::2/64", release=RELEASE)
-        peers.ip(*(f"address add {address(i)}/16 dev eth0" for i in range(CABLES)))
-        for gateway in (hub, peers):
-            gateway.start_pluto()
-        hub_end, *ends = network.endpoints
-        cables = [cable for end in ends for cable in network.cables(end, [hub_end])]
-        load_peers(peers, tuple(cables))
-        hub.write(FILE, document(CABLES))
-        hub.write(PSK_FILE, f"{PSK}\n")
+        hub, peers = gateways(lab, network, CABLES, RELEASE)
         with (
             peers.popen("python3", "-c", ANSWER) as answers,
             hub.popen(PROGRAM, "watch", FILE, "--timeout", f"{LIMIT:.0f}") as watch,
