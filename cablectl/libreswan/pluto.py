@@ -17,6 +17,7 @@ from cablectl.libreswan.pluto_states import (
     parse_negotiating,
     parse_parents,
     parse_serials,
+    parse_unanswered,
 )
 from cablectl.libreswan.traffic_selectors import (
     Selectors,
@@ -52,6 +53,7 @@ __all__ = (
     "parse_negotiating",
     "parse_parents",
     "parse_shunts",
+    "parse_unanswered",
     "same",
     "selectors",
 )

@@ -1,7 +1,7 @@
 """Parsers of pluto's SAs: the lines of `--showstates` and `--trafficstatus`, of 4.0 to 5.4."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import StrEnum
 
 from msgspec import Struct
@@ -53,6 +53,7 @@ _STATE_TEXT = rf"{_STATE}:\d{{1,5}}(?:\(tcp\))? (?P<text>[^;]+);(?P<rest>.*)"
 _NAME_AND_STORY = r"[A-Z][A-Z\d_]* \((?P<story>.*)\)"
 _ESTABLISHED_IKE = "established IKE SA"
 _STANDING_IKE = (_ESTABLISHED_IKE, "IKE SA established", "ISAKMP SA established")  # IKEv1 as well
+_REQUESTED_CHILD = "sent CREATE_CHILD_SA request"
 _ESTABLISHED_CHILD = ("established Child SA", "IPsec SA established")  # the latter up to 4.4
 # A deleted state is listed until its exchange ends; ZOMBIE from 5.1 on.
 _DELETED = ("deleted state", "STATE_IKESA_DEL", "STATE_CHILDSA_DEL")
@@ -128,6 +129,17 @@ def parse_negotiating(states: str) -> frozenset[str]:
     """Return the names of the connections that `--showstates` has a negotiation of."""
     ended = (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED)
     return frozenset(state.name for state in _states(states) if state.story not in ended)
+
+
+def parse_unanswered(states: str, names: Container[str]) -> tuple[int, ...]:
+    """Return the state numbers of the IKE SAs of these connections, of `--showstates`.
+
+    Only if a CREATE_CHILD_SA request of one of these connections waits for its answer.
+    """
+    own = [state for state in _states(states) if state.name in names]
+    if not any(state.story.startswith(_REQUESTED_CHILD) for state in own):
+        return ()
+    return tuple(int(state.serial) for state in own if state.story in _STANDING_IKE)
 
 
 def parse_serials(traffic_status: str) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from cablectl.model.cable import Cable
 from cablectl.plan import teardown_plan
 from cablectl.plan.calls import Call, Kind, load
 from cablectl.plan.steps import COMMAND_LIMIT, Change, Phase, Plan, Step
-from cablectl.run import waiting
+from cablectl.run import unanswered, waiting
 from cablectl.run.command import Shell, batch, run
 from cablectl.run.journal import Entry, Journal
 
@@ -74,6 +74,7 @@ class Runner:
         self._log = PlutoLog()
         self._begun, self._total = 0, len(plan.needed)
         self._waiting_since = 0.0
+        self._has_deleted = False
         self._shell = Shell(journal.locks)
         self.clean = True
 
@@ -99,6 +100,8 @@ class Runner:
 
     def do(self, call: Call) -> Failures:
         """Run the steps of a call; return the errors by place."""
+        if names := {whack.deleted_by(step.argv) for step in call.steps} - {""}:
+            self._before_deletion(names)
         match call.kind:
             case Kind.LOAD:
                 return self._in_one_command(load(call.steps), call.steps)
@@ -118,6 +121,14 @@ class Runner:
                 return self._one_by_one(call.steps)
             case _:
                 assert_never(call.kind)
+
+    def _before_deletion(self, names: Set[str]) -> None:
+        """End the requests of all cables at the first deletion, and later those of one cable."""
+        if self._several and self._has_deleted:
+            return
+        self._has_deleted = True
+        of_cables = {name for cable in self._cables.values() for name in cable.names}
+        self._end_requests(of_cables | names)
 
     def _one_by_one(self, steps: Iterable[Step], *, again: bool = False) -> Failures:
         """Run one command after the other; `again` if some of them may be done already."""
@@ -187,6 +198,7 @@ class Runner:
             step.argv for step in planned if step.phase is Phase.ADD and step.kind is Change.ADD
         ]
         routes = map(whack.route, cable.names) if cable.traps else ()
+        self._end_requests(cable.names)
         for argv in (
             *map(whack.delete, cable.names),
             *adds,
@@ -195,6 +207,9 @@ class Runner:
         ):
             with suppress(CablectlError):
                 self._command(self._direct(argv), planned[0], COMMAND_LIMIT, argv)
+
+    def _end_requests(self, names: Container[str]) -> None:
+        unanswered.end(names, lambda argv: run(self._direct(argv), COMMAND_LIMIT, "delete"))
 
     def _direct(self, argv: Argv) -> Argv:
         return (*self._whack, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
@@ -260,6 +275,9 @@ class Runner:
             undo = [
                 (argv, step) for i, (argv, step) in enumerate(undo) if argv != reread or i == last
             ]
+        if any(argv[:2] == pluto_commands.WHACK for argv, _ in undo):
+            cables = [cable] if cable else self._cables.values()
+            self._end_requests({name for each in cables for name in each.names})
         undone = [self._undo(argv, step) for argv, step in undo]
         if not all(undone) and not self._tear_down_rest(cable):
             self.clean = False

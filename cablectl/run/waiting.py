@@ -1,7 +1,7 @@
 """Waits for the Child SAs of all connections at once, and finds the cause of a missing one."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -15,6 +15,7 @@ from cablectl.libreswan import whack
 from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
+from cablectl.run import unanswered
 from cablectl.run.command import run
 from cablectl.run.negotiation import POLL, Timekeeper
 
@@ -94,10 +95,10 @@ def _errors(left: list[Step], log: PlutoLog, cables: Mapping[str, Cable]) -> Err
     step_of = {step.cable: step for step in reversed(left)}
 
     def error_of(step: Step) -> CablectlError:
-        output = _negotiate_again(step.waits_for) if step.can_ask else ""
+        cable = cables[step.cable]
+        output = _negotiate_again(step.waits_for, cable.names) if step.can_ask else ""
         # The log is read afterwards: this end may refuse the peer while it asks, and in the name of
         # the cable's other connection.
-        cable = cables[step.cable]
         names = (connection.name for connection in cable.connections)
         return _no_child_sa(step, output, log.about(*names, address=str(cable.remote_host)))
 
@@ -134,11 +135,12 @@ def _no_child_sa(step: Step, output: str, logged: str) -> CablectlError:
     )
 
 
-def _negotiate_again(name: str) -> str:
+def _negotiate_again(name: str, of_cable: Container[str]) -> str:
     """Negotiate in the foreground, and return what pluto prints about it.
 
     The old negotiation is ended first: pluto prints nothing about one that is under way.
     """
+    unanswered.end(of_cable, lambda argv: run(argv, COMMAND_LIMIT, "diagnose"))
     try:
         run(whack.terminate(name), COMMAND_LIMIT, "diagnose")
         return run(whack.initiate_and_tell(name), COMMAND_LIMIT, "diagnose")

@@ -21,7 +21,8 @@ def test_what_this_end_refused_while_it_asked(
     first, second = (connection.name for connection in cable.connections)
     said = list[str]()
 
-    def ask(name: str) -> str:
+    def ask(name: str, of_cable: frozenset[str]) -> str:
+        assert of_cable == cable.names
         assert name == first
         said.append(f'"{second}" #2: {REFUSED}')
         return ASKED

@@ -1,0 +1,26 @@
+"""Which IKE SAs have a request that waits for its answer."""
+
+import pytest
+
+from cablectl.libreswan.pluto import parse_unanswered
+
+IKE = '000 #1: "a-1":4500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); REKEY in 9s; newest;'
+CHILD = '000 #2: "a-1":4500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); IKE SA #1; idle;'
+REQUEST = (
+    '000 #3: "a-0":4500 STATE_V2_NEW_CHILD_I1 (sent CREATE_CHILD_SA request for new IPsec SA);'
+    " RETRANSMIT in 1s; IKE SA #1; idle;"
+)
+# As 5.2 prints it.
+LATER = '#3: "a-0":4500 NEW_CHILD_I1 (sent CREATE_CHILD_SA request for new IPsec SA); idle;'
+
+
+@pytest.mark.parametrize("request_line", [REQUEST, LATER])
+def test_an_ike_sa_with_a_request_of_the_cable_is_found(request_line: str) -> None:
+    states = "\n".join((IKE, CHILD, request_line))
+    assert parse_unanswered(states, {"a-0", "a-1"}) == (1,)
+    assert parse_unanswered(states, {"b-0", "b-1"}) == ()
+
+
+def test_without_a_request_nothing_is_found() -> None:
+    assert parse_unanswered(f"{IKE}\n{CHILD}", {"a-0", "a-1"}) == ()
+    assert parse_unanswered("", {"a-0"}) == ()
