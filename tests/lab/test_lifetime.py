@@ -241,8 +241,9 @@ def test_from_boot_until_the_cable_is_up_nothing_passes_in_clear_text(
         await_condition(gateway, partial(is_active, gateway, "lab-network"), "the address")
         await_condition(gateway, lambda: ANY_END not in loaded(gateway), "the exact guard")  # noqa: B023
         assert list(loaded(gateway)) == [EXACT[gateway.name]]
-    # connect fails, and is tried again: c2 has no key.
-    await_condition(c1, lambda: int(unit_property(c1, "NRestarts", CABLE)) > 1, "two tries")
+    # c2 has no key, so its unit tries again, and the watch of c1 waits for c2.
+    await_condition(c2, lambda: int(unit_property(c2, "NRestarts", CABLE)) > 1, "two tries")
+    await_condition(c1, partial(is_active, c1), "the end of the first connect")
     assert echo_requests(c1) == seen
     c2.write(PSK_FILE, PSK)
     for gateway in (c1, c2):
