@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence, Set
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -74,7 +74,7 @@ class Runner:
         self._log = PlutoLog()
         self._begun, self._total = 0, len(plan.needed)
         self._waiting_since = 0.0
-        self._has_deleted = False
+        self._requests_ended = False
         self._shell = Shell(journal.locks)
         self.clean = True
 
@@ -100,8 +100,8 @@ class Runner:
 
     def do(self, call: Call) -> Failures:
         """Run the steps of a call; return the errors by place."""
-        if names := {whack.deleted_by(step.argv) for step in call.steps} - {""}:
-            self._before_deletion(names)
+        if any(whack.deleted_by(step.argv) for step in call.steps):
+            self._before_deletion()
         match call.kind:
             case Kind.LOAD:
                 return self._in_one_command(load(call.steps), call.steps)
@@ -122,13 +122,21 @@ class Runner:
             case _:
                 assert_never(call.kind)
 
-    def _before_deletion(self, names: Set[str]) -> None:
-        """End the requests of all cables at the first deletion, and later those of one cable."""
-        if self._several and self._has_deleted:
+    def _before_deletion(self) -> None:
+        """End the requests of the cables that lose a connection; of several cables once.
+
+        What other cables negotiate goes on.
+        """
+        if self._several and self._requests_ended:
             return
-        self._has_deleted = True
-        of_cables = {name for cable in self._cables.values() for name in cable.names}
-        self._end_requests(of_cables | names)
+        self._requests_ended = True
+        deleted = [
+            (step.cable, name)
+            for step in self._plan.needed
+            if (name := whack.deleted_by(step.argv))
+        ]
+        own = (self._cables[cable].names for cable, _ in deleted if cable in self._cables)
+        self._end_requests({name for _, name in deleted}.union(*own))
 
     def _one_by_one(self, steps: Iterable[Step], *, again: bool = False) -> Failures:
         """Run one command after the other; `again` if some of them may be done already."""

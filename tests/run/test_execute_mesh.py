@@ -17,7 +17,7 @@ from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.calls import Kind, calls
 from cablectl.plan.steps import Plan, Step
-from cablectl.run import command
+from cablectl.run import command, unanswered
 from cablectl.run.command import SHELL
 from tests.support.examples import load, with_traps
 from tests.support.executor import Told, in_turn, words
@@ -257,3 +257,17 @@ def test_with_one_cable_every_step_is_a_call_of_its_own_but_for_the_wait() -> No
     )
     assert [len(call.steps) for call in made if call.kind is Kind.WAIT] == [2]
     assert {len(call.steps) for call in made if call.kind is Kind.ALONE} == {1}
+
+
+def test_what_other_cables_negotiate_goes_on_when_one_is_loaded_again(
+    cables: tuple[Cable, ...], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[set[str]] = []
+    monkeypatch.setattr(unanswered, "end", lambda names, _run: ended.append(set(names)))
+    first, facts = cables[0], up(cables)
+    changed = replace(facts[0], algorithms=Algorithms(()))
+    loaded = {name: replace(each, esp=("other",)) for name, each in facts[0].connections.items()}
+    plan = connect_plan.plan(cables, (replace(changed, connections=loaded), facts[1]))
+    apply(in_turn(plan, connect_plan.plan(cables, facts)), Told())
+    assert ended == [set(first.names)]
+    assert host.log
