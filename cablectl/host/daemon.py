@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,14 +19,22 @@ from cablectl.libreswan import (
     whack,
 )
 from cablectl.libreswan.dialects import Version
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 
 
 class Negotiations(NamedTuple):
-    """Names of connections: those with a Child SA, and those that pluto negotiates for."""
+    """Names of connections, by what pluto says of them."""
 
-    up: frozenset[str]
-    under_way: frozenset[str]
+    up: frozenset[str]  # with a Child SA
+    under_way: frozenset[str]  # of which pluto negotiates
+    asking: frozenset[str] = frozenset()  # of these, with a request of this end that waits
+    unheard: frozenset[str] = frozenset()  # of these, those whose first request waits
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """The connections that both ends negotiate."""
+        return self.under_way - self.unheard
 
 
 def libreswan_version() -> Version:
@@ -36,12 +45,20 @@ def libreswan_version() -> Version:
         raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
 
 
-def negotiations() -> Negotiations:
-    """Return what pluto has negotiated, and what is under way."""
+def negotiations(direct: Callable[[Argv], Argv] = tuple) -> Negotiations:
+    """Return what pluto has negotiated, and what is under way.
+
+    `direct` returns a quicker form of a command.
+    """
     # In this order, no connection that has just come up is missing in both.
-    under_way = pluto.parse_negotiating(probe.output(*pluto_commands.SHOW_STATES))
-    up = pluto.parse_established(probe.output(*pluto_commands.TRAFFIC_STATUS))
-    return Negotiations(up, under_way)
+    states = probe.output(*direct(pluto_commands.SHOW_STATES))
+    up = pluto.parse_established(probe.output(*direct(pluto_commands.TRAFFIC_STATUS)))
+    return Negotiations(
+        up,
+        under_way=pluto.parse_negotiating(states),
+        asking=pluto.parse_asking(states),
+        unheard=pluto.parse_unheard(states),
+    )
 
 
 def marked_cables() -> frozenset[str]:

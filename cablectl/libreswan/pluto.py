@@ -1,7 +1,6 @@
 """Parsers of what pluto prints: its connections, its shunts, and the addresses it listens on."""
 
 import re
-from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from cablectl.libreswan.lines import NUMBER, matches
 from cablectl.libreswan.pluto_states import (
     ChildSa,
     Ike,
+    parse_asking,
     parse_child_sas,
     parse_established,
     parse_ike,
@@ -18,6 +18,7 @@ from cablectl.libreswan.pluto_states import (
     parse_parents,
     parse_serials,
     parse_unanswered,
+    parse_unheard,
 )
 from cablectl.libreswan.traffic_selectors import (
     Selectors,
@@ -45,6 +46,7 @@ __all__ = (
     "connection_of",
     "parse",
     "parse_algorithms",
+    "parse_asking",
     "parse_child_sas",
     "parse_connections",
     "parse_established",
@@ -54,12 +56,15 @@ __all__ = (
     "parse_parents",
     "parse_shunts",
     "parse_unanswered",
+    "parse_unheard",
     "same",
     "selectors",
 )
 
 
 SETTLED = 10  # seconds; a rekeying deletes the old Child SA before that
+# Seconds after which the end that waits deletes what is too many: the other one doesn't know of it.
+FORGOTTEN = 25
 
 
 class LoadedConnection(Struct, frozen=True):
@@ -75,13 +80,20 @@ class LoadedConnection(Struct, frozen=True):
     limits: Limits = Limits()
     lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
     serials: tuple[int, ...] = ()  # the state numbers of all Child SAs that pluto has
-    superseded: tuple[int, ...] = ()  # those that a newer Child SA has replaced for a while
+    age: float = 0  # of the Child SA that pluto sends with, in seconds
     # The connection that owns the IKE SA of the newest Child SA; None if pluto lists no Child SA.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
     unoriented: bool = False  # pluto found neither end's address on an interface that it may use
     insists: bool | None = None  # whether it refuses a peer without a PPK; None: unknown
     more_subnets: bool = False  # pluto prints further selectors, which no connection of a cable has
+
+    def superseded(self, settled: float) -> tuple[int, ...]:
+        """Return the state numbers of the Child SAs that have a successor since so many seconds.
+
+        Both ends send with the newest one by then, so to delete the others loses no packet.
+        """
+        return tuple(sa.serial for sa in self.child_sas[:-1]) if self.age >= settled else ()
 
     def joins(self, wanted: Selectors) -> bool:
         """Return whether it has these selectors; True if its own could not be parsed."""
@@ -147,23 +159,13 @@ _SHUNT = (
 def parse(status: str, traffic_status: str, now: float = 0) -> Status:
     """Return the connections and shunts that `--status` and `--trafficstatus` print.
 
-    `now` is the time in seconds since 1970, by which Child SAs are superseded.
+    `now` is the time in seconds since 1970.
     """
-    connections = parse_connections(status, traffic_status)
-    for name, loaded in connections.items():
-        if old := superseded(loaded.child_sas, now):
-            connections[name] = replace(loaded, superseded=old)
+    connections = {
+        name: replace(loaded, age=now - loaded.child_sas[-1].added) if loaded.child_sas else loaded
+        for name, loaded in parse_connections(status, traffic_status).items()
+    }
     return Status(connections, parse_shunts(status))
-
-
-def superseded(sas: Sequence[ChildSa], now: float) -> tuple[int, ...]:
-    """Return the state numbers of the Child SAs of a connection that have a settled successor.
-
-    Both ends send with the newest one by then, so to delete the others loses no packet.
-    """
-    if not sas or now - sas[-1].added < SETTLED:
-        return ()
-    return tuple(sa.serial for sa in sas[:-1])
 
 
 def parse_connections(status: str, traffic_status: str) -> dict[str, LoadedConnection]:

@@ -27,6 +27,7 @@ class ChildSa(Struct, frozen=True):
     spi_in: str = ""  # as the kernel prints it; empty if pluto didn't print it
     spi_out: str = ""
     rekey_in: int | None = None  # seconds; 0 if the time has passed
+    newest: bool = False  # pluto sends with this one; another one may have a higher number
 
 
 class _State(Struct, frozen=True):
@@ -53,12 +54,15 @@ _STATE_TEXT = rf"{_STATE}:\d{{1,5}}(?:\(tcp\))? (?P<text>[^;]+);(?P<rest>.*)"
 _NAME_AND_STORY = r"[A-Z][A-Z\d_]* \((?P<story>.*)\)"
 _ESTABLISHED_IKE = "established IKE SA"
 _STANDING_IKE = (_ESTABLISHED_IKE, "IKE SA established", "ISAKMP SA established")  # IKEv1 as well
+_FIRST_REQUEST = "sent IKE_SA_INIT request"
 _REQUESTED_CHILD = "sent CREATE_CHILD_SA request"
+_OWN_REQUESTS = (_FIRST_REQUEST, "sent IKE_AUTH request", _REQUESTED_CHILD)
 _ESTABLISHED_CHILD = ("established Child SA", "IPsec SA established")  # the latter up to 4.4
 # A deleted state is listed until its exchange ends; ZOMBIE from 5.1 on.
 _DELETED = ("deleted state", "STATE_IKESA_DEL", "STATE_CHILDSA_DEL")
 _PARENT = r" (?:IKE SA |isakmp)#(\d{1,19});"  # isakmp# up to 4.5
 _REKEY = r" (?:EVENT_)?(?:SA_)?(?:REKEY|REPLACE) in (-?\d{1,10})s;"  # EVENT_SA_ up to 4.4
+_NEWEST = " newest;"
 _SPIS = (
     rf"{_STATE}(?: used -?\d+s ago;)?"
     r" esp[.:](?P<out>[\da-f]{1,8})@\S+ esp[.:](?P<in>[\da-f]{1,8})@\S+ "
@@ -76,6 +80,7 @@ def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa
         for state in _states(status)
         if (seconds := re.findall(_REKEY, state.rest))
     }
+    newest = {(state.name, state.serial) for state in _states(status) if _NEWEST in state.rest}
     spis = {(line["name"], line["serial"]): line for line in matches(_SPIS, status)}
     sas: dict[str, tuple[ChildSa, ...]] = {}
     for line in matches(_TRAFFIC, traffic_status):
@@ -88,9 +93,10 @@ def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa
             spi_in=_spi(spis[key]["in"]) if key in spis else "",
             spi_out=_spi(spis[key]["out"]) if key in spis else "",
             rekey_in=rekeys.get(key),
+            newest=key in newest,
         )
         others = (other for other in sas.get(name, ()) if other.serial != sa.serial)
-        sas[name] = tuple(sorted((*others, sa), key=lambda child: child.serial))
+        sas[name] = tuple(sorted((*others, sa), key=lambda child: (child.newest, child.serial)))
     return sas
 
 
@@ -129,6 +135,20 @@ def parse_negotiating(states: str) -> frozenset[str]:
     """Return the names of the connections that `--showstates` has a negotiation of."""
     ended = (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED)
     return frozenset(state.name for state in _states(states) if state.story not in ended)
+
+
+def parse_asking(states: str) -> frozenset[str]:
+    """Return the names of the connections with a request of this end that waits for its answer."""
+    return frozenset(
+        state.name for state in _states(states) if state.story.startswith(_OWN_REQUESTS)
+    )
+
+
+def parse_unheard(states: str) -> frozenset[str]:
+    """Return the names of the connections whose IKE_SA_INIT request waits for its answer."""
+    return frozenset(
+        state.name for state in _states(states) if state.story.startswith(_FIRST_REQUEST)
+    )
 
 
 def parse_unanswered(states: str, names: Container[str]) -> tuple[int, ...]:

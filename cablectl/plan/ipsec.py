@@ -9,6 +9,7 @@ from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import addconn, dialects, pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
+from cablectl.libreswan.pluto import FORGOTTEN, SETTLED
 from cablectl.linux import esp_offload, guard, guard_file, xfrm
 from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection
@@ -335,15 +336,16 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
 
 
 def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
-    """Delete the Child SAs that the kernel has lost, and at the end that begins also duplicates.
+    """Delete the Child SAs that the kernel has lost, and duplicates.
 
-    pluto keeps them, and so does the peer.
+    pluto keeps them, and so does the peer. If both ends deleted duplicates at the same time, each
+    might delete what the other one uses, so the end that waits does it later.
     """
     for loaded in facts.loaded(cable).values():
         lost = set(loaded.serials) - {sa.serial for sa in loaded.child_sas}
         why = dict.fromkeys(sorted(lost), "the kernel has lost this Child SA; the peer learns it")
-        if cable.begins:
-            why |= dict.fromkeys(loaded.superseded, "the connection has a newer Child SA")
+        superseded = loaded.superseded(SETTLED if cable.begins else FORGOTTEN)
+        why |= dict.fromkeys(superseded, "the connection has a newer Child SA")
         for serial, reason in why.items():
             yield Step(
                 phase=Phase.RETIRE,

@@ -6,10 +6,12 @@ second plan still needs a step. One of several cables can fail while the others 
 
 import shlex
 import signal
+import time
 from collections.abc import Callable, Collection, Iterable
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
+from cablectl.libreswan.pluto import FORGOTTEN, SETTLED
 from cablectl.libreswan.refusal import is_unoriented
 from cablectl.plan.calls import Call, Finish, calls, staged
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
@@ -94,23 +96,32 @@ class _Connect:
             self._finish(finish)
 
     def _executed_again(self, make_plan: MakePlan) -> Plan:
-        """Return a second plan; run it if it waits, since the peer has just connected anew."""
+        """Return a second plan; run it if the peer has just connected anew.
+
+        Or if there are Child SAs that are too many, once these may go.
+        """
         again = make_plan()
         for _ in range(AGAIN):
-            if not self._waits(again):
+            if self._waits(again) or self._has_needed(again, Phase.RETIRE):
+                self._runner.extend(again)
+                self._execute(again)
+            elif self._has_needed(self._plan, Phase.WAIT) and (seconds := _until_settled(again)):
+                self._progress.note(
+                    f"a Child SA too many; deleting it in {seconds:.0f} s, if the peer doesn't"
+                )
+                time.sleep(seconds)
+            else:
                 break
-            self._runner.extend(again)
-            self._execute(again)
             again = make_plan()
         return again
 
     def _waits(self, again: Plan) -> bool:
         """Tell whether a cable that came up has lost a Child SA."""
-        return self._any_succeeds and any(
-            step.phase is Phase.WAIT
-            for step in again.needed
-            if step.cable not in self._failed.keys() | self._away.keys()
-        )
+        return self._any_succeeds and self._has_needed(again, Phase.WAIT)
+
+    def _has_needed(self, plan: Plan, phase: Phase) -> bool:
+        out = self._failed.keys() | self._away.keys()
+        return any(step.phase is phase and step.cable not in out for step in plan.needed)
 
     def _finish(self, finish: Finish) -> None:
         """Finish each cable as soon as its Child SAs stand: a silent peer holds up no other one."""
@@ -191,6 +202,17 @@ class _Connect:
         ]
         for cable, error in _still_to_do(left, self._plan, self._failed).items():
             self._fail(cable, error)
+
+
+def _until_settled(plan: Plan) -> float:
+    """Return the seconds until the Child SAs that are too many may go; 0 if there are none."""
+    left = (
+        (SETTLED if cable.begins else FORGOTTEN) - loaded.age
+        for cable, facts in zip(plan.cables, plan.facts, strict=True)
+        for loaded in facts.loaded(cable).values()
+        if len(loaded.child_sas) > 1
+    )
+    return max((0, *left))
 
 
 class _Teardown:

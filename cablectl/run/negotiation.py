@@ -6,6 +6,10 @@ that waits asks only when it has heard nothing of the peer for long: it may be t
 the cable for up. Whoever asks begins with an empty slate, since pluto repeats a negotiation that
 failed at a time of its own. Each attempt gets twice the time of the one before, up to MOST times.
 
+A first request (IKE_SA_INIT) is no negotiation until the peer answers it. pluto 4.10 that was
+refused a few times, by a peer that hadn't loaded the connection yet, is deaf to the later answers
+to the same request (docs/libreswan.md).
+
 Time is counted in looks at pluto. On a host that is busy a look takes longer, and so does the peer.
 """
 
@@ -17,14 +21,17 @@ from msgspec import Struct
 from cablectl.host.daemon import Negotiations
 from cablectl.model.cable import Cable
 
-POLL = 0.5  # seconds between two looks
+POLL = 0.5  # seconds between two looks, at least
 # All these are looks.
 REFUSED = 4  # without a negotiation, after which the end that begins asks again
-UNHEARD = 12  # without a negotiation, after which the other end asks
-JITTER = 6  # that the other end may wait longer
-STUCK = 60  # after which the end that begins begins a negotiation anew that is under way
+UNHEARD = 8  # without a negotiation, after which the other end asks
+JITTER = 6  # that each end may wait longer
+STUCK = 30  # after which the end that begins begins a negotiation anew that is under way
 MOST = 4  # times of these at most: a peer may come at any moment
-FOR_EACH = 1  # more for each cable: pluto negotiates with all peers at once
+# More for each cable that waited at the same time, since pluto negotiates with all peers at once.
+FOR_EACH = 5  # until the other end asks
+STUCK_FOR_EACH = 2
+REFUSED_FOR_EACH = 0.25
 
 
 class _Course(Struct):
@@ -33,8 +40,9 @@ class _Course(Struct):
     cable: Cable
     jitter: int
     since_asked: int = 0
-    unseen: int = 0  # since pluto negotiated for it, or since it was asked
+    unseen: int = 0  # since pluto negotiated with the peer, or since it was asked
     tries: int = 0
+    crowd: int = 0  # cables that have waited at the same time
 
 
 class Timekeeper:
@@ -47,7 +55,6 @@ class Timekeeper:
             for cable in cables
             if all(connection.routed for connection in cable.connections)
         ]
-        self._slack = FOR_EACH * len(self._of)
 
     def due(
         self, waiting: Container[str], found: Negotiations, *, hurry: bool = False
@@ -62,20 +69,28 @@ class Timekeeper:
             if course.cable.id in waiting:
                 left.append(course)
             else:
-                course.since_asked = course.unseen = course.tries = 0
+                course.since_asked = course.unseen = course.tries = course.crowd = 0
+        for course in left:
+            course.crowd = max(course.crowd, len(left))
         return [course.cable for course in left if self._is_due(course, found, hurry=hurry)]
 
     def _is_due(self, course: _Course, found: Negotiations, *, hurry: bool) -> bool:
+        names, begins = course.cable.names, course.cable.initiates
         course.since_asked += 1
-        course.unseen = 0 if course.cable.names & found.under_way else course.unseen + 1
-        begins = course.cable.initiates
-        patience = REFUSED if begins else UNHEARD + course.jitter + self._slack
+        course.unseen = 0 if names & found.heard else course.unseen + 1
         factor = min(2**course.tries, MOST)
-        is_due = (
-            course.unseen > patience * factor
-            or (hurry and not begins and not course.tries and course.unseen > REFUSED)
-            # The end that waits never breaks off what the other one has begun.
-            or (begins and course.since_asked > (STUCK + self._slack) * factor)
+        patience: float = REFUSED
+        if not begins:
+            patience = UNHEARD + course.jitter + FOR_EACH * course.crowd
+        elif names & found.unheard:
+            patience = REFUSED + course.jitter + REFUSED_FOR_EACH * course.crowd
+        stuck = STUCK + STUCK_FOR_EACH * course.crowd
+        if hurry and not begins and not course.tries:
+            patience = REFUSED + course.jitter
+        # The end that waits never breaks off what the other one has begun.
+        may_break = begins or not names.isdisjoint(found.asking)
+        is_due = course.unseen > patience * factor or (
+            may_break and course.since_asked > stuck * factor
         )
         if is_due:
             course.since_asked = course.unseen = 0

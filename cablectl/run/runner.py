@@ -192,27 +192,32 @@ class Runner:
             self._progress.waiting([step.waits_for for step in left], total, seconds)
 
         return waiting.Waiting(
-            steps, self._waiting_since, show, self._log, self._cables, self._begin_anew
+            steps,
+            self._waiting_since,
+            show,
+            self._log,
+            self._cables,
+            self._begin_anew,
+            self._direct,
         )
 
-    def _begin_anew(self, cable: Cable) -> None:
+    def _begin_anew(self, cable: Cable, idle: bool) -> None:
         """Unload the cable's connections, load them as the plan has them, and negotiate.
 
+        If the end that waits has no state, it only negotiates: the peer may begin at any moment.
         What fails is tried again later, or makes the wait fail.
         """
         self._progress.note(f"no Child SA with {cable.remote.cluster} yet; negotiating anew")
         planned = [step for step in self._plan.steps if step.cable == cable.id]
-        adds = [
-            step.argv for step in planned if step.phase is Phase.ADD and step.kind is Change.ADD
-        ]
-        routes = map(whack.route, cable.names) if cable.traps else ()
-        self._end_requests(cable.names)
-        for argv in (
-            *map(whack.delete, cable.names),
-            *adds,
-            *routes,
-            *map(whack.initiate, cable.names),
-        ):
+        again: list[Argv] = []
+        if cable.initiates or not idle:
+            self._end_requests(cable.names)
+            again += map(whack.delete, cable.names)
+            again += (
+                step.argv for step in planned if step.phase is Phase.ADD and step.kind is Change.ADD
+            )
+            again += map(whack.route, cable.names) if cable.traps else ()
+        for argv in (*again, *map(whack.initiate, cable.names)):
             with suppress(CablectlError):
                 self._command(self._direct(argv), planned[0], COMMAND_LIMIT, argv)
 

@@ -13,12 +13,14 @@ from cablectl.host.daemon import Negotiations
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import whack
 from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
 from cablectl.run import unanswered
 from cablectl.run.command import run
 from cablectl.run.negotiation import POLL, Timekeeper
 
+SHARE = 2  # times of a look that is slept after it: to look often keeps pluto from its work
 AT_ONCE = 8  # peers that are asked at once; a silent peer takes COMMAND_LIMIT
 
 Errors = dict[str, CablectlError]  # by the cable's id
@@ -29,6 +31,7 @@ class Waiting:
     """Waits for the Child SAs of these steps, of one cable or of several.
 
     One limit holds for all steps, from `since` on (time.monotonic). `cables` has each by its id.
+    `begin_anew` is called with a cable, and whether pluto has no state of it.
     """
 
     def __init__(
@@ -38,10 +41,12 @@ class Waiting:
         show: ShowWaiting,
         log: PlutoLog,
         cables: Mapping[str, Cable],
-        begin_anew: Callable[[Cable], None],
+        begin_anew: Callable[[Cable, bool], None],
+        direct: Callable[[Argv], Argv] = tuple,
     ) -> None:
         self._left, self._since, self._show = list(steps), since, show
         self._log, self._cables, self._begin_anew = log, cables, begin_anew
+        self._direct = direct
         self._found = Negotiations(frozenset(), frozenset())
         ids = {step.cable: None for step in steps}
         self._keeper = Timekeeper(cables[cable] for cable in ids)
@@ -51,26 +56,46 @@ class Waiting:
         yield frozenset(self._cables.keys() - {step.cable for step in self._left}), {}
         while self._left:
             waiting = {step.cable for step in self._left}
+            begin = time.monotonic()
             found = self._look()
-            self._left = _without(self._left, found)
+            took = time.monotonic() - begin
+            self._left = self._unfinished(found)
             if ready := waiting - {step.cable for step in self._left}:
                 yield frozenset(ready), {}
                 continue
             seconds, limit = time.monotonic() - self._since, self._left[0].limit
             if seconds > limit:
-                errors = _errors(self._left, self._log, self._cables)
+                missing = _without(self._left, found)
+                errors = _errors(missing, self._log, self._cables) if missing else {}
                 yield frozenset(waiting - errors.keys()), errors
                 return
             self._show(self._left, seconds)
             for cable in self._keeper.due(waiting, found, hurry=seconds > limit / 2):
-                self._begin_anew(cable)
-                self._left = [*self._left, *self._others_of(cable)]
-            time.sleep(POLL)
+                # The peer may have begun since, on a host that is busy.
+                now = self._look()
+                if not cable.names & (now.heard - found.heard | now.up - found.up):
+                    self._begin_anew(cable, not cable.names & (now.under_way | now.up))
+                    self._left = [*self._left, *self._others_of(cable)]
+            time.sleep(max(POLL, SHARE * took))
+
+    def _unfinished(self, found: Negotiations) -> list[Step]:
+        """Return the steps of cables without a Child SA, or with a request that waits.
+
+        Its answer would bring a Child SA too many.
+        """
+        missing = _without(self._left, found)
+        cables = {step.cable for step in missing}
+        return [
+            step
+            for step in self._left
+            if step in missing
+            or (step.cable not in cables and self._cables[step.cable].names & found.asking)
+        ]
 
     def _look(self) -> Negotiations:
         """Return what pluto says; what it said before if it is too busy to answer."""
         with suppress(TimeLimitError):
-            self._found = daemon.negotiations()
+            self._found = daemon.negotiations(self._direct)
         return self._found
 
     def _others_of(self, cable: Cable) -> Iterator[Step]:

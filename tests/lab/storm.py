@@ -235,14 +235,15 @@ def main(argv: Sequence[str] = ()) -> None:
 def report(made: Storm, outcome: Outcome) -> None:
     """Print what is known of the ends that went wrong."""
     for name, text in outcome.output.items():
-        if outcome.codes[name]:
-            print(f"--- {name} exits with {outcome.codes[name]}\n{text[-3000:]}")
+        print(f"--- {name} exits with {outcome.codes[name]}\n{text[-3000:]}")
     for gateway_and_name in outcome.doubled[:4]:
-        name, connection = gateway_and_name.split()
-        gateway = next(each for each in made.lab.gateways if each.name == name)
-        lines = gateway.read(PLUTO_LOG).splitlines()
-        cable = connection.rpartition("-")[0]
-        print(f"--- {name}", *(line for line in lines if cable in line), sep="\n")
+        here, connection = gateway_and_name.split()
+        there = connection.split("-")[2]
+        for name, other in ((here, there), (there, here)):
+            gateway = next(each for each in made.lab.gateways if each.name == name)
+            marks = re.compile(rf"-{other}-|\b{re.escape(address(other))}\b")
+            lines = gateway.read(PLUTO_LOG).splitlines()
+            print(f"--- {name}, of {other}", *filter(marks.search, lines), sep="\n")
     for pair in outcome.lost[:2]:
         for name in pair.split("-"):
             gateway = next(each for each in made.lab.gateways if each.name == name)

@@ -85,6 +85,28 @@ class TestChildSas:
         assert re.fullmatch("0x[0-9a-f]{8}", sa.spi_out)
         assert gre.ike is Ike.ESTABLISHED
 
+    def test_which_one_pluto_sends_with(self, states: States) -> None:
+        """Of two that were negotiated at once, it may be the one with the lower number."""
+        status, traffic = states.texts["up, after pings"]
+        name, serial, older = next(
+            (name, sa.serial, sa.serial + 90)
+            for name, each in states["up, after pings"].connections.items()
+            for sa in each.child_sas
+        )
+        mark = rf'#{serial}: "{name}"'
+        status += "".join(
+            line.replace(f"#{serial}:", f"#{older}:").replace(" newest;", "") + "\n"
+            for line in status.splitlines()
+            if mark in line
+        )
+        traffic += next(
+            line.replace(f"#{serial}:", f"#{older}:") + "\n"
+            for line in traffic.splitlines()
+            if mark in line
+        )
+        sas = pluto.parse_child_sas(status, traffic)[name]
+        assert [(sa.serial, sa.newest) for sa in sas] == [(older, False), (serial, True)]
+
     def test_a_connection_without_one(self, older: States) -> None:
         """The other one has an SA and no IKE SA of its own, this one has the IKE SA alone."""
         first, second = older["connection 1 terminated"].connections.values()

@@ -1,8 +1,8 @@
-"""Which IKE SAs have a request that waits for its answer."""
+"""Which connections have a request that waits for its answer."""
 
 import pytest
 
-from cablectl.libreswan.pluto import parse_unanswered
+from cablectl.libreswan.pluto import parse_asking, parse_unanswered, parse_unheard
 
 IKE = '000 #1: "a-1":4500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); REKEY in 9s; newest;'
 CHILD = '000 #2: "a-1":4500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); IKE SA #1; idle;'
@@ -24,3 +24,23 @@ def test_an_ike_sa_with_a_request_of_the_cable_is_found(request_line: str) -> No
 def test_without_a_request_nothing_is_found() -> None:
     assert parse_unanswered(f"{IKE}\n{CHILD}", {"a-0", "a-1"}) == ()
     assert parse_unanswered("", {"a-0"}) == ()
+
+
+FIRST = (
+    '000 #5: "a-0":4500 STATE_V2_PARENT_I1 (sent IKE_SA_INIT request); RETRANSMIT in 1s; idle;',
+    '#6: "a-0":4500 IKE_SA_INIT_I (sent IKE_SA_INIT request); RETRANSMIT in 0s; idle;',
+    '#6: "a-0":4500 sent IKE_SA_INIT request; RETRANSMIT in 0s; idle;',  # 5.4
+)
+ANSWERED = '000 #5: "a-0":4500 STATE_V2_PARENT_I2 (sent IKE_AUTH request); RETRANSMIT in 1s; idle;'
+OF_THE_PEER = '000 #5: "a-0":4500 STATE_V2_PARENT_R1 (sent IKE_SA_INIT reply); EXPIRE in 9s; idle;'
+
+
+@pytest.mark.parametrize("line", FIRST)
+def test_a_first_request(line: str) -> None:
+    assert parse_asking(line) == parse_unheard(line) == {"a-0"}
+
+
+def test_a_first_request_that_was_answered_and_one_of_the_peer() -> None:
+    assert parse_asking(ANSWERED) == parse_asking(REQUEST) == {"a-0"}
+    assert parse_unheard(ANSWERED) == parse_unheard(REQUEST) == frozenset()
+    assert parse_asking(OF_THE_PEER) == parse_asking(f"{IKE}\n{CHILD}") == frozenset()

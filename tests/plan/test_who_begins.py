@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from cablectl.facts.host_facts import Credential, Facts
 from cablectl.libreswan import pluto, whack
 from cablectl.libreswan.pluto import ChildSa
+from cablectl.model.argv import Argv
 from cablectl.plan import connect_plan
 from cablectl.plan.steps import Phase
 from tests.support.alive import alive
@@ -79,18 +80,21 @@ def test_a_cable_whose_sas_are_lost_is_loaded_anew(end: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["cluster1", "cluster2"])
-def test_the_end_that_begins_deletes_the_child_sas_that_are_too_many(end: str) -> None:
-    """If both ends did, each might delete what the other one uses."""
+def test_the_end_that_begins_is_the_first_to_delete_child_sas_that_are_too_many(end: str) -> None:
+    """If both ends did at once, each might delete what the other one uses."""
     cable = load("quickstart", end)
     facts = alive(cable)
-    loaded = {name: replace(each, superseded=(7,)) for name, each in facts.connections.items()}
-    steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
-    assert [step.argv for step in steps] == [whack.delete_state(7)] * 2 * cable.begins
+    two = ChildSa(7, 1000, 0, 0), ChildSa(5, 1100, 0, 0, newest=True)
 
+    def deleted(age: float, sas: tuple[ChildSa, ...]) -> list[Argv]:
+        loaded = {
+            name: replace(each, child_sas=sas, serials=(5, 7), age=age)
+            for name, each in facts.connections.items()
+        }
+        steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
+        return [step.argv for step in steps]
 
-def test_a_child_sa_is_superseded_when_the_newer_one_is_settled() -> None:
-    old, new = ChildSa(3, 1000, 0, 0), ChildSa(5, 1100, 0, 0)
-    assert pluto.superseded((old, new), 1100 + pluto.SETTLED) == (3,)
-    assert pluto.superseded((old, new), 1100 + pluto.SETTLED - 1) == ()
-    assert pluto.superseded((new,), 2000) == ()
-    assert pluto.superseded((), 2000) == ()
+    both = [whack.delete_state(7)] * 2
+    settled = pluto.SETTLED if cable.begins else pluto.FORGOTTEN
+    assert deleted(settled, two) == both
+    assert deleted(settled - 1, two) == []

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import daemon, reading
+from cablectl.libreswan import pluto, whack
+from cablectl.libreswan.pluto import ChildSa
 from cablectl.linux import guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, teardown_plan
@@ -90,6 +92,36 @@ def test_a_peer_that_connects_anew_meanwhile_is_waited_for(
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert len(told.steps) == 3
+
+
+def test_a_child_sa_too_many_is_deleted_before_connect_ends(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it has settled; the peer may have asked at the same time."""
+    slept = list[float]()
+    monkeypatch.setattr("time.sleep", slept.append)
+    cable = load("quickstart", "cluster2")  # the end that begins
+    commands.established(*cable.names)
+    whole = made(cable)
+    (first, loaded), *others = whole.connections.items()
+
+    def having(*sas: ChildSa, age: float = 0) -> Plan:
+        new = replace(loaded, child_sas=sas, serials=tuple(sa.serial for sa in sas), age=age)
+        connections = {first: new, **dict(others)}
+        return connect_plan.plan((cable,), (replace(whole, connections=connections),))
+
+    old, newest = ChildSa(7, 1000, 0, 0), ChildSa(9, 1001, 0, 0)
+    plans = [
+        connect_plan.plan((cable,), (BLANK,)),
+        having(old, newest, age=1),
+        having(old, newest, age=pluto.SETTLED),
+        having(newest),
+    ]
+    told = Told()
+    apply(cable, in_turn(*plans), told)
+    assert told.undone == []
+    assert pluto.SETTLED - 1 in slept
+    assert commands.log[-1] == words(whack.delete_state(7))
 
 
 def test_commands_that_succeed_and_do_nothing_are_found_out(

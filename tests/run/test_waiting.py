@@ -33,7 +33,7 @@ def test_what_this_end_refused_while_it_asked(
 
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
     monkeypatch.setattr(
-        daemon, "negotiations", lambda: daemon.Negotiations(frozenset(), frozenset())
+        daemon, "negotiations", lambda *_: daemon.Negotiations(frozenset(), frozenset())
     )
     monkeypatch.setattr(PlutoLog, "about", about)
     step = Step(
@@ -53,7 +53,7 @@ def test_what_this_end_refused_while_it_asked(
         lambda *_: None,
         PlutoLog(),
         {cable.id: cable},
-        begun.append,
+        lambda each, _: begun.append(each),
     ).errors()
     assert begun == []
     assert found[cable.id].message.endswith("the certificate of the peer is revoked")
