@@ -25,6 +25,7 @@ _REPLACED = (
     Credential.RENEWED,
     Credential.INCOMPLETE,
 )
+RETIRE_LIMIT = 5  # seconds; a peer that doesn't know the Child SA doesn't answer
 DAEMON_LIMIT = 60  # seconds to start the daemon or to load modules, also on a slow host
 
 # $1 is the connection's name, $2 the limit in seconds.
@@ -352,5 +353,6 @@ def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
                 argv=whack.delete_state(serial),
                 why=reason,
                 kind=Change.REMOVE,
+                limit=RETIRE_LIMIT,
                 cable=cable.id,
             )

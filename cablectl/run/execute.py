@@ -7,12 +7,13 @@ second plan still needs a step. One of several cables can fail while the others 
 import shlex
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
 from cablectl.libreswan.pluto import FORGOTTEN, SETTLED
 from cablectl.libreswan.refusal import is_unoriented
+from cablectl.model.argv import Argv
 from cablectl.plan.calls import Call, Finish, calls, staged
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
 from cablectl.run import guard_hold
@@ -100,12 +101,16 @@ class _Connect:
 
         Or if there are Child SAs that are too many, once these may go.
         """
+        waited = any(self._needed(self._plan, Phase.WAIT))
         again = make_plan()
+        retired = set[Argv]()  # pluto may list them until the peer confirms
         for _ in range(AGAIN):
-            if self._waits(again) or self._has_needed(again, Phase.RETIRE):
+            retire = {step.argv for step in self._needed(again, Phase.RETIRE)} - retired
+            if retire or any(self._needed(again, Phase.WAIT)):
+                retired |= retire
                 self._runner.extend(again)
                 self._execute(again)
-            elif self._has_needed(self._plan, Phase.WAIT) and (seconds := _until_settled(again)):
+            elif waited and not retired and (seconds := _until_settled(again)):
                 self._progress.note(
                     f"a Child SA too many; deleting it in {seconds:.0f} s, if the peer doesn't"
                 )
@@ -115,13 +120,10 @@ class _Connect:
             again = make_plan()
         return again
 
-    def _waits(self, again: Plan) -> bool:
-        """Tell whether a cable that came up has lost a Child SA."""
-        return self._any_succeeds and self._has_needed(again, Phase.WAIT)
-
-    def _has_needed(self, plan: Plan, phase: Phase) -> bool:
+    def _needed(self, plan: Plan, phase: Phase) -> Iterator[Step]:
+        """Yield the steps of a phase that are needed for the cables that came up."""
         out = self._failed.keys() | self._away.keys()
-        return any(step.phase is phase and step.cable not in out for step in plan.needed)
+        return (step for step in plan.needed if step.phase is phase and step.cable not in out)
 
     def _finish(self, finish: Finish) -> None:
         """Finish each cable as soon as its Child SAs stand: a silent peer holds up no other one."""

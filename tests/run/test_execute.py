@@ -15,7 +15,7 @@ from cablectl.libreswan import pluto, whack
 from cablectl.libreswan.pluto import ChildSa
 from cablectl.linux import guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
-from cablectl.plan import connect_plan, teardown_plan
+from cablectl.plan import connect_plan, ipsec, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
 from tests.support.examples import load
 from tests.support.executor import (
@@ -122,6 +122,30 @@ def test_a_child_sa_too_many_is_deleted_before_connect_ends(
     assert told.undone == []
     assert pluto.SETTLED - 1 in slept
     assert commands.log[-1] == words(whack.delete_state(7))
+
+
+def test_a_peer_that_does_not_know_a_child_sa_too_many_does_no_harm(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """whack waits for its answer in vain; pluto goes on alone, and lists the Child SA meanwhile."""
+    monkeypatch.setattr(ipsec, "RETIRE_LIMIT", 0.3)
+    cable = load("quickstart", "cluster2")
+    whole = made(cable)
+    (first, loaded), *others = whole.connections.items()
+    two = ChildSa(7, 1000, 0, 0), ChildSa(9, 1001, 0, 0)
+    doubled = replace(loaded, child_sas=two, serials=(7, 9), age=pluto.SETTLED)
+    plan = connect_plan.plan(
+        (cable,), (replace(whole, connections={first: doubled, **dict(others)}),)
+    )
+    program = commands.folder / "ipsec"
+    text = program.read_text()
+    program.write_text(
+        text.replace('case "$*" in', 'case "$*" in\n    *--deletestate*) exec sleep 9 ;;', 1)
+    )
+    assert program.read_text() != text
+    told = Told()
+    apply(cable, lambda: plan, told)
+    assert told.undone == []
 
 
 def test_commands_that_succeed_and_do_nothing_are_found_out(
