@@ -80,7 +80,9 @@ class LoadedConnection(Struct, frozen=True):
     limits: Limits = Limits()
     lost: bool = False  # pluto has a Child SA, but the kernel lacks one of its two SAs
     serials: tuple[int, ...] = ()  # the state numbers of all Child SAs that pluto has
-    age: float = 0  # of the Child SA that pluto sends with, in seconds
+    # Of the Child SA that pluto sends with, in seconds, if the connection has several. Otherwise 0,
+    # so that two readings of an unchanged host are equal.
+    age: float = 0
     # The connection that owns the IKE SA of the newest Child SA; None if pluto lists no Child SA.
     # Empty if that IKE SA no longer exists: the peer has removed the Child SA with it.
     ike_of: str | None = None
@@ -162,7 +164,9 @@ def parse(status: str, traffic_status: str, now: float = 0) -> Status:
     `now` is the time in seconds since 1970.
     """
     connections = {
-        name: replace(loaded, age=now - loaded.child_sas[-1].added) if loaded.child_sas else loaded
+        name: replace(loaded, age=now - loaded.child_sas[-1].added)
+        if len(loaded.child_sas) > 1
+        else loaded
         for name, loaded in parse_connections(status, traffic_status).items()
     }
     return Status(connections, parse_shunts(status))
