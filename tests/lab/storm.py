@@ -27,7 +27,9 @@ RELEASES = {"4.10": ("4.10",), "5.2": ("5.2",), "mixed": ("4.10", "5.2")}
 AGREED = "esn: yes, pfs_group: modp2048, esp: [aes_gcm-null]"
 DOWN = 180  # seconds for which the switch is off
 SETTLE = 2.0  # seconds in which every pair has to answer, once connect has said 0
-PATIENCE = 100.0  # seconds after which a pair that doesn't answer is dead for good
+# Seconds after which a pair that doesn't answer is dead for good. pluto repeats the deletion of a
+# Child SA that the peer doesn't know for a minute.
+PATIENCE = 100.0
 RECENT = 1.5  # seconds; a pair is alive if something came from each end within them
 # From the first moment each gateway sends to each other one, whether there is a cable or not. A
 # line of standard input asks for the seconds since the last packet of each peer.
@@ -74,7 +76,8 @@ class Outcome:
     codes: dict[str, int]
     lost_at_first: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    too_many: int = 0  # Child SAs
+    too_many_at_first: int = 0  # Child SAs
+    too_many: int = 0  # in the end
     doubled: list[str] = field(default_factory=list)  # gateways and their connections with them
     missing: int = 0  # connections without one
     unlike: int = 0  # SAs of one end alone
@@ -94,8 +97,8 @@ class Outcome:
         alone = self.alone if self.unlike else ""
         return (
             f"{self.kind:8} {self.pairs:4} pairs {self.seconds:6.1f} s  lost {first} then"
-            f" {len(self.lost)}  too many {self.too_many}  missing {self.missing}"
-            f"  unlike {self.unlike} {alone}  codes {dict(codes)}  dead {self.dead} {self.lost[:4]}"
+            f" {len(self.lost)}  too many {self.too_many_at_first} then {self.too_many}"
+            f"  missing {self.missing}  unlike {self.unlike} {alone}  codes {dict(codes)}  dead {self.dead} {self.lost[:4]}"
         )
 
 
@@ -167,6 +170,10 @@ class Storm:
             time.sleep(1)
         outcome.lost = lost
         self._count(outcome)
+        outcome.too_many_at_first = outcome.too_many
+        while (outcome.too_many or outcome.unlike) and time.monotonic() < deadline:
+            time.sleep(5)
+            self._count(outcome)
         return outcome
 
     def silent(self) -> list[str]:
@@ -188,6 +195,8 @@ class Storm:
     def _count(self, outcome: Outcome) -> None:
         """Compare the SAs of all ends, and pluto's Child SAs with the connections."""
         spis: dict[str, set[tuple[str, str, str]]] = {}
+        outcome.too_many = outcome.missing = 0
+        outcome.doubled, outcome.dead = [], []
         for gateway in self.lab.gateways:
             text = gateway.run("ip", "xfrm", "state", "list", "nokeys").stdout
             found = re.findall(r"src (\S+) dst (\S+)\n\tproto esp spi (\S+)(?:.*\n\t)+?aead", text)
