@@ -98,7 +98,8 @@ class Outcome:
         return (
             f"{self.kind:8} {self.pairs:4} pairs {self.seconds:6.1f} s  lost {first} then"
             f" {len(self.lost)}  too many {self.too_many_at_first} then {self.too_many}"
-            f"  missing {self.missing}  unlike {self.unlike} {alone}  codes {dict(codes)}  dead {self.dead} {self.lost[:4]}"
+            f"  missing {self.missing}  unlike {self.unlike} {alone}"
+            f"  codes {dict(codes)}  dead {self.dead} {self.lost[:4]}"
         )
 
 
