@@ -75,12 +75,13 @@ def parse_child_sas(status: str, traffic_status: str) -> dict[str, tuple[ChildSa
     `--trafficstatus` has the SAs and their byte counts.
     `--status` or `--showstates` has their SPIs and rekey times.
     """
+    states = list(_states(status))
     rekeys = {
         (state.name, state.serial): max(0, min(map(int, seconds)))
-        for state in _states(status)
+        for state in states
         if (seconds := re.findall(_REKEY, state.rest))
     }
-    newest = {(state.name, state.serial) for state in _states(status) if _NEWEST in state.rest}
+    newest = {(state.name, state.serial) for state in states if _NEWEST in state.rest}
     spis = {(line["name"], line["serial"]): line for line in matches(_SPIS, status)}
     sas: dict[str, tuple[ChildSa, ...]] = {}
     for line in matches(_TRAFFIC, traffic_status):

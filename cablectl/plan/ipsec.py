@@ -336,6 +336,11 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
         )
 
 
+def patience(cable: Cable) -> float:
+    """Return the seconds after which this end deletes the Child SAs that are too many."""
+    return SETTLED if cable.begins else FORGOTTEN
+
+
 def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
     """Delete the Child SAs that the kernel has lost, and duplicates.
 
@@ -345,8 +350,9 @@ def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
     for loaded in facts.loaded(cable).values():
         lost = set(loaded.serials) - {sa.serial for sa in loaded.child_sas}
         why = dict.fromkeys(sorted(lost), "the kernel has lost this Child SA; the peer learns it")
-        superseded = loaded.superseded(SETTLED if cable.begins else FORGOTTEN)
-        why |= dict.fromkeys(superseded, "the connection has a newer Child SA")
+        why |= dict.fromkeys(
+            loaded.superseded(patience(cable)), "the connection has a newer Child SA"
+        )
         for serial, reason in why.items():
             yield Step(
                 phase=Phase.RETIRE,

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
-from cablectl.libreswan.pluto import FORGOTTEN, SETTLED
 from cablectl.libreswan.refusal import is_unoriented
 from cablectl.model.argv import Argv
+from cablectl.plan import ipsec
 from cablectl.plan.calls import Call, Finish, calls, staged
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
 from cablectl.run import guard_hold
@@ -209,7 +209,7 @@ class _Connect:
 def _until_settled(plan: Plan) -> float:
     """Return the seconds until the Child SAs that are too many may go; 0 if there are none."""
     left = (
-        (SETTLED if cable.begins else FORGOTTEN) - loaded.age
+        ipsec.patience(cable) - loaded.age
         for cable, facts in zip(plan.cables, plan.facts, strict=True)
         for loaded in facts.loaded(cable).values()
         if len(loaded.child_sas) > 1

@@ -83,13 +83,12 @@ class Waiting:
 
         Its answer would bring a Child SA too many.
         """
-        missing = _without(self._left, found)
-        cables = {step.cable for step in missing}
+        missing = {step.cable for step in _without(self._left, found)}
         return [
             step
             for step in self._left
-            if step in missing
-            or (step.cable not in cables and self._cables[step.cable].names & found.asking)
+            if step.waits_for not in found.up
+            or (step.cable not in missing and self._cables[step.cable].names & found.asking)
         ]
 
     def _look(self) -> Negotiations:

@@ -128,15 +128,7 @@ def test_a_pluto_that_is_too_busy_to_answer_is_asked_again(
         return found
 
     monkeypatch.setattr(daemon, "negotiations", look)
-    made = waiting.Waiting(
-        waits(cable),
-        time.monotonic(),
-        lambda *_: None,
-        PlutoLog(),
-        {cable.id: cable},
-        lambda *_: None,
-    )
-    assert made.errors() == {}
+    assert waiting_for(cable, waits(cable), []).errors() == {}
     assert looks == []
 
 
@@ -159,6 +151,18 @@ def waits(cable: Cable, limit: float = 5) -> list[Step]:
         )
         for connection in cable.connections
     ]
+
+
+def waiting_for(cable: Cable, steps: Sequence[Step], begun: list[str]) -> waiting.Waiting:
+    """Return what waits; `begun` gets the id of the cable each time that it's begun anew."""
+    return waiting.Waiting(
+        steps,
+        time.monotonic(),
+        lambda *_: None,
+        PlutoLog(),
+        {cable.id: cable},
+        lambda each, _: begun.append(each.id),
+    )
 
 
 def test_cables_come_as_their_child_sas_stand(
@@ -222,14 +226,7 @@ def test_a_cable_that_is_begun_anew_waits_for_all_its_connections(
     ]
     monkeypatch.setattr(daemon, "negotiations", lambda _: looks.pop(0))
     begun = list[str]()
-    waiting.Waiting(
-        waits(cable)[:1],
-        time.monotonic(),
-        lambda *_: None,
-        PlutoLog(),
-        {cable.id: cable},
-        lambda each, _: begun.append(each.id),
-    ).errors()
+    waiting_for(cable, waits(cable)[:1], begun).errors()
     assert begun[0] == cable.id
     assert looks == []
 
@@ -241,21 +238,10 @@ def test_a_cable_with_a_request_that_waits_is_not_ready(monkeypatch: pytest.Monk
     up, asking = cable.names, frozenset({cable.connections[0].name})
     looks = [Negotiations(up, asking, asking=asking)] * 3 + [Negotiations(up, frozenset())]
     monkeypatch.setattr(daemon, "negotiations", lambda _: looks.pop(0))
-
-    def made(limit: float) -> waiting.Waiting:
-        return waiting.Waiting(
-            waits(cable, limit),
-            time.monotonic(),
-            lambda *_: None,
-            PlutoLog(),
-            {cable.id: cable},
-            lambda *_: None,
-        )
-
-    assert made(5).errors() == {}
+    assert waiting_for(cable, waits(cable), []).errors() == {}
     assert looks == []
     monkeypatch.setattr(daemon, "negotiations", lambda _: Negotiations(up, asking, asking=asking))
-    came = list(made(0.1).as_they_come())
+    came = list(waiting_for(cable, waits(cable, 0.1), []).as_they_come())
     assert came[-1] == (frozenset({cable.id}), {})
 
 
@@ -271,14 +257,7 @@ def test_the_peer_that_has_begun_meanwhile_is_left_alone(monkeypatch: pytest.Mon
     ]
     monkeypatch.setattr(daemon, "negotiations", lambda _: looks.pop(0))
     begun = list[str]()
-    waiting.Waiting(
-        waits(cable),
-        time.monotonic(),
-        lambda *_: None,
-        PlutoLog(),
-        {cable.id: cable},
-        lambda each, _: begun.append(each.id),
-    ).errors()
+    waiting_for(cable, waits(cable), begun).errors()
     assert begun == []
     assert looks == []
 
