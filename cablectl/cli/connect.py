@@ -31,14 +31,16 @@ def connect(
     """Bring the cables up: IPsec first, then the overlay.
 
     Run connect on every gateway, with the same file. If a cable fails, connect rolls back what it
-    did for that cable. What is in place already stays.
+    did for that cable. What is in place already stays. At the end each peer has to answer an echo
+    through its cable, unless the file says health: off.
     """
     running.refuse_json_of_a_dry_run(format, dry_run=dry_run)
     chosen = source.chosen(files, local, peer, trusted=not dry_run)
     if dry_run:
         running.show(_plan(chosen, running.dry_facts(chosen, Action.CONNECT), not no_wait, timeout))
     else:
-        running.apply(chosen, planner(chosen, wait=not no_wait, limit=timeout), timeout, format)
+        make_plan = planner(chosen, wait=not no_wait, limit=timeout)
+        running.apply(chosen, make_plan, timeout, format, prove=not no_wait)
 
 
 def planner(chosen: source.Chosen, *, wait: bool, limit: float) -> Callable[[], Plan]:

@@ -1,15 +1,23 @@
 """Shows a plan, or runs it and prints the outcome."""
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, assert_never
 
 import typer
+from msgspec.structs import replace
 
 from cablectl.cli import reporting
 from cablectl.cli.options import OutcomeFormat
 from cablectl.cli.source import Chosen
-from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError, UsageError
+from cablectl.errors import (
+    CablectlError,
+    ClientAwayError,
+    HostNotReadyError,
+    TimeLimitError,
+    UsageError,
+)
 from cablectl.facts.host_facts import Facts, StalePeer, connected
 from cablectl.host import privilege, reading, rotation_state
 from cablectl.libreswan.dialects import Version
@@ -63,12 +71,18 @@ def apply(
     wait: float,
     format: OutcomeFormat,  # noqa: A002
     of_detours: Callable[[tuple[Cable, ...], tuple[Facts, ...]], Plan] = rotate_plan.made,
+    *,
+    prove: bool = False,
 ) -> None:
     """Run a plan, with progress on stderr and the outcome on stdout.
 
-    `wait` and `of_detours` are as in `run`.
+    `wait` and `of_detours` are as in `run`. If asked to `prove` it, each peer has to answer an echo
+    in what is left of `wait`.
     """
+    begin = time.monotonic()
     outcome = run(chosen, make_plan, wait, of_detours)
+    if prove:
+        outcome = _proven(outcome, wait - (time.monotonic() - begin))
     match format:
         case OutcomeFormat.TEXT:
             if summary := plans.as_summary(outcome):
@@ -108,6 +122,23 @@ def run(
         return execute.apply(locks, make_plan, progress, wait)
     finally:
         progress.close()
+
+
+def _proven(outcome: Outcome, seconds: float) -> Outcome:
+    """Return the outcome with the errors of the cables whose peers answer no echo."""
+    from cablectl.render.progress import progress_on
+    from cablectl.run import answers
+
+    progress = progress_on(sys.stderr)
+    up = [cable for cable in outcome.plan.cables if cable.id not in outcome.failed]
+    try:
+        silent = answers.silent(up, max(seconds, answers.LEAST), progress.echoing)
+    except HostNotReadyError as error:  # in a sandbox without CAP_NET_RAW
+        progress.note(f"no echo is sent through the cable: {error.message}")
+        return outcome
+    finally:
+        progress.close()
+    return replace(outcome, failed={**outcome.failed, **silent})
 
 
 def _print_as_json(outcome: Outcome) -> None:

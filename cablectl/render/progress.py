@@ -17,6 +17,7 @@ class LineProgress:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._left = 0  # connections that had no Child SA in the last line
+        self._silent = 0  # likewise the peers that had answered no echo
 
     def note(self, text: str) -> None:
         """Show a note about another run."""
@@ -37,6 +38,12 @@ class LineProgress:
         if total > 1 and len(left) != self._left:
             self._left = len(left)
             self._print(f"[wait] {_waiting(left, total, seconds)}")
+
+    def echoing(self, left: Sequence[str], total: int, seconds: float) -> None:
+        """Show how many of several peers answer echoes, whenever that number changes."""
+        if len(left) != self._silent:
+            self._silent = len(left)
+            self._print(f"[echo] {_silent(left, total, seconds)}")
 
     def failed(self, cable: str, error: CablectlError) -> None:
         """Show which cable is rolled back, and why."""
@@ -75,6 +82,10 @@ class LiveProgress(LineProgress):
         one = f"waiting for {left[0]}, {seconds:.0f} s"
         self._show(_waiting(left, total, seconds) if total > 1 else one)
 
+    def echoing(self, left: Sequence[str], total: int, seconds: float) -> None:
+        """Show how many seconds have passed."""
+        self._show(_silent(left, total, seconds))
+
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._status.stop()
@@ -92,6 +103,12 @@ def _waiting(left: Sequence[str], total: int, seconds: float) -> str:
     """Return how many connections are up, and the first connection that isn't."""
     up = f"{seconds:.0f} s: {total - len(left)} of {total} connections are up"
     return f"{up}; waiting for {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else "")
+
+
+def _silent(left: Sequence[str], total: int, seconds: float) -> str:
+    """Return how many peers answer, and the first cable whose peer doesn't."""
+    answer = f"{seconds:.0f} s: {total - len(left)} of {total} peers answer an echo"
+    return f"{answer}; waiting for {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else "")
 
 
 def progress_on(stream: TextIO) -> LineProgress:
