@@ -24,7 +24,7 @@ from cablectl.linux.xfrm import SecurityAssociation
 from cablectl.plan import connect_plan, teardown_plan
 from cablectl.plan.steps import Action, Outcome
 from cablectl.render.envelope import KINDS, Kind, as_json, as_json_line
-from cablectl.run import execute
+from cablectl.run import answers, execute
 from cablectl.status import state
 from cablectl.verification.observe import observation
 from tests.support.alive import NOW, alive
@@ -186,6 +186,7 @@ class TestResults:
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(answers, "silent", lambda *_: {})
 
 
 @pytest.mark.usefixtures("root")

@@ -1,6 +1,6 @@
 """Whether each peer answers an echo before connect says that all is well."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import pytest
@@ -56,10 +56,10 @@ def test_each_peer_is_asked_until_it_answers(
 ) -> None:
     """Its own connect may end a little later."""
     first, second = map(target_of, cables)
-    peers, shown = Peers({first: 0, second: 3}), list[tuple[list[str], int]]()
+    peers, shown = Peers({first: 0, second: 3}), list[tuple[Sequence[str], int]]()
     monkeypatch.setattr(answers, "Echoes", peers)
 
-    def show(left: list[str], total: int, _: float) -> None:
+    def show(left: Sequence[str], total: int, _: float) -> None:
         shown.append((left, total))
 
     assert answers.silent(cables, 5, show) == {}
