@@ -49,6 +49,6 @@ def _error(target: AnyAddress, seconds: float) -> CablectlError:
     return TimeLimitError(
         f"all Child SAs are up, but {target} answers no echo within {seconds:.0f} s;"
         " the cable stays as it is",
-        hint="run connect on the peer, and look at cablectl status; if the peer drops ICMP, write"
-        " health: off",
+        hint="run connect on the peer; cablectl doctor looks for the cause; if the peer drops ICMP,"
+        " write health: off",
     )

@@ -57,17 +57,19 @@ def another_vni(lab: Lab) -> Iterator[None]:
     c1, c2 = lab.gateways
     text = c2.read(FILE)
 
-    def remake_device(gateway: Gateway, file: str) -> None:
+    def remake_device(gateway: Gateway, file: str) -> int:
         gateway.ip("link delete vxlan-tunnel")
         gateway.write(FILE, file)
-        bring_up(gateway)
+        return run(gateway, "connect", FILE, "--timeout", "20").returncode
 
-    remake_device(c2, f"{text}vxlan: {{vni: 2000}}\n")
-    remake_device(c1, text)  # after c2, whose old device could still send to this one
+    # No echo comes back: exit code 4.
+    assert remake_device(c2, f"{text}vxlan: {{vni: 2000}}\n") == 4
+    # After c2, whose old device could still send to this one.
+    assert remake_device(c1, text) == 4
     try:
         yield
     finally:
-        remake_device(c2, text)
+        assert remake_device(c2, text) == 0
 
 
 @contextmanager

@@ -110,8 +110,8 @@ def test_from_connect_to_teardown(release: str, initiator: str) -> None:
         before = c1.snapshot()
         with lab.capture() as wire, cluster_hosts(sides):
             try:
-                connect(c1, c2, by_hand=initiator == "strongSwan")
                 c2.run("sh", str(EXAMPLE / "overlay.sh"))
+                connect(c1, c2, by_hand=initiator == "strongSwan")
                 assert child_sas(c1) == connections(c1)
                 assert c2.run("swanctl", "--list-sas").stdout.count("TRANSPORT-in-UDP") == 2
                 for side in sides:
@@ -152,8 +152,8 @@ def test_certificates() -> None:
         before = c1.snapshot(), certs.nss(c1)
         with lab.capture() as wire:
             try:
-                connect(c1, c2, by_hand=False)
                 c2.run("sh", str(EXAMPLE / "overlay.sh"))
+                connect(c1, c2, by_hand=False)
                 assert ping(c1).returncode == ping(c2).returncode == 0
             finally:
                 tear_down(c1)
