@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check system runtime setup test fast covered lab nat shapes storm mending rotation alarms machine roots kernel deb package demo pictures lint bench cables \
+.PHONY: help check system runtime setup test fast covered lab nat shapes storm changes mending rotation alarms machine roots kernel deb package demo pictures lint bench cables \
 	dataplane memory hostile pins docs clean purge
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -15,7 +15,7 @@ RUNTIME := ethtool libreswan iproute2 iputils-ping kmod nftables procps sysvinit
 PACKAGES := $(RUNTIME) debootstrap man-db prometheus systemd fish tmux zsh
 # Whether the machine has what the target needs: tests/lab/check says what "lab", "demo" and "fast" mean.
 NEEDS := fast
-test lab nat shapes storm mending rotation alarms roots kernel package pictures dataplane cables memory: NEEDS := lab
+test lab nat shapes storm changes mending rotation alarms roots kernel package pictures dataplane cables memory: NEEDS := lab
 test lab: PACKAGES += dbus firewalld ufw
 test lab rotation: PACKAGES += strace
 demo machine: NEEDS := demo
@@ -77,9 +77,9 @@ lab: setup roots kernel ## pass the tests on two real gateways
 nat: setup roots kernel ## pass every overlay through every kind of NAT, and sessions of three minutes
 	LAB_ALL=1 tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_nat_overlays.py tests/lab/test_clients.py
 
-shapes: setup roots kernel ## pass the lab's tests of shapes over IPv4 and IPv6, where the other targets choose one of both
+shapes: setup roots kernel ## pass the lab's tests of shapes, releases, firewalls and kills, of which others choose some
 	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab \
-		tests/lab/test_{modes,leaks,failover,mss}.py
+		tests/lab/test_{modes,leaks,failover,mss,releases,firewalls,kill}.py
 
 # More gateways need more memory and time.
 COUNT ?= 12
@@ -88,6 +88,9 @@ ROUNDS ?= 3
 storm: setup roots kernel ## start COUNT gateways of a RELEASE, or mixed, at once in ROUNDS; kill, flush and cut them off
 	LAB_MEMORY=$${LAB_MEMORY:-3G} LAB_TIMEOUT=$${LAB_TIMEOUT:-36000} tests/lab/boot $(BIN)/python -m tests.lab.storm \
 		$(COUNT) $(RELEASE) $(ROUNDS)
+
+changes: setup roots kernel ## apply a changed file at both ends at the same moment, 20 times on each Libreswan
+	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_change.py
 
 mending: setup roots kernel ## break what a watch keeps, on both gateways and on each Libreswan, alone on this machine
 	LAB_ALL=1 tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_watch.py

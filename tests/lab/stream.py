@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class Counted:
     lost: int
     which: tuple[int, ...]  # the first ones that were lost
     refused: tuple[tuple[int, str], ...]  # those that the sender's kernel refused
+    in_a_row: int  # how many were lost one after the other, at most
 
 
 class Stream:
@@ -100,7 +102,15 @@ def flowing(
     for here, there in (results, results[::-1]):
         lost = sorted({*range(here["sent"])} - {*there["got"]})
         refused = tuple((number, text) for number, text in here["refused"])
-        stream.counted.append(Counted(here["sent"], len(lost), tuple(lost[:9]), refused))
+        stream.counted.append(
+            Counted(here["sent"], len(lost), tuple(lost[:9]), refused, _in_a_row(lost))
+        )
+
+
+def _in_a_row(numbers: list[int]) -> int:
+    """Return the length of the longest run of successive numbers."""
+    runs = Counter(number - place for place, number in enumerate(numbers))
+    return max(runs.values(), default=0)
 
 
 def _tell(process: Process) -> None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from .cable import FILE, bring_up, evidence, ping, prepare, run, sas, tear_down
-from .gateways import Gateway, Lab
+from .extent import ALL
+from .gateways import Gateway, Lab, two_gateways
 from .rooms import LabError, until
+from .stream import flowing
 
 pytestmark = pytest.mark.lab
+
+PAIRS = [("4.10", "4.10"), ("5.2", "5.2"), ("4.10", "5.2")]
+ROUNDS = 20 if ALL else 2
+RATE = 100  # packets a second
+LONGEST = 2.0  # seconds without a packet in one direction
+# With their defaults, 4.10 and 5.2 agree on no Child SA (docs/libreswan.md).
+CHANGES = [
+    f"ipsec:\n  esn: yes\n  pfs_group: modp2048\n  esp: [{suite}]\n"
+    for suite in ("aes256-sha2_256", "aes_gcm-null")
+]
 
 
 def assert_applied(gateway: Gateway, *expected: str) -> None:
@@ -56,3 +69,31 @@ def test_unchanged_sas_stay_up(lab: Lab) -> None:
             raise AssertionError(f"{error}\n{evidence(c1)}{evidence(c2)}") from None
     finally:
         tear_down(c1, c2)
+
+
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("releases", PAIRS if ALL else PAIRS[2:], ids="-".join)
+def test_both_ends_apply_a_change_at_the_same_moment(
+    releases: tuple[str, str], record_property: Callable[[str, object], None]
+) -> None:
+    """Whichever end is first, no direction is lost for long."""
+    gaps = []
+    with two_gateways(*releases) as lab:
+        for gateway in lab.gateways:
+            gateway.start_pluto()
+            prepare(gateway)
+        plain = lab.gateways[0].read(FILE)
+        c1, c2 = lab.gateways
+        for place in range(ROUNDS + 1):
+            for gateway in lab.gateways:
+                gateway.write(FILE, plain.replace("ipsec:\n", CHANGES[place % 2]))
+            if place == 0:
+                bring_up(c1, c2)
+                continue
+            with flowing(c1, "241.18.0.8", c2, "241.18.0.7", RATE) as stream:
+                bring_up(c1, c2)
+            gaps += [counted.in_a_row / RATE for counted in stream.counted]
+        tear_down(c1, c2)
+    each = " ".join(f"{gap:.2f}" for gap in sorted(gaps))
+    record_property(f"{'-'.join(releases)}, seconds without a packet", each)
+    assert max(gaps) < LONGEST, each

@@ -9,6 +9,7 @@ import pytest
 
 from .cable import FILE, bring_up, tear_down
 from .doctor import Record, doctor
+from .extent import chosen
 from .filters import MODES, both_reach, follow, problems, start_firewalld, start_ufw, with_hosts
 from .gateways import Gateway
 from .rooms import PROGRAM
@@ -56,7 +57,8 @@ MANAGERS: dict[str, Callable[[Gateway], None]] = {
     "nft": load_nft,
     "iptables": load_iptables,
 }
-HOSTS = [*product(("firewalld", "ufw"), MODES), ("nft", "transport"), ("iptables", "transport")]
+EVERY_HOST = [*product(("firewalld", "ufw"), MODES), *product(("nft", "iptables"), ["transport"])]
+HOSTS = chosen(EVERY_HOST, step=2)
 JUDGED: list[str] = []
 
 

@@ -253,7 +253,7 @@ def behind(gateway: Gateway, room: Room, device: str, *networks: str) -> None:
     gateway.run("sysctl", "--quiet", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 
 
-@pytest.fixture(params=chosen(SHAPES))
+@pytest.fixture(params=chosen(SHAPES, 2))
 def world(
     request: pytest.FixtureRequest,
     rooms: tuple[Lab, Room, Room, Gateway, Gateway],

@@ -16,6 +16,7 @@ from cablectl.libreswan.dialects import Dialect
 from tests.support.documents import AGREED, document, shaped
 
 from .cable import FILE, PSK, PSK_FILE, bring_up, run, tear_down
+from .extent import chosen
 from .gateways import PLUTO_LOG, Lab
 from .releases import DEBIAN, added
 from .traffic import bring_up_and_tear_down
@@ -54,7 +55,7 @@ def agree(rows: list[Dialect]) -> bool:
     return len({row.esn for row in rows}) == 1
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", chosen(SHAPES, step=2))
 @in_each_lane
 def test_from_connect_to_teardown(
     lab: Lab,
