@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from cablectl.errors import HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Algorithms, Pluto
@@ -23,20 +22,6 @@ from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 
 
-class Negotiations(NamedTuple):
-    """Names of connections, by what pluto says of them."""
-
-    up: frozenset[str]  # with a Child SA
-    under_way: frozenset[str]  # of which pluto negotiates
-    asking: frozenset[str] = frozenset()  # of these, with a request of this end that waits
-    unheard: frozenset[str] = frozenset()  # of these, those whose first request waits
-
-    @property
-    def heard(self) -> frozenset[str]:
-        """The connections that both ends negotiate."""
-        return self.under_way - self.unheard
-
-
 def libreswan_version() -> Version:
     """Return the installed release; HostNotReadyError if no usable release is installed."""
     try:
@@ -45,20 +30,15 @@ def libreswan_version() -> Version:
         raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
 
 
-def negotiations(direct: Callable[[Argv], Argv] = tuple) -> Negotiations:
+def negotiations(direct: Callable[[Argv], Argv] = tuple) -> pluto.Negotiations:
     """Return what pluto has negotiated, and what is under way.
 
     `direct` returns a quicker form of a command.
     """
     # In this order, no connection that has just come up is missing in both.
     states = probe.output(*direct(pluto_commands.SHOW_STATES))
-    up = pluto.parse_established(probe.output(*direct(pluto_commands.TRAFFIC_STATUS)))
-    return Negotiations(
-        up,
-        under_way=pluto.parse_negotiating(states),
-        asking=pluto.parse_asking(states),
-        unheard=pluto.parse_unheard(states),
-    )
+    traffic = probe.output(*direct(pluto_commands.TRAFFIC_STATUS))
+    return pluto.parse_negotiations(states, traffic)
 
 
 def marked_cables() -> frozenset[str]:

@@ -1,8 +1,9 @@
 """Parsers of pluto's SAs: the lines of `--showstates` and `--trafficstatus`, of 4.0 to 5.4."""
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from enum import StrEnum
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -39,6 +40,20 @@ class _State(Struct, frozen=True):
     rest: str  # timers and flags, each ending in a semicolon
 
 
+class Negotiations(NamedTuple):
+    """Names of connections, by what pluto says of them."""
+
+    up: frozenset[str]  # with a Child SA, also in the kernel
+    under_way: frozenset[str]  # of which pluto negotiates
+    asking: frozenset[str] = frozenset()  # of these, with a request of this end that waits
+    unheard: frozenset[str] = frozenset()  # of these, those whose first request waits
+
+    @property
+    def heard(self) -> frozenset[str]:
+        """The connections that both ends negotiate."""
+        return self.under_way - self.unheard
+
+
 # An instance has the peer's address after its number, maybe with subnets around it.
 _STATE = rf'{NUMBER}#(?P<serial>\d{{1,19}}): "(?P<name>[^"]+)"(?:\[\d+\](?: [^ ",#;]+){{1,2}})?'
 # 5.x says which part of ESP the NIC does, and every release tells the user of an IKEv1 peer.
@@ -60,6 +75,7 @@ _OWN_REQUESTS = (_FIRST_REQUEST, "sent IKE_AUTH request", _REQUESTED_CHILD)
 _ESTABLISHED_CHILD = ("established Child SA", "IPsec SA established")  # the latter up to 4.4
 # A deleted state is listed until its exchange ends; ZOMBIE from 5.1 on.
 _DELETED = ("deleted state", "STATE_IKESA_DEL", "STATE_CHILDSA_DEL")
+_ENDED = (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED)  # no negotiation is under way
 _PARENT = r" (?:IKE SA |isakmp)#(\d{1,19});"  # isakmp# up to 4.5
 _REKEY = r" (?:EVENT_)?(?:SA_)?(?:REKEY|REPLACE) in (-?\d{1,10})s;"  # EVENT_SA_ up to 4.4
 _NEWEST = " newest;"
@@ -107,7 +123,7 @@ def parse_ike(status: str) -> dict[str, Ike]:
     for state in _states(status):
         if state.story == _ESTABLISHED_IKE:
             ike[state.name] = Ike.ESTABLISHED
-        elif state.story not in (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED):
+        elif state.story not in _ENDED:
             ike.setdefault(state.name, Ike.NEGOTIATING)
     return ike
 
@@ -132,23 +148,18 @@ def parse_established(traffic_status: str) -> frozenset[str]:
     return frozenset(parse_child_sas("", traffic_status))
 
 
-def parse_negotiating(states: str) -> frozenset[str]:
-    """Return the names of the connections that `--showstates` has a negotiation of."""
-    ended = (*_STANDING_IKE, *_ESTABLISHED_CHILD, *_DELETED)
-    return frozenset(state.name for state in _states(states) if state.story not in ended)
+def parse_negotiations(states: str, traffic_status: str) -> Negotiations:
+    """Return what pluto has negotiated, and what is under way, by `--showstates`."""
+    every = list(_states(states))
 
+    def where(condition: Callable[[str], bool]) -> frozenset[str]:
+        return frozenset(state.name for state in every if condition(state.story))
 
-def parse_asking(states: str) -> frozenset[str]:
-    """Return the names of the connections with a request of this end that waits for its answer."""
-    return frozenset(
-        state.name for state in _states(states) if state.story.startswith(_OWN_REQUESTS)
-    )
-
-
-def parse_unheard(states: str) -> frozenset[str]:
-    """Return the names of the connections whose IKE_SA_INIT request waits for its answer."""
-    return frozenset(
-        state.name for state in _states(states) if state.story.startswith(_FIRST_REQUEST)
+    return Negotiations(
+        up=parse_established(traffic_status),
+        under_way=where(lambda story: story not in _ENDED),
+        asking=where(lambda story: story.startswith(_OWN_REQUESTS)),
+        unheard=where(lambda story: story.startswith(_FIRST_REQUEST)),
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Container, Iterable
 
 from msgspec import Struct
 
-from cablectl.host.daemon import Negotiations
+from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
 
 POLL = 0.5  # seconds between two looks, at least

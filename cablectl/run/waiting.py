@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.host import daemon
-from cablectl.host.daemon import Negotiations
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import whack
+from cablectl.libreswan.pluto import Negotiations
 from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cablectl.libreswan.pluto import parse_asking, parse_unanswered, parse_unheard
+from cablectl.libreswan.pluto import parse_negotiations, parse_unanswered
 
 IKE = '000 #1: "a-1":4500 STATE_V2_ESTABLISHED_IKE_SA (established IKE SA); REKEY in 9s; newest;'
 CHILD = '000 #2: "a-1":4500 STATE_V2_ESTABLISHED_CHILD_SA (established Child SA); IKE SA #1; idle;'
@@ -37,10 +37,18 @@ OF_THE_PEER = '000 #5: "a-0":4500 STATE_V2_PARENT_R1 (sent IKE_SA_INIT reply); E
 
 @pytest.mark.parametrize("line", FIRST)
 def test_a_first_request(line: str) -> None:
-    assert parse_asking(line) == parse_unheard(line) == {"a-0"}
+    found = parse_negotiations(line, "")
+    assert found.under_way == found.asking == found.unheard == {"a-0"}
+    assert found.heard == found.up == frozenset()
 
 
-def test_a_first_request_that_was_answered_and_one_of_the_peer() -> None:
-    assert parse_asking(ANSWERED) == parse_asking(REQUEST) == {"a-0"}
-    assert parse_unheard(ANSWERED) == parse_unheard(REQUEST) == frozenset()
-    assert parse_asking(OF_THE_PEER) == parse_asking(f"{IKE}\n{CHILD}") == frozenset()
+@pytest.mark.parametrize("line", [ANSWERED, REQUEST])
+def test_a_request_after_an_answer(line: str) -> None:
+    found = parse_negotiations(line, "")
+    assert found.heard == found.asking == {"a-0"}
+
+
+def test_a_negotiation_of_the_peer_and_what_has_ended() -> None:
+    found = parse_negotiations(f"{IKE}\n{CHILD}\n{OF_THE_PEER}", "")
+    assert found.heard == {"a-0"}
+    assert found.asking == frozenset()

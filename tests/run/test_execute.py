@@ -12,7 +12,7 @@ from cablectl.errors import CablectlError, TimeLimitError
 from cablectl.facts.host_facts import Facts, connected
 from cablectl.host import daemon, reading
 from cablectl.libreswan import pluto, whack
-from cablectl.libreswan.pluto import ChildSa
+from cablectl.libreswan.pluto import ChildSa, Negotiations
 from cablectl.linux import guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, ipsec, teardown_plan
@@ -290,6 +290,6 @@ def test_a_command_cut_off_by_its_limit_is_undone_too(cable: Cable, commands: Co
 
 def test_negotiations_are_what_pluto_says(cable: Cable, commands: Commands) -> None:
     name = cable.connections[0].name
-    assert daemon.negotiations() == daemon.Negotiations(frozenset(), frozenset())
+    assert daemon.negotiations() == Negotiations(frozenset(), frozenset())
     commands.established(name)
-    assert daemon.negotiations() == daemon.Negotiations(frozenset({name}), frozenset())
+    assert daemon.negotiations() == Negotiations(frozenset({name}), frozenset())

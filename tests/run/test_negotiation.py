@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from cablectl.errors import TimeLimitError
 from cablectl.facts.host_facts import OverlayFacts, StalePeer
 from cablectl.host import daemon
-from cablectl.host.daemon import Negotiations
 from cablectl.host.pluto_log import PlutoLog
+from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan
 from cablectl.plan.calls import staged

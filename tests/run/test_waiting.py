@@ -6,6 +6,7 @@ import pytest
 
 from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
+from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import Change, Phase, Step
 from cablectl.run import waiting
@@ -32,9 +33,7 @@ def test_what_this_end_refused_while_it_asked(
         return "\n".join(line for line in said if any(name in line for name in names))
 
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
-    monkeypatch.setattr(
-        daemon, "negotiations", lambda *_: daemon.Negotiations(frozenset(), frozenset())
-    )
+    monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", about)
     step = Step(
         phase=Phase.WAIT,

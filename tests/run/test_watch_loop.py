@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink, pluto_process
-from cablectl.host.daemon import Negotiations
+from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
 from cablectl.run import service, watch_loop
 from cablectl.run.reconciler import Look, Reconciler, Repair
