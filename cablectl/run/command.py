@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import select
 import shlex
 import shutil
 import threading
@@ -17,7 +16,7 @@ import sh
 from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.host.command_log import CommandTimer
 from cablectl.model.argv import Argv
-from cablectl.run.signals import deferred, leave
+from cablectl.run.signals import deferred, leave, readable
 
 SHELL = "/bin/sh"
 MAX_OUTPUT = 20  # last lines of a failed command, which an error repeats
@@ -62,7 +61,7 @@ def run(
             # sh's own _timeout looks every 100 ms, which makes each command last that long.
             process = sh.Command(argv[0])(*argv[1:], _in=text, _out=output, **_options(locks))
             timer.start()
-        process.wait()
+        _await_end(process)
     except (KeyboardInterrupt, SystemExit):
         kill()
         watch.ended("interrupted")
@@ -81,6 +80,17 @@ def run(
         timer.cancel()
     watch.exited(0)
     return output.getvalue().decode(errors="replace")
+
+
+def _await_end(process: sh.RunningCommand) -> None:
+    """Wait for a command, so that a signal always ends the wait."""
+    with suppress(ProcessLookupError):  # it has ended already
+        ended = os.pidfd_open(process.pid)
+        try:
+            readable(ended)
+        finally:
+            os.close(ended)
+    process.wait()
 
 
 def _signals_deferred() -> AbstractContextManager[None]:
@@ -165,7 +175,7 @@ class Shell:
         while not (end := _END.search(output)):
             left = max(0.0, deadline - time.monotonic())
             chunk = b""
-            if select.select([self._out], [], [], left)[0]:
+            if readable(self._out, left):
                 chunk = os.read(self._out, 1 << 16)  # no byte if the shell itself ended
             if not chunk or left == 0:  # the limit holds for a command that prints without end too
                 return output, None

@@ -1,11 +1,16 @@
 """Ctrl-C, `kill` and a lost terminal end a run as an error does."""
 
+import math
+import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
+
+SLICE = 0.5  # seconds for which a signal may wait
 
 
 def leave(number: int, _frame: FrameType | None) -> NoReturn:
@@ -52,6 +57,19 @@ def postponed(*numbers: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def readable(file: int, seconds: float = math.inf) -> bool:
+    """Wait for so many seconds until a file can be read; tell whether it can.
+
+    A signal that comes right before a system call begins doesn't end it, and Python handles it only
+    afterwards. So a call lasts at most SLICE.
+    """
+    until = time.monotonic() + seconds
+    while not select.select([file], (), (), max(0.0, min(SLICE, until - time.monotonic())))[0]:
+        if time.monotonic() >= until:
+            return False
+    return True
 
 
 @contextmanager

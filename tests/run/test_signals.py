@@ -1,11 +1,13 @@
 """Ctrl-C, `kill` and a lost terminal: what was begun is undone."""
 
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -143,3 +145,27 @@ def test_each_signal_is_handled_for_a_while_unless_it_was_ignored() -> None:
     assert [signal.getsignal(number) for number in ENDING] == [
         *(signal.default_int_handler, signal.SIG_DFL, signal.SIG_IGN)
     ]
+
+
+def test_a_signal_right_before_a_wait_is_late_by_a_slice_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python handles it only when the system call ends."""
+    waited, wait = list[float](), select.select
+
+    def told(*args: Any) -> Any:
+        waited.append(args[3])
+        return wait(*args)
+
+    monkeypatch.setattr(select, "select", told)
+    monkeypatch.setattr(signals, "SLICE", 0.02)
+    receiver, sender = os.pipe()
+    try:
+        assert not signals.readable(receiver, 0.1)
+        assert len(waited) > 3
+        assert max(waited) <= 0.02
+        os.write(sender, b"x")
+        assert signals.readable(receiver)
+    finally:
+        os.close(receiver)
+        os.close(sender)
