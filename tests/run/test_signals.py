@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -153,9 +152,11 @@ def test_a_signal_right_before_a_wait_is_late_by_a_slice_at_most(
     """Python handles it only when the system call ends."""
     waited, wait = list[float](), select.select
 
-    def told(*args: Any) -> Any:
-        waited.append(args[3])
-        return wait(*args)
+    def told(
+        read: list[int], write: list[int], error: list[int], seconds: float
+    ) -> tuple[list[int], list[int], list[int]]:
+        waited.append(seconds)
+        return wait(read, write, error, seconds)
 
     monkeypatch.setattr(select, "select", told)
     monkeypatch.setattr(signals, "SLICE", 0.02)
