@@ -7,10 +7,11 @@ second plan still needs a step. One of several cables can fail while the others 
 import shlex
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
+from cablectl.libreswan import whack
 from cablectl.libreswan.refusal import is_unoriented
 from cablectl.model.argv import Argv
 from cablectl.plan import ipsec
@@ -25,7 +26,7 @@ from cablectl.run.signals import deferred, handled, leave
 __all__ = ["Progress", "apply", "run"]
 
 MakePlan = Callable[[], Plan]
-AGAIN = 3  # times at most that connect goes on while its peer negotiates anew
+AGAIN = 6  # times at most that connect goes on while its peer negotiates anew
 Failed = dict[str, CablectlError]  # by the cable's id
 
 
@@ -110,7 +111,7 @@ class _Connect:
                 retired |= retire
                 self._runner.extend(again)
                 self._execute(again)
-            elif waited and not retired and (seconds := _until_settled(again)):
+            elif waited and (seconds := _until_settled(again, retired)):
                 self._progress.note(
                     f"a Child SA too many; deleting it in {seconds:.0f} s, if the peer doesn't"
                 )
@@ -206,13 +207,16 @@ class _Connect:
             self._fail(cable, error)
 
 
-def _until_settled(plan: Plan) -> float:
-    """Return the seconds until the Child SAs that are too many may go; 0 if there are none."""
+def _until_settled(plan: Plan, retired: Container[Argv]) -> float:
+    """Return the seconds until the Child SAs that are too many may go; 0 if there are none.
+
+    Those that these commands have deleted don't count.
+    """
     left = (
         ipsec.patience(cable) - loaded.age
         for cable, facts in zip(plan.cables, plan.facts, strict=True)
         for loaded in facts.loaded(cable).values()
-        if len(loaded.child_sas) > 1
+        if any(whack.delete_state(serial) not in retired for serial in loaded.superseded(0))
     )
     return max((0, *left))
 

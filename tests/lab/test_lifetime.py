@@ -26,7 +26,8 @@ from .gateways import Gateway, Lab
 from .rooms import Process
 from .wire import Capture
 
-pytestmark = pytest.mark.lab
+# On a host with other labs beside it, systemd takes minutes to boot.
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 Record = Callable[[str, object], None]
 CABLE, GUARD = "cablectl@cable.service", "cablectl-guard@cable.service"
