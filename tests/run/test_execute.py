@@ -110,18 +110,20 @@ def test_a_child_sa_too_many_is_deleted_before_connect_ends(
         connections = {first: new, **dict(others)}
         return connect_plan.plan((cable,), (replace(whole, connections=connections),))
 
-    old, newest = ChildSa(7, 1000, 0, 0), ChildSa(9, 1001, 0, 0)
+    old, newer, newest = ChildSa(7, 1000, 0, 0), ChildSa(9, 1001, 0, 0), ChildSa(11, 1009, 0, 0)
     plans = [
         connect_plan.plan((cable,), (BLANK,)),
-        having(old, newest, age=1),
-        having(old, newest, age=pluto.SETTLED),
-        having(newest),
+        having(old, newer, age=1),
+        having(old, newer, age=pluto.SETTLED),
+        having(newer, newest, age=3),  # the peer asked once more
+        having(newer, newest, age=pluto.SETTLED),
+        having(newer, newest, age=pluto.SETTLED + 1),  # pluto waits for the peer's answer
     ]
     told = Told()
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
-    assert pluto.SETTLED - 1 in slept
-    assert commands.log[-1] == words(whack.delete_state(7))
+    assert [slept.count(pluto.SETTLED - age) for age in (1, 3)] == [1, 1]
+    assert commands.log[-2:] == [words(whack.delete_state(each)) for each in (7, 9)]
 
 
 def test_a_peer_that_does_not_know_a_child_sa_too_many_does_no_harm(
