@@ -1,5 +1,6 @@
 """Facts of the daemon: its release, its connections, its secrets files, and whether it runs."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -28,6 +29,24 @@ def libreswan_version() -> Version:
         return dialects.parse_version(probe.output("ipsec", "--version"))
     except UsageError as error:  # such as strongSwan, whose command is called ipsec too
         raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
+
+
+def whack_itself() -> Argv:
+    """Return the program whack, or `ipsec whack` if it isn't where Libreswan says.
+
+    `ipsec` is a shell script that takes time. It only adds pluto's socket, if the environment moves
+    it.
+    """
+    if "IPSEC_RUNDIR" in os.environ:
+        return pluto_commands.WHACK
+    binary = Path(probe.if_any("ipsec", "--directory").strip(), pluto_commands.WHACK[1])
+    runs = binary.is_absolute() and os.access(binary, os.X_OK)
+    return (str(binary),) if runs else pluto_commands.WHACK
+
+
+def directly(argv: Argv, whack: Argv) -> Argv:
+    """Return a command with this whack in the place of `ipsec whack`."""
+    return (*whack, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
 
 
 def negotiations(direct: Callable[[Argv], Argv] = tuple) -> pluto.Negotiations:

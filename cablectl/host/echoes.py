@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import ip_address
 from typing import NamedTuple, Self
 
@@ -24,6 +24,8 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 PROTOCOLS = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 IP_PKTINFO, IPV6_PKTINFO = 8, 50
 _SO_TIMESTAMPNS = 35
+_SO_RCVBUFFORCE = 33
+_BUFFER = 4 << 20  # bytes, for the answers of some thousand targets at once
 _TIMESPEC = struct.Struct("@ll")
 _CONTROL = socket.CMSG_SPACE(_TIMESPEC.size)
 _SENT_AT = struct.Struct("!d")  # seconds; the payload behind the token
@@ -71,6 +73,8 @@ class Echoes:
             raise HostNotReadyError(f"can't send IPv{version}: {error.strerror}") from None
         attach(made, icmp.only_replies(version, self._id))
         made.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        with suppress(PermissionError):
+            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         return made
 
     @property

@@ -62,11 +62,6 @@ class Pulse:
                 health_state.remove(self._name)
 
     @property
-    def filenos(self) -> tuple[int, ...]:
-        """The descriptors of the sockets."""
-        return self._echoes.filenos if self._echoes else ()
-
-    @property
     def next(self) -> float:
         """When the next echoes are due, of time.monotonic."""
         return self._next
@@ -116,10 +111,12 @@ class Pulse:
         """Take the answers, send what is due; return the cables, by id, to be negotiated anew."""
         if not self._echoes:
             return frozenset()
-        for answer in self._echoes.receive():
-            for heart in self._hearts.values():
-                if heart.ends[1] == answer.target:
-                    heart.record.answered(answer.sequence, answer.rtt)
+        answers = list(self._echoes.receive())
+        if answers:
+            of = {heart.ends[1]: heart.record for heart in self._hearts.values()}
+            for answer in answers:
+                if record := of.get(answer.target):
+                    record.answered(answer.sequence, answer.rtt)
         now = time.monotonic()
         if now < self._next:
             return frozenset()

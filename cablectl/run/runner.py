@@ -1,11 +1,9 @@
 """Runs the calls of a plan, with a journal entry before each step, and undoes steps."""
 
-import os
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Protocol, assert_never
 
 from cablectl.errors import CablectlError, TimeLimitError
@@ -225,7 +223,7 @@ class Runner:
         unanswered.end(names, lambda argv: run(self._direct(argv), COMMAND_LIMIT, "delete"))
 
     def _direct(self, argv: Argv) -> Argv:
-        return (*self._whack, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
+        return daemon.directly(argv, self._whack)
 
     def _run(
         self, argv: Argv, step: Step, limit: float | None = None, *, again: bool = False
@@ -266,16 +264,8 @@ class Runner:
 
     @cached_property
     def _whack(self) -> Argv:
-        """Whack as in the plan or, for several cables, the program itself.
-
-        `ipsec` is a shell script that takes time. It only adds pluto's socket, if the environment
-        moves it.
-        """
-        if not self._several or "IPSEC_RUNDIR" in os.environ:
-            return pluto_commands.WHACK
-        binary = Path(probe.if_any("ipsec", "--directory").strip(), pluto_commands.WHACK[1])
-        runs = binary.is_absolute() and os.access(binary, os.X_OK)
-        return (str(binary),) if runs else pluto_commands.WHACK
+        """Whack as in the plan or, for several cables, the program itself."""
+        return daemon.whack_itself() if self._several else pluto_commands.WHACK
 
     def roll_back(self, done: Sequence[Step], cable: Cable | None = None) -> None:
         """Undo steps in reverse order, of all cables or of one.

@@ -10,10 +10,12 @@ import socket
 import time
 from collections.abc import Callable, Set
 from contextlib import ExitStack, closing
+from functools import cached_property, partial
 
 from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink
 from cablectl.host.pluto_process import Watched
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import Phase
 from cablectl.run import service
@@ -82,8 +84,8 @@ class Watch:
 
     def _sleep(self, *sources: socket.socket | netlink.Changes | Watched) -> set[int]:
         poll = select.poll()
-        for file in (*(source.fileno() for source in sources), *self._pulse.filenos):
-            if file >= 0:
+        for source in sources:  # without echoes: the kernel has stamped the answers
+            if (file := source.fileno()) >= 0:
                 poll.register(file, select.POLLIN)
         until = min(self._next_look, self._next_question, self._pulse.next) - time.monotonic()
         return {file for file, _ in poll.poll(1000 * max(0.0, min(until, TICK)))}
@@ -111,7 +113,7 @@ class Watch:
             self._next_question = now + ASK
             return frozenset()
         try:
-            found = daemon.negotiations()
+            found = daemon.negotiations(partial(daemon.directly, whack=self._whack))
         except CablectlError:  # pluto starts, or is too busy
             self._next_question = now + ASK
             return frozenset()
@@ -121,6 +123,10 @@ class Watch:
         recent = any(now - since < SOON for since in self._down_since.values())
         self._next_question = now + (ASK if waiting and recent else ASK_SELDOM)
         return frozenset(cable.id for cable in self._keeper.due(waiting, found))
+
+    @cached_property
+    def _whack(self) -> Argv:
+        return daemon.whack_itself()
 
     def _turn(self, silent: Set[str] = frozenset(), down: Set[str] = frozenset()) -> None:
         """Look and mend, if it is time or for these cables, by id; tell what came of it."""

@@ -26,6 +26,7 @@ from .rooms import PROGRAM, Process
 RELEASES = {"4.10": ("4.10",), "5.2": ("5.2",), "mixed": ("4.10", "5.2")}
 AGREED = "esn: yes, pfs_group: modp2048, esp: [aes_gcm-null]"
 DOWN = 180  # seconds for which the switch is off
+OUTPUT = "/tmp/connect.log"
 SETTLE = 2.0  # seconds in which every pair has to answer, once connect has said 0
 # Seconds after which a pair that doesn't answer is dead for good. pluto repeats the deletion of a
 # Child SA that the peer doesn't know for a minute.
@@ -158,9 +159,15 @@ class Storm:
 
     def _run(self, kind: str, *argv: str) -> Outcome:
         begin = time.monotonic()
-        running = {gateway.name: gateway.popen(*argv) for gateway in self.lab.gateways}
-        output = {name: "".join(each.communicate(timeout=1200)) for name, each in running.items()}
+        # A pipe that nobody reads yet would hold a connect up.
+        running = {
+            gateway.name: gateway.popen("sh", "-c", f'exec "$@" >{OUTPUT} 2>&1', "sh", *argv)
+            for gateway in self.lab.gateways
+        }
+        for process in running.values():
+            process.communicate(timeout=3600)
         seconds = time.monotonic() - begin
+        output = {gateway.name: gateway.read(OUTPUT) for gateway in self.lab.gateways}
         codes = {name: process.returncode for name, process in running.items()}
         pairs = len(list(combinations(self.names, 2)))
         outcome = Outcome(kind, pairs, seconds, codes, output=output)

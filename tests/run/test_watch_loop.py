@@ -87,7 +87,7 @@ class Place:
         patch.setattr(daemon, "negotiations", self._negotiations)
         patch.setattr(service, "tell", self.told.append)
 
-    def _negotiations(self) -> Negotiations:
+    def _negotiations(self, _: object) -> Negotiations:
         self.asked += 1
         return Negotiations(frozenset(self.up), frozenset())
 
