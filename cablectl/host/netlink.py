@@ -5,7 +5,7 @@ The messages aren't parsed: a reader only learns whether they contain a name (ne
 
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from errno import ENOBUFS
 
 from cablectl.model.cable import Cable
@@ -18,15 +18,24 @@ _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
 _RTNLGRP = (1, 3, 5, 7, 8, 9, 11, 19)
 _RTNLGRP_NETCONF = (24, 25)
 _XFRMNLGRP_SA, _XFRMNLGRP_POLICY = 3, 4
+_RTM_NEIGH = (28, 29)  # RTM_NEWNEIGH, RTM_DELNEIGH
+_NEIGHBOUR = struct.Struct("=4xH10xB3xi")  # struct nlmsghdr, and struct ndmsg up to its index
 _LARGEST = 1 << 16  # bytes; a longer message is cut off, which counts as a loss
+
+# Tells of a message with one of the words whether it concerns whoever gave the words.
+Concerns = Callable[[bytes, tuple[bytes, ...]], bool]
 
 
 class Changes:
     """A socket that receives a message for each change; `close` it at the end."""
 
-    def __init__(self, source: socket.socket) -> None:
+    def __init__(
+        self,
+        source: socket.socket,
+        concerns: Concerns = lambda *_: True,
+    ) -> None:
         source.setblocking(False)
-        self._socket = source
+        self._socket, self._concerns = source, concerns
 
     def fileno(self) -> int:
         """Return the descriptor, for select and poll; -1 if closed."""
@@ -53,7 +62,10 @@ class Changes:
                 found = True
             else:
                 cut_off = bool(flags & socket.MSG_TRUNC)
-                found = found or cut_off or any(word in message for word in words)
+                found = found or cut_off or self._has_one(message, words)
+
+    def _has_one(self, message: bytes, words: tuple[bytes, ...]) -> bool:
+        return any(word in message for word in words) and self._concerns(message, words)
 
 
 def of_nftables() -> Changes:
@@ -69,9 +81,24 @@ def of_addresses() -> Changes:
 def of_network() -> Changes:
     """Return the changes of devices, addresses, neighbours, forwarding entries, routes and rules.
 
-    A message contains the addresses of what changed, and a device's name or number.
+    A message contains the addresses of what changed, and a device's name or number. The kernel
+    reports all the time how it finds the neighbours of the NIC; of those only the ones of a device
+    that is one of the words count.
     """
-    return _changes(socket.NETLINK_ROUTE, _bits(*_RTNLGRP))
+    return _changes(socket.NETLINK_ROUTE, _bits(*_RTNLGRP), is_no_neighbour_elsewhere)
+
+
+def is_no_neighbour_elsewhere(message: bytes, words: tuple[bytes, ...]) -> bool:
+    """Tell whether a message is about no neighbour, or about one of a device in `words`."""
+    if len(message) < _NEIGHBOUR.size:
+        return True
+    kind, family, index = _NEIGHBOUR.unpack_from(message)
+    if kind not in _RTM_NEIGH or family not in (socket.AF_INET, socket.AF_INET6):
+        return True  # a forwarding entry has the family AF_BRIDGE
+    try:
+        return socket.if_indextoname(index).encode() in words
+    except OSError:  # the device is gone, which is a message of its own
+        return False
 
 
 def of_settings() -> Changes:
@@ -88,10 +115,14 @@ def _bits(*groups: int) -> int:
     return sum(1 << (group - 1) for group in groups)
 
 
-def _changes(protocol: int, groups: int) -> Changes:
+def _changes(
+    protocol: int,
+    groups: int,
+    concerns: Concerns = lambda *_: True,
+) -> Changes:
     source = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     source.bind((0, groups))
-    return Changes(source)
+    return Changes(source, concerns)
 
 
 def words_of(cables: Iterable[Cable]) -> tuple[bytes, ...]:

@@ -1,6 +1,7 @@
 """What a socket of netlink reports: whether a message contains a word."""
 
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -119,3 +120,23 @@ def test_each_socket_has_its_groups(make: Callable[[], Changes], expected: set[i
         pytest.skip(f"this kernel has no such socket, or wants root: {error}")
     with closing(changes):
         assert groups(changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "device", "found"),
+    [
+        (socket.AF_INET, "lo", True),
+        (socket.AF_INET6, "lo", True),
+        (socket.AF_INET, "eth0", False),  # how the kernel finds a peer that is near
+        (7, "eth0", True),  # AF_BRIDGE: a forwarding entry
+    ],
+)
+def test_neighbours_of_other_devices_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, family: int, device: str, *, found: bool
+) -> None:
+    monkeypatch.setattr(socket, "if_indextoname", lambda _: device)
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with sender, closing(Changes(receiver, netlink.is_no_neighbour_elsewhere)) as changes:
+        peer = bytes((172, 18, 0, 7))
+        sender.send(struct.pack("=IHHIIBxHiHBB", 44, 28, 0, 0, 0, family, 0, 3, 2, 0, 1) + peer)
+        assert changes.drain(peer, b"lo") == found
