@@ -65,7 +65,7 @@ class Changes:
                 found = found or cut_off or self._has_one(message, words)
 
     def _has_one(self, message: bytes, words: tuple[bytes, ...]) -> bool:
-        return any(word in message for word in words) and self._concerns(message, words)
+        return self._concerns(message, words) and any(word in message for word in words)
 
 
 def of_nftables() -> Changes:

@@ -27,7 +27,7 @@ from cablectl.status.report import RepairState
 
 TICK = 1.0  # seconds at most until the next turn of the loop
 SETTLE = 0.1  # seconds from a change to the look, since changes come together
-ASK, ASK_SELDOM = 0.5, 10.0  # seconds between two questions to pluto
+ASK, ASK_SELDOM = 0.5, 30.0  # seconds between two questions to pluto
 SOON = 60.0  # seconds in which pluto is asked often, after a cable has lost its Child SAs
 WHOLE = 300.0  # seconds between two looks without any change
 FAILED = 2.0, 60.0  # seconds until the next look after one that failed: at first, and at most
