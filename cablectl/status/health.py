@@ -137,15 +137,18 @@ class EchoRecord:
 
     def falters(self, at: float) -> bool:
         """Tell whether no answer has come yet, or the last echo was lost."""
-        return not self._answered or bool(self._lost(at)[1])
+        newest = next(self._decided(at), None)
+        return not self._answered or (newest is not None and newest.rtt is None)
+
+    def _decided(self, at: float) -> Iterator[_Echo]:
+        """Yield the echoes that are answered or lost, newest first."""
+        for echo in reversed(self._echoes.values()):
+            if echo.rtt is not None or at - echo.sent_at >= self._patience:
+                yield echo
 
     def _lost(self, at: float) -> tuple[int, list[_Echo]]:
         """Return how many echoes are lost, and those since the last answered one, newest first."""
-        decided = [
-            echo
-            for echo in reversed(self._echoes.values())
-            if echo.rtt is not None or at - echo.sent_at >= self._patience
-        ]
+        decided = [*self._decided(at)]
         row = [*takewhile(lambda echo: echo.rtt is None, decided)]
         return sum(echo.rtt is None for echo in decided), row
 
