@@ -18,7 +18,7 @@ from . import certs, extent
 from .cable import FILE, PSK, PSK_FILE, bring_up, child_sas, connections, ping, run, tear_down
 from .certs import NAME, document, hand_out, issue, new_authority, nss, state, unchanged
 from .gateways import Gateway, Lab, two_gateways
-from .rooms import PROGRAM
+from .rooms import PROGRAM, until
 from .traffic import assert_encrypted
 
 pytestmark = pytest.mark.lab
@@ -45,8 +45,8 @@ def assert_up(lab: Lab) -> None:
         # Where both ends negotiated at once, a connection has two Child SAs.
         assert sorted(set(child_sas(gateway))) == connections(gateway)
         assert ping(gateway).returncode == 0
-        again = run(gateway, "connect", FILE)
-        assert again.stdout.startswith("nothing to do: "), again.stderr
+        # A Child SA too many may still go.
+        until(lambda: run(gateway, "connect", FILE).stdout.startswith("nothing to do: "), "no step")  # noqa: B023
         listed = nss(gateway)
         assert "cablectl-/etc/cablectl/" in listed["keys"]
         assert run(gateway, "doctor", FILE).returncode == 0
