@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from cablectl.errors import HostNotReadyError, UsageError
@@ -44,19 +43,16 @@ def whack_itself() -> Argv:
     return (str(binary),) if runs else pluto_commands.WHACK
 
 
-def directly(argv: Argv, whack: Argv) -> Argv:
-    """Return a command with this whack in the place of `ipsec whack`."""
-    return (*whack, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
+def directly(argv: Argv, program: Argv) -> Argv:
+    """Return a command with this program in the place of `ipsec whack`."""
+    return (*program, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
 
 
-def negotiations(direct: Callable[[Argv], Argv] = tuple) -> pluto.Negotiations:
-    """Return what pluto has negotiated, and what is under way.
-
-    `direct` returns a quicker form of a command.
-    """
+def negotiations(program: Argv = pluto_commands.WHACK) -> pluto.Negotiations:
+    """Return what pluto has negotiated, and what is under way."""
     # In this order, no connection that has just come up is missing in both.
-    states = probe.output(*direct(pluto_commands.SHOW_STATES))
-    traffic = probe.output(*direct(pluto_commands.TRAFFIC_STATUS))
+    states = probe.output(*directly(pluto_commands.SHOW_STATES, program))
+    traffic = probe.output(*directly(pluto_commands.TRAFFIC_STATUS, program))
     return pluto.parse_negotiations(states, traffic)
 
 

@@ -1,6 +1,7 @@
 """Netlink sockets on which the kernel reports changes of nftables, of the network and of IPsec.
 
-The messages aren't parsed: a reader only learns whether they contain a name (netlink(7)).
+The messages aren't parsed, except for whose neighbour one is: a reader only learns whether they
+contain a name (netlink(7)).
 """
 
 import socket
@@ -29,11 +30,7 @@ Concerns = Callable[[bytes, tuple[bytes, ...]], bool]
 class Changes:
     """A socket that receives a message for each change; `close` it at the end."""
 
-    def __init__(
-        self,
-        source: socket.socket,
-        concerns: Concerns = lambda *_: True,
-    ) -> None:
+    def __init__(self, source: socket.socket, concerns: Concerns = lambda *_: True) -> None:
         source.setblocking(False)
         self._socket, self._concerns = source, concerns
 
@@ -70,12 +67,12 @@ class Changes:
 
 def of_nftables() -> Changes:
     """Return the changes of nftables; a message contains the name of the changed table."""
-    return _changes(_NETLINK_NETFILTER, _bits(_NFNLGRP_NFTABLES))
+    return Changes(_opened(_NETLINK_NETFILTER, _bits(_NFNLGRP_NFTABLES)))
 
 
 def of_addresses() -> Changes:
     """Return the changes of the addresses that this host holds."""
-    return _changes(socket.NETLINK_ROUTE, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR)
+    return Changes(_opened(socket.NETLINK_ROUTE, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
 
 
 def of_network() -> Changes:
@@ -85,7 +82,8 @@ def of_network() -> Changes:
     reports all the time how it finds the neighbours of the NIC; of those only the ones of a device
     that is one of the words count.
     """
-    return _changes(socket.NETLINK_ROUTE, _bits(*_RTNLGRP), is_no_neighbour_elsewhere)
+    source = _opened(socket.NETLINK_ROUTE, _bits(*_RTNLGRP))
+    return Changes(source, is_no_neighbour_elsewhere)
 
 
 def is_no_neighbour_elsewhere(message: bytes, words: tuple[bytes, ...]) -> bool:
@@ -103,26 +101,22 @@ def is_no_neighbour_elsewhere(message: bytes, words: tuple[bytes, ...]) -> bool:
 
 def of_settings() -> Changes:
     """Return the changes of what sysctl sets for a device, such as rp_filter and forwarding."""
-    return _changes(socket.NETLINK_ROUTE, _bits(*_RTNLGRP_NETCONF))
+    return Changes(_opened(socket.NETLINK_ROUTE, _bits(*_RTNLGRP_NETCONF)))
 
 
 def of_ipsec() -> Changes:
     """Return the changes of SAs and policies; a message contains the addresses of both ends."""
-    return _changes(_NETLINK_XFRM, _bits(_XFRMNLGRP_SA, _XFRMNLGRP_POLICY))
+    return Changes(_opened(_NETLINK_XFRM, _bits(_XFRMNLGRP_SA, _XFRMNLGRP_POLICY)))
 
 
 def _bits(*groups: int) -> int:
     return sum(1 << (group - 1) for group in groups)
 
 
-def _changes(
-    protocol: int,
-    groups: int,
-    concerns: Concerns = lambda *_: True,
-) -> Changes:
+def _opened(protocol: int, groups: int) -> socket.socket:
     source = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     source.bind((0, groups))
-    return Changes(source, concerns)
+    return source
 
 
 def words_of(cables: Iterable[Cable]) -> tuple[bytes, ...]:

@@ -102,13 +102,17 @@ class LiveProgress(LineProgress):
 def _waiting(left: Sequence[str], total: int, seconds: float) -> str:
     """Return how many connections are up, and the first connection that isn't."""
     up = f"{seconds:.0f} s: {total - len(left)} of {total} connections are up"
-    return f"{up}; waiting for {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else "")
+    return f"{up}; {_first(left)}"
 
 
 def _silent(left: Sequence[str], total: int, seconds: float) -> str:
     """Return how many peers answer, and the first cable whose peer doesn't."""
     answer = f"{seconds:.0f} s: {total - len(left)} of {total} peers answer an echo"
-    return f"{answer}; waiting for {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else "")
+    return f"{answer}; {_first(left)}"
+
+
+def _first(left: Sequence[str]) -> str:
+    return f"waiting for {left[0]}" + (f" and {len(left) - 1} more" if left[1:] else "")
 
 
 def progress_on(stream: TextIO) -> LineProgress:

@@ -1,6 +1,7 @@
 """Sends the echoes of all cables that are up, keeps their records, and says which are silent."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import ExitStack, suppress
 from typing import Self
@@ -9,7 +10,7 @@ from msgspec import Struct
 
 from cablectl.errors import CablectlError, HostNotReadyError
 from cablectl.host import daemon, health_state
-from cablectl.host.echoes import Echoes
+from cablectl.host.echoes import Answer, Echoes
 from cablectl.model.cable import Cable
 from cablectl.model.health_check import HealthCheck
 from cablectl.model.wishes import AnyAddress
@@ -111,12 +112,12 @@ class Pulse:
         """Take the answers, send what is due; return the cables, by id, to be negotiated anew."""
         if not self._echoes:
             return frozenset()
-        answers = list(self._echoes.receive())
-        if answers:
-            of = {heart.ends[1]: heart.record for heart in self._hearts.values()}
-            for answer in answers:
-                if record := of.get(answer.target):
-                    record.answered(answer.sequence, answer.rtt)
+        answers = defaultdict[AnyAddress, list[Answer]](list)
+        for answer in self._echoes.receive():
+            answers[answer.target].append(answer)
+        for heart in self._hearts.values() if answers else ():
+            for answer in answers.get(heart.ends[1], ()):
+                heart.record.answered(answer.sequence, answer.rtt)
         now = time.monotonic()
         if now < self._next:
             return frozenset()

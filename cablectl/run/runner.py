@@ -196,7 +196,7 @@ class Runner:
             self._log,
             self._cables,
             self._begin_anew,
-            self._direct,
+            self._whack,
         )
 
     def _begin_anew(self, cable: Cable, idle: bool) -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
-from cablectl.libreswan import whack
+from cablectl.libreswan import pluto_commands, whack
 from cablectl.libreswan.pluto import Negotiations
 from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
 from cablectl.model.argv import Argv
@@ -31,7 +31,7 @@ class Waiting:
     """Waits for the Child SAs of these steps, of one cable or of several.
 
     One limit holds for all steps, from `since` on (time.monotonic). `cables` has each by its id.
-    `begin_anew` is called with a cable, and whether pluto has no state of it.
+    `begin_anew` is called with a cable, and whether pluto has no state of it. `program` is whack.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Waiting:
         log: PlutoLog,
         cables: Mapping[str, Cable],
         begin_anew: Callable[[Cable, bool], None],
-        direct: Callable[[Argv], Argv] = tuple,
+        program: Argv = pluto_commands.WHACK,
     ) -> None:
         self._left, self._since, self._show = list(steps), since, show
         self._log, self._cables, self._begin_anew = log, cables, begin_anew
-        self._direct = direct
+        self._program = program
         self._found = Negotiations(frozenset(), frozenset())
         ids = {step.cable: None for step in steps}
         self._keeper = Timekeeper(cables[cable] for cable in ids)
@@ -94,7 +94,7 @@ class Waiting:
     def _look(self) -> Negotiations:
         """Return what pluto says; what it said before if it is too busy to answer."""
         with suppress(TimeLimitError):
-            self._found = daemon.negotiations(self._direct)
+            self._found = daemon.negotiations(self._program)
         return self._found
 
     def _others_of(self, cable: Cable) -> Iterator[Step]:

@@ -10,7 +10,6 @@ import socket
 import time
 from collections.abc import Callable, Set
 from contextlib import ExitStack, closing
-from functools import cached_property, partial
 
 from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink
@@ -54,6 +53,7 @@ class Watch:
         self._told = ""  # the error that was told last, while it lasts
         self._contested = ""  # the reason that was told last, while it lasts
         self._pluto = Watched()
+        self._whack: Argv = ()  # the program, once it is found
         self._repairs: dict[str, RepairState] = {}  # by the cable's id
         self._pulse = Pulse(log, self._repairs)
         self._words: tuple[bytes, ...] = ()  # in messages of the kernel about these cables
@@ -113,8 +113,10 @@ class Watch:
             self._next_question = now + ASK
             return frozenset()
         try:
-            found = daemon.negotiations(partial(daemon.directly, whack=self._whack))
-        except CablectlError:  # pluto starts, or is too busy
+            self._whack = self._whack or daemon.whack_itself()
+            found = daemon.negotiations(self._whack)
+        except CablectlError:  # pluto starts, or is too busy, or Libreswan was upgraded
+            self._whack = ()
             self._next_question = now + ASK
             return frozenset()
         waiting = {cable.id for cable in self._look.cables if not cable.names <= found.up}
@@ -123,10 +125,6 @@ class Watch:
         recent = any(now - since < SOON for since in self._down_since.values())
         self._next_question = now + (ASK if waiting and recent else ASK_SELDOM)
         return frozenset(cable.id for cable in self._keeper.due(waiting, found))
-
-    @cached_property
-    def _whack(self) -> Argv:
-        return daemon.whack_itself()
 
     def _turn(self, silent: Set[str] = frozenset(), down: Set[str] = frozenset()) -> None:
         """Look and mend, if it is time or for these cables, by id; tell what came of it."""
