@@ -251,10 +251,7 @@ class Runner:
 
     def _command(self, argv: Argv, step: Step, limit: float, shown: Argv = ()) -> None:
         try:
-            if self._several:
-                self._shell.run(argv, limit, step.phase.label, shown)
-            else:
-                run(argv, limit, step.phase.label, self._journal.locks)
+            self._shell.run(argv, limit, step.phase.label, shown)
         except TimeLimitError:
             raise
         except CablectlError as error:
@@ -264,8 +261,7 @@ class Runner:
 
     @cached_property
     def _whack(self) -> Argv:
-        """Whack as in the plan or, for several cables, the program itself."""
-        return daemon.whack_itself() if self._several else pluto_commands.WHACK
+        return daemon.whack_itself()
 
     def roll_back(self, done: Sequence[Step], cable: Cable | None = None) -> None:
         """Undo steps in reverse order, of all cables or of one.

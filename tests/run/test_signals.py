@@ -113,8 +113,15 @@ def test_ctrl_c_at_the_moment_a_command_begins_kills_it_as_well(
     """Or it would go on beside its own undo."""
     sleeper = Sleeper(tmp_path)
 
-    # The timer starts before the command is awaited.
-    monkeypatch.setattr(threading.Timer, "start", lambda _: sleeper.interrupt())
+    def written(file: int, line: bytes) -> int:
+        """The shell has the command, and nothing awaits its end yet."""
+        count = write(file, line)
+        if b"end of command" in line:
+            sleeper.interrupt()
+        return count
+
+    write = os.write
+    monkeypatch.setattr("cablectl.run.command.os.write", written)
     with pytest.raises(KeyboardInterrupt):
         apply(cable, one_step(cable, sleeper.argv, ("rm", "it"), limit=900), Told())
     sleeper.ended()

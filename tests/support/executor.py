@@ -14,7 +14,7 @@ STAND_IN = """\
 #!/bin/sh
 case "$*" in
     *--trafficstatus) cat "{folder}/traffic"; exit 0 ;;
-    *--showstates) exit 0 ;;
+    *--showstates | --directory) exit 0 ;;
     *--status) cat "{folder}/status"; exit 0 ;;
     "whack --initiate --name"*) cat "{folder}/late" >>"{folder}/traffic"
         cat "{folder}/told"; exit 0 ;;
