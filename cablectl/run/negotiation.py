@@ -23,6 +23,7 @@ from cablectl.model.cable import Cable
 
 POLL = 0.5  # seconds between two looks, at least
 # All these are looks.
+DROPPED = 1  # without the negotiation that the peer ended, as it does when its file was changed
 REFUSED = 4  # without a negotiation, after which the end that begins asks again
 UNHEARD = 8  # without a negotiation, after which the other end asks
 JITTER = 6  # that each end may wait longer
@@ -41,6 +42,7 @@ class _Course(Struct):
     jitter: int
     since_asked: int = 0
     unseen: int = 0  # since pluto negotiated with the peer, or since it was asked
+    heard: bool = False  # whether pluto negotiated with the peer since it was asked
     tries: int = 0
     crowd: int = 0  # cables that have waited at the same time
 
@@ -70,6 +72,7 @@ class Timekeeper:
                 left.append(course)
             else:
                 course.since_asked = course.unseen = course.tries = course.crowd = 0
+                course.heard = False
         for course in left:
             course.crowd = max(course.crowd, len(left))
         return [course.cable for course in left if self._is_due(course, found, hurry=hurry)]
@@ -77,13 +80,17 @@ class Timekeeper:
     def _is_due(self, course: _Course, found: Negotiations, *, hurry: bool) -> bool:
         names, begins = course.cable.names, course.cable.initiates
         course.since_asked += 1
-        course.unseen = 0 if names & found.heard else course.unseen + 1
+        heard = bool(names & found.heard)
+        course.unseen = 0 if heard else course.unseen + 1
+        course.heard |= heard
         factor = min(2**course.tries, MOST)
         patience: float = REFUSED
         if not begins:
             patience = UNHEARD + course.jitter + FOR_EACH * course.crowd
         elif names & found.unheard:
             patience = REFUSED + course.jitter + REFUSED_FOR_EACH * course.crowd
+        elif course.heard:
+            patience = DROPPED + REFUSED_FOR_EACH * course.crowd
         stuck = STUCK + STUCK_FOR_EACH * course.crowd
         if hurry and not begins and not course.tries:
             patience = REFUSED + course.jitter
@@ -94,5 +101,6 @@ class Timekeeper:
         )
         if is_due:
             course.since_asked = course.unseen = 0
+            course.heard = False
             course.tries += 1
         return is_due

@@ -18,7 +18,7 @@ from cablectl.plan import teardown_plan
 from cablectl.plan.calls import Call, Kind, load
 from cablectl.plan.steps import COMMAND_LIMIT, Change, Phase, Plan, Step
 from cablectl.run import unanswered, waiting
-from cablectl.run.command import Shell, batch, run
+from cablectl.run.command import Shell, batch
 from cablectl.run.journal import Entry, Journal
 
 WHACK_TRIES = 3  # as many as Submariner's driver makes
@@ -220,7 +220,7 @@ class Runner:
                 self._command(self._direct(argv), planned[0], COMMAND_LIMIT, argv)
 
     def _end_requests(self, names: Container[str]) -> None:
-        unanswered.end(names, lambda argv: run(self._direct(argv), COMMAND_LIMIT, "delete"))
+        unanswered.end(names, self._whack, "delete")
 
     def _direct(self, argv: Argv) -> Argv:
         return daemon.directly(argv, self._whack)

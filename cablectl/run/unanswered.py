@@ -5,21 +5,27 @@ the answer, pluto 4.10 dies when the answer comes (docs/libreswan.md). It surviv
 deleted first, since pluto then ends the request.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from contextlib import suppress
 
 from cablectl.errors import CablectlError
-from cablectl.host import probe
+from cablectl.host import daemon, probe
 from cablectl.libreswan import pluto, pluto_commands, whack
 from cablectl.model.argv import Argv
+from cablectl.run.command import run
+
+# Seconds: pluto ends the request at once. Whack 4.10 then goes on to wait for the peer's answer to
+# the deletion, which a peer without this IKE SA doesn't give.
+LIMIT = 1.0
 
 
-def end(names: Container[str], run: Callable[[Argv], object]) -> None:
-    """End such IKE SAs of these connections; `run` runs a command.
+def end(names: Container[str], program: Argv, phase: str) -> None:
+    """End such IKE SAs of these connections by `program`, which is whack.
 
     What fails is left: the SAs go with the connection.
     """
     with suppress(CablectlError):
-        states = probe.output(*pluto_commands.SHOW_STATES)
+        states = probe.output(*daemon.directly(pluto_commands.SHOW_STATES, program))
         for serial in pluto.parse_unanswered(states, names):
-            run(whack.delete_state(serial))
+            with suppress(CablectlError):
+                run(daemon.directly(whack.delete_state(serial), program), LIMIT, phase)

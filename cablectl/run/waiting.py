@@ -164,7 +164,7 @@ def _negotiate_again(name: str, of_cable: Container[str]) -> str:
 
     The old negotiation is ended first: pluto prints nothing about one that is under way.
     """
-    unanswered.end(of_cable, lambda argv: run(argv, COMMAND_LIMIT, "diagnose"))
+    unanswered.end(of_cable, pluto_commands.WHACK, "diagnose")
     try:
         run(whack.terminate(name), COMMAND_LIMIT, "diagnose")
         return run(whack.initiate_and_tell(name), COMMAND_LIMIT, "diagnose")

@@ -263,7 +263,7 @@ def test_what_other_cables_negotiate_goes_on_when_one_is_loaded_again(
     cables: tuple[Cable, ...], host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[set[str]] = []
-    monkeypatch.setattr(unanswered, "end", lambda names, _run: ended.append(set(names)))
+    monkeypatch.setattr(unanswered, "end", lambda names, *_: ended.append(set(names)))
     first, facts = cables[0], up(cables)
     changed = replace(facts[0], algorithms=Algorithms(()))
     loaded = {name: replace(each, esp=("other",)) for name, each in facts[0].connections.items()}

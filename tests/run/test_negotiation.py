@@ -18,6 +18,7 @@ from cablectl.plan.calls import staged
 from cablectl.plan.steps import Phase, Step
 from cablectl.run import negotiation, waiting
 from cablectl.run.negotiation import (
+    DROPPED,
     FOR_EACH,
     JITTER,
     REFUSED,
@@ -50,6 +51,19 @@ def test_the_end_that_begins_asks_again_when_it_was_refused() -> None:
     apart = [later - earlier for earlier, later in pairwise(times)]
     assert times[0] == REFUSED
     assert apart[:3] == [2 * REFUSED + 1, 4 * REFUSED + 1, 4 * REFUSED + 1]
+
+
+def test_the_end_that_begins_asks_soon_if_the_peer_ended_the_negotiation() -> None:
+    """The peer applies the changed file a moment later, and its refusals end with that."""
+    begins, waiting_end = load("quickstart", "cluster2"), load("quickstart", "cluster1")
+    looks_until_due = []
+    for cable in (begins, waiting_end):
+        keeper = Timekeeper([cable])
+        assert not any(keeper.due({cable.id}, under_way(cable)) for _ in range(10))
+        due = (look for look in range(100) if keeper.due({cable.id}, NOTHING))
+        looks_until_due.append(next(due))
+    assert looks_until_due[0] == DROPPED
+    assert looks_until_due[1] >= UNHEARD
 
 
 def test_the_other_end_asks_when_it_hears_nothing() -> None:
