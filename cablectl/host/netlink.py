@@ -23,14 +23,22 @@ _RTM_NEIGH = (28, 29)  # RTM_NEWNEIGH, RTM_DELNEIGH
 _NEIGHBOUR = struct.Struct("=4xH10xB3xi")  # struct nlmsghdr, and struct ndmsg up to its index
 _LARGEST = 1 << 16  # bytes; a longer message is cut off, which counts as a loss
 
-# Tells of a message with one of the words whether it concerns whoever gave the words.
+_XFRM_MSG_FLUSH = (28, 29)  # XFRM_MSG_FLUSHSA, XFRM_MSG_FLUSHPOLICY
+_TYPE = struct.Struct("=4xH")  # struct nlmsghdr up to its type
+
+# Tells whether a message concerns whoever gave the words.
 Concerns = Callable[[bytes, tuple[bytes, ...]], bool]
+
+
+def has_one(message: bytes, words: tuple[bytes, ...]) -> bool:
+    """Tell whether a message contains one of the words."""
+    return any(word in message for word in words)
 
 
 class Changes:
     """A socket that receives a message for each change; `close` it at the end."""
 
-    def __init__(self, source: socket.socket, concerns: Concerns = lambda *_: True) -> None:
+    def __init__(self, source: socket.socket, concerns: Concerns = has_one) -> None:
         source.setblocking(False)
         self._socket, self._concerns = source, concerns
 
@@ -43,7 +51,7 @@ class Changes:
         self._socket.close()
 
     def drain(self, *words: bytes) -> bool:
-        """Take all messages; tell whether one of them contains, or may contain, one of `words`.
+        """Take all messages; tell whether one of them concerns, or may concern, one of `words`.
 
         A lost message may have contained any word, and so may one that was cut off.
         """
@@ -59,10 +67,7 @@ class Changes:
                 found = True
             else:
                 cut_off = bool(flags & socket.MSG_TRUNC)
-                found = found or cut_off or self._has_one(message, words)
-
-    def _has_one(self, message: bytes, words: tuple[bytes, ...]) -> bool:
-        return self._concerns(message, words) and any(word in message for word in words)
+                found = found or cut_off or self._concerns(message, words)
 
 
 def of_nftables() -> Changes:
@@ -82,11 +87,15 @@ def of_network() -> Changes:
     reports all the time how it finds the neighbours of the NIC; of those only the ones of a device
     that is one of the words count.
     """
-    source = _opened(socket.NETLINK_ROUTE, _bits(*_RTNLGRP))
-    return Changes(source, is_no_neighbour_elsewhere)
+    return Changes(_opened(socket.NETLINK_ROUTE, _bits(*_RTNLGRP)), concerns_network)
 
 
-def is_no_neighbour_elsewhere(message: bytes, words: tuple[bytes, ...]) -> bool:
+def concerns_network(message: bytes, words: tuple[bytes, ...]) -> bool:
+    """Tell whether a message has one of the words, and is about no neighbour of another device."""
+    return has_one(message, words) and _is_near(message, words)
+
+
+def _is_near(message: bytes, words: tuple[bytes, ...]) -> bool:
     """Tell whether a message is about no neighbour, or about one of a device in `words`."""
     if len(message) < _NEIGHBOUR.size:
         return True
@@ -106,7 +115,14 @@ def of_settings() -> Changes:
 
 def of_ipsec() -> Changes:
     """Return the changes of SAs and policies; a message contains the addresses of both ends."""
-    return Changes(_opened(_NETLINK_XFRM, _bits(_XFRMNLGRP_SA, _XFRMNLGRP_POLICY)))
+    source = _opened(_NETLINK_XFRM, _bits(_XFRMNLGRP_SA, _XFRMNLGRP_POLICY))
+    return Changes(source, concerns_ipsec)
+
+
+def concerns_ipsec(message: bytes, words: tuple[bytes, ...]) -> bool:
+    """Tell whether a message has one of the words, or says that everything was flushed."""
+    flushed = len(message) >= _TYPE.size and _TYPE.unpack_from(message)[0] in _XFRM_MSG_FLUSH
+    return flushed or has_one(message, words)
 
 
 def _bits(*groups: int) -> int:

@@ -136,7 +136,22 @@ def test_neighbours_of_other_devices_do_not_count(
 ) -> None:
     monkeypatch.setattr(socket, "if_indextoname", lambda _: device)
     sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with sender, closing(Changes(receiver, netlink.is_no_neighbour_elsewhere)) as changes:
+    with sender, closing(Changes(receiver, netlink.concerns_network)) as changes:
         peer = bytes((172, 18, 0, 7))
         sender.send(struct.pack("=IHHIIBxHiHBB", 44, 28, 0, 0, 0, family, 0, 3, 2, 0, 1) + peer)
         assert changes.drain(peer, b"lo") == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        (28, True),  # XFRM_MSG_FLUSHSA: the message has no address
+        (29, True),  # XFRM_MSG_FLUSHPOLICY
+        (17, False),  # XFRM_MSG_DELSA: of another program's
+    ],
+)
+def test_a_flush_of_ipsec_concerns_everybody(kind: int, *, found: bool) -> None:
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with sender, closing(Changes(receiver, netlink.concerns_ipsec)) as changes:
+        sender.send(struct.pack("=IHHII", 20, kind, 0, 0, 0) + bytes(4))
+        assert changes.drain(*ADDRESSES) == found

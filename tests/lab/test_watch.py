@@ -10,7 +10,7 @@ import pytest
 
 from .cable import FILE, VTEP, child_sas, connections, evidence, ping, prepare, sas, tear_down
 from .extent import ALL
-from .gateways import Gateway, two_gateways
+from .gateways import Gateway, Lab, two_gateways
 from .rooms import PROGRAM, LabError, Process, until
 from .stream import flowing
 
@@ -99,17 +99,33 @@ PAIRS = {"4.10": ("4.10", "4.10"), "5.2": ("5.2", "5.2")}
 
 
 @pytest.fixture(scope="module", params=PAIRS if ALL else ["4.10"])
-def kept(request: pytest.FixtureRequest) -> Iterator[list[Kept]]:
+def pair(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with two_gateways(*PAIRS[request.param]) as lab:
         for gateway in lab.gateways:
             gateway.start_pluto()
             prepare(gateway)
-        with watching(*lab.gateways) as both:
-            yield both
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def kept(pair: Lab) -> Iterator[list[Kept]]:
+    with watching(*pair.gateways) as both:
+        yield both
+
+
+@pytest.fixture
+def clear(pair: Lab, kept: list[Kept]) -> Iterator[Callable[[], int]]:
+    """Return how many frames of the overlay have been on the wire in clear text; none may be."""
+    with pair.capture() as wire:
+        count = lambda: wire.summary()["overlay"].frames  # noqa: E731
+        yield count
+        assert count() == 0
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_change_is_mended(kept: list[Kept], fault: str, record_property: Record) -> None:
+def test_a_change_is_mended(
+    kept: list[Kept], clear: Callable[[], int], fault: str, record_property: Record
+) -> None:
     """How soon depends on what else the machine does; docs/watch.md has what an idle one needs."""
     both = [each.gateway for each in kept]
     for each in kept if ALL else [kept[list(FAULTS).index(fault) % 2]]:
@@ -121,13 +137,14 @@ def test_a_change_is_mended(kept: list[Kept], fault: str, record_property: Recor
             assert not each.is_whole(), "nothing is broken"
             each.await_whole()
             seconds = time.monotonic() - begin
-        lost = [counted.lost for counted in stream.counted]
-        record_property(f"{fault}, {each.gateway.name}", f"{seconds:.2f} s, lost {lost}")
+        gaps = " and ".join(f"{counted.in_a_row / RATE:.2f}" for counted in stream.counted)
+        what = f"{fault}, {each.gateway.name}"
+        record_property(what, f"{seconds:.2f} s, {gaps} s without a packet, {clear()} in clear")
 
 
 @pytest.mark.parametrize("name", ["c1", "c2"])
 def test_lost_sas_are_negotiated_again(
-    kept: list[Kept], name: str, record_property: Record
+    kept: list[Kept], clear: Callable[[], int], name: str, record_property: Record
 ) -> None:
     """The kernel of one end loses its SAs, and that pluto doesn't know."""
     (end,) = (each for each in kept if each.gateway.name == name)
@@ -135,7 +152,8 @@ def test_lost_sas_are_negotiated_again(
     begin = time.monotonic()
     until(lambda: len(sas(end.gateway)) == 4, "SAs")
     until(lambda: ping(end.gateway).returncode == 0, "a ping")
-    record_property(f"SAs flushed, {name}", f"{time.monotonic() - begin:.2f} s")
+    seconds = time.monotonic() - begin
+    record_property(f"SAs flushed, {name}", f"{seconds:.2f} s, {clear()} in clear")
     both = [each.gateway for each in kept]
     until(lambda: all(child_sas(each) == connections(each) for each in both), "one Child SA each")
     for each in kept:
@@ -143,7 +161,7 @@ def test_lost_sas_are_negotiated_again(
 
 
 def test_a_killed_pluto_gets_its_connections_back(
-    kept: list[Kept], record_property: Record
+    kept: list[Kept], clear: Callable[[], int], record_property: Record
 ) -> None:
     first, _ = kept
     first.gateway.kill_pluto()
@@ -151,7 +169,8 @@ def test_a_killed_pluto_gets_its_connections_back(
     begin = time.monotonic()
     until(lambda: child_sas(first.gateway) == connections(first.gateway), "Child SAs")
     until(lambda: ping(first.gateway).returncode == 0, "a ping")
-    record_property("pluto killed", f"{time.monotonic() - begin:.2f} s after its return")
+    seconds = time.monotonic() - begin
+    record_property("pluto killed", f"{seconds:.2f} s after its return, {clear()} in clear")
 
 
 def test_a_changed_file_is_applied_at_a_reload(kept: list[Kept]) -> None:
