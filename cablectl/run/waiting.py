@@ -20,7 +20,7 @@ from cablectl.run import unanswered
 from cablectl.run.command import run
 from cablectl.run.negotiation import POLL, Timekeeper
 
-SHARE = 2  # times of a look that is slept after it: to look often keeps pluto from its work
+SHARE = 6  # times of a look that is slept after it: to look often keeps pluto from its work
 AT_ONCE = 8  # peers that are asked at once; a silent peer takes COMMAND_LIMIT
 
 Errors = dict[str, CablectlError]  # by the cable's id
