@@ -117,7 +117,10 @@ def kept(pair: Lab) -> Iterator[list[Kept]]:
 def clear(pair: Lab, kept: list[Kept]) -> Iterator[Callable[[], int]]:
     """Return how many frames of the overlay have been on the wire in clear text; none may be."""
     with pair.capture() as wire:
-        count = lambda: wire.summary()["overlay"].frames  # noqa: E731
+
+        def count() -> int:
+            return wire.summary()["overlay"].frames
+
         yield count
         assert count() == 0
 
