@@ -7,7 +7,7 @@ import pytest
 
 from cablectl.libreswan import pluto_commands
 from cablectl.run import unanswered
-from tests.libreswan.test_unanswered import IKE, REQUEST
+from tests.support.states import IKE, REQUEST
 
 OLDER = IKE.replace("#1", "#7")
 # As whack 4.10: it waits for the peer's answer to the deletion.
