@@ -8,6 +8,8 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
@@ -26,6 +28,7 @@ from cablectl.run.signals import deferred, handled, leave
 __all__ = ["Progress", "apply", "run"]
 
 MakePlan = Callable[[], Plan]
+READ_TRIES = 3
 AGAIN = 6  # times at most that connect goes on while its peer negotiates anew
 Failed = dict[str, CablectlError]  # by the cable's id
 
@@ -81,7 +84,7 @@ class _Connect:
         try:
             self._execute(self._plan)
             if self._any_succeeds:
-                self._prove(self._executed_again(make_plan))
+                self._prove(self._executed_again(partial(_read_again, make_plan)))
         except BaseException:
             self._roll_back()
             raise
@@ -207,6 +210,17 @@ class _Connect:
             self._fail(cable, error)
 
 
+def _read_again(make_plan: MakePlan) -> Plan:
+    """Return a plan of the host as it is now, though pluto may be too busy to answer at once.
+
+    All that was done would be undone for it.
+    """
+    for _ in range(READ_TRIES - 1):
+        with suppress(TimeLimitError):
+            return make_plan()
+    return make_plan()
+
+
 def _until_settled(plan: Plan, retired: Container[Argv]) -> float:
     """Return the seconds until the Child SAs that are too many may go; 0 if there are none.
 
@@ -237,7 +251,7 @@ class _Teardown:
             self._run_steps()
             self._raise_shared()
             watched.await_end()
-        left = _still_to_do(make_plan().needed, self._plan, self._failed)
+        left = _still_to_do(_read_again(make_plan).needed, self._plan, self._failed)
         for cable, error in left.items():
             self._fail(cable, error, Phase.UNGUARD)
         self._raise_shared()

@@ -17,6 +17,7 @@ from cablectl.linux import guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, ipsec, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
+from cablectl.run import execute
 from tests.support.examples import load
 from tests.support.executor import (
     TRAFFIC,
@@ -92,6 +93,29 @@ def test_a_peer_that_connects_anew_meanwhile_is_waited_for(
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert len(told.steps) == 3
+
+
+@pytest.mark.parametrize("busy", [2, 3])
+def test_a_pluto_that_is_too_busy_to_be_read_is_read_again(
+    cable: Cable, commands: Commands, busy: int
+) -> None:
+    """In a mesh that starts at once; else all that was done would be undone."""
+    commands.established(*cable.names)
+    reads = iter(range(1 + busy + 1))
+
+    def make_plan() -> Plan:
+        if 0 < (read := next(reads)) <= busy:
+            raise TimeLimitError("no answer in 5 s")
+        return connect_plan.plan((cable,), (made(cable) if read else BLANK,))
+
+    told = Told()
+    if busy < execute.READ_TRIES:
+        apply(cable, make_plan, told)
+        assert told.undone == []
+    else:
+        with pytest.raises(TimeLimitError, match="no answer"):
+            apply(cable, make_plan, told)
+        assert told.undone
 
 
 def test_a_child_sa_too_many_is_deleted_before_connect_ends(
