@@ -226,7 +226,7 @@ class Storm:
 def storm(count: int, release: str, limit: int = 0) -> Iterator[Storm]:
     """Make the gateways; `limit` is connect's, in seconds."""
     with ExitStack() as stack, Lab() as lab:
-        yield Storm(lab, count, release, stack, limit or 60 + count * count)
+        yield Storm(lab, count, release, stack, limit or 60 + 2 * count * count)
 
 
 def main(argv: Sequence[str] = ()) -> None:
