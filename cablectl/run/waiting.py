@@ -21,7 +21,8 @@ from cablectl.run.command import run
 from cablectl.run.negotiation import POLL, Timekeeper
 
 SHARE = 6  # times of a look that is slept after it: to look often keeps pluto from its work
-AT_ONCE = 8  # peers that are asked at once; a silent peer takes COMMAND_LIMIT
+AT_ONCE = 8  # peers that are asked at once for the cause; a silent peer takes COMMAND_LIMIT
+ASKING = 60  # seconds in which peers are asked; of the others, pluto's log has to tell the cause
 
 Errors = dict[str, CablectlError]  # by the cable's id
 ShowWaiting = Callable[[Sequence[Step], float], None]  # the steps that still wait, seconds
@@ -117,10 +118,12 @@ def _without(steps: Iterable[Step], found: Negotiations) -> list[Step]:
 def _errors(left: list[Step], log: PlutoLog, cables: Mapping[str, Cable]) -> Errors:
     """Negotiate once for each cable: all connections of a cable fail for one reason."""
     step_of = {step.cable: step for step in reversed(left)}
+    deadline = time.monotonic() + ASKING
 
     def error_of(step: Step) -> CablectlError:
         cable = cables[step.cable]
-        output = _negotiate_again(step.waits_for, cable.names) if step.can_ask else ""
+        asks = step.can_ask and time.monotonic() < deadline
+        output = _negotiate_again(step.waits_for, cable.names) if asks else ""
         # The log is read afterwards: this end may refuse the peer while it asks, and in the name of
         # the cable's other connection.
         names = (connection.name for connection in cable.connections)

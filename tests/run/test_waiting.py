@@ -10,6 +10,7 @@ from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import Change, Phase, Step
 from cablectl.run import waiting
+from tests.support.documents import meshed
 
 ASKED = "dropping unexpected IKE_SA_INIT message containing NO_PROPOSAL_CHOSEN notification"
 REFUSED = 'NSS: ERROR: IPsec certificate CN=x invalid: SEC_ERROR_REVOKED_CERTIFICATE: "-1" #2'
@@ -56,3 +57,44 @@ def test_what_this_end_refused_while_it_asked(
     ).errors()
     assert begun == []
     assert found[cable.id].message.endswith("the certificate of the peer is revoked")
+
+
+def test_many_silent_peers_are_not_all_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 20 s, and the unit has 5 minutes for all; pluto's log tells of the others."""
+    cables = meshed("transport vxlan v4 mesh")
+    assert len(cables) > 1
+    asked = list[str]()
+
+    def ask(name: str, _: object) -> str:
+        asked.append(name)
+        time.sleep(0.2)
+        return ""
+
+    monkeypatch.setattr(waiting, "AT_ONCE", 1)
+    monkeypatch.setattr(waiting, "ASKING", 0.1)
+    monkeypatch.setattr(waiting, "_negotiate_again", ask)
+    monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
+    monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: ASKED)
+    steps = [
+        Step(
+            phase=Phase.WAIT,
+            argv=("true",),
+            why="",
+            cable=cable.id,
+            limit=1,
+            waits_for=cable.connections[0].name,
+            can_ask=True,
+        )
+        for cable in cables
+    ]
+    found = waiting.Waiting(
+        steps,
+        time.monotonic() - 2,
+        lambda *_: None,
+        PlutoLog(),
+        {cable.id: cable for cable in cables},
+        lambda *_: None,
+    ).errors()
+    assert len(asked) == 1
+    assert found.keys() == {cable.id for cable in cables}
+    assert all("accepts none of our proposals" in error.message for error in found.values())
