@@ -1,12 +1,13 @@
 """`cablectl watch`: what it refuses, and what only is told of its first connect."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from cablectl.cli import app, running
+from cablectl.cli import app, running, watch
 from cablectl.errors import (
     CablectlError,
     ClientAwayError,
@@ -63,6 +64,18 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
     file = tmp_path / "cable.yaml"
     file.write_text(document(SHAPE))
     return Started(file, monkeypatch)
+
+
+def test_systemd_gives_many_cables_more_time(
+    started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And a longer wait: it would kill watch in the middle of connect."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        started.watch("--timeout", "600")
+        seconds = 600 + watch.OTHERWISE + 2 * watch.FOR_EACH
+        assert manager.recv(100) == f"EXTEND_TIMEOUT_USEC={seconds}000000".encode()
 
 
 def test_only_root_may(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:

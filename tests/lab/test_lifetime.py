@@ -64,9 +64,11 @@ DefaultDependencies=no
 Requires=shutdown.target
 After=shutdown.target
 """
-# A try of connect doesn't take a minute.
+# A try of connect doesn't take a minute. It takes longer than systemd would wait by itself, so
+# watch asks for more time.
 HASTE = """
 [Service]
+TimeoutStartSec=5
 ExecStart=
 ExecStart=cablectl watch --timeout 5 /etc/cablectl/%i.yaml
 RestartSec=1
