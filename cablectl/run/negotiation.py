@@ -25,7 +25,7 @@ POLL = 0.5  # seconds between two looks, at least
 # All these are looks.
 DROPPED = 1  # without the negotiation that the peer ended, as it does when its file was changed
 REFUSED = 4  # without a negotiation, after which the end that begins asks again
-UNHEARD = 4  # without a negotiation, after which the other end asks
+UNHEARD = 8  # without a negotiation, after which the other end asks
 JITTER = 6  # that each end may wait longer
 STUCK = 30  # after which the end that begins begins a negotiation anew that is under way
 MOST = 4  # times of these at most: a peer may come at any moment

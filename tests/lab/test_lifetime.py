@@ -68,7 +68,7 @@ After=shutdown.target
 # watch asks for more time.
 HASTE = """
 [Service]
-TimeoutStartSec=5
+TimeoutStartSec=20
 ExecStart=
 ExecStart=cablectl watch --timeout 5 /etc/cablectl/%i.yaml
 RestartSec=1
