@@ -89,7 +89,7 @@ class Timekeeper:
             patience = UNHEARD + course.jitter + FOR_EACH * course.crowd
         elif names & found.unheard:
             patience = REFUSED + course.jitter + REFUSED_FOR_EACH * course.crowd
-        elif course.heard:
+        elif course.heard and not course.tries:  # once: a peer that refuses may go on to do so
             patience = DROPPED + REFUSED_FOR_EACH * course.crowd
         stuck = STUCK + STUCK_FOR_EACH * course.crowd
         if hurry and not begins and not course.tries:

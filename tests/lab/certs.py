@@ -121,6 +121,7 @@ def unchanged(lab: Lab) -> Iterator[None]:
     yield
     for gateway, (snapshot, listed) in zip(lab.gateways, before, strict=True):
         snapshot_now, listed_now = state(gateway)
-        assert changes(snapshot, snapshot_now) == "", gateway.name
+        left = changes(snapshot, snapshot_now)
+        assert left == "", f"{gateway.name}: {left}"
         assert listed_now == listed, gateway.name
         assert "cablectl" not in listed["certificates"]

@@ -65,6 +65,7 @@ def connect_both(lab: Lab, late: float = 0) -> tuple[str, str]:
     time.sleep(late)
     first = c1.popen(PROGRAM, "connect", FILE, "--timeout", f"{limit + 15:.0f}")
     errors = [process.communicate(timeout=150)[1] for process in (first, second)]
+    print(*errors, sep="\n")  # pytest shows it if the test fails
     assert first.returncode, errors
     assert second.returncode, errors
     return why(errors[0]), why(errors[1])
