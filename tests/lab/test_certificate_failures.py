@@ -63,7 +63,8 @@ def connect_both(lab: Lab, late: float = 0) -> tuple[str, str]:
     limit = 8 + 1.2 * late
     second = c2.popen(PROGRAM, "connect", FILE, "--timeout", f"{limit:.0f}")
     time.sleep(late)
-    first = c1.popen(PROGRAM, "connect", FILE, "--timeout", f"{limit + 40:.0f}")  # asks after half of it
+    # It would ask when half of its time is over: by then the other end has given up.
+    first = c1.popen(PROGRAM, "connect", FILE, "--timeout", f"{limit + 40:.0f}")
     errors = [process.communicate(timeout=150)[1] for process in (first, second)]
     print(*errors, sep="\n")  # pytest shows it if the test fails
     assert first.returncode, errors
