@@ -28,7 +28,7 @@ from cablectl.run.signals import deferred, handled, leave
 __all__ = ["Progress", "apply", "run"]
 
 MakePlan = Callable[[], Plan]
-READ_TRIES = 3
+READ_TRIES = 3  # times that the host is read, once something was done
 AGAIN = 6  # times at most that connect goes on while its peer negotiates anew
 Failed = dict[str, CablectlError]  # by the cable's id
 

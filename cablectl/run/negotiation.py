@@ -42,7 +42,7 @@ class _Course(Struct):
     jitter: int
     since_asked: int = 0
     unseen: int = 0  # since pluto negotiated with the peer, or since it was asked
-    heard: bool = False  # whether pluto negotiated with the peer since it was asked
+    heard: bool = False  # whether pluto negotiated with the peer since the cable waits
     tries: int = 0
     crowd: int = 0  # cables that have waited at the same time
 
@@ -101,6 +101,5 @@ class Timekeeper:
         )
         if is_due:
             course.since_asked = course.unseen = 0
-            course.heard = False
             course.tries += 1
         return is_due

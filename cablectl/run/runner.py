@@ -27,6 +27,10 @@ BATCH_RATE = 20  # commands of a batch in a second, on a slow host
 Failures = dict[int, CablectlError]  # by place in the call
 
 
+def _is_whack(argv: Argv) -> bool:
+    return argv[:2] == pluto_commands.WHACK
+
+
 def _has_deleted(argv: Argv) -> bool:
     """Tell whether a command was to delete a connection that pluto no longer has.
 
@@ -223,7 +227,8 @@ class Runner:
         unanswered.end(names, self._whack, "delete")
 
     def _direct(self, argv: Argv) -> Argv:
-        return daemon.directly(argv, self._whack)
+        """Return a command by whack itself, which is looked for only if a command needs it."""
+        return daemon.directly(argv, self._whack) if _is_whack(argv) else argv
 
     def _run(
         self, argv: Argv, step: Step, limit: float | None = None, *, again: bool = False
@@ -232,8 +237,8 @@ class Runner:
 
         If the command may have run before (`again`), a loaded connection is no error.
         """
-        is_whack, direct = argv[:2] == pluto_commands.WHACK, self._direct(argv)
-        for left in reversed(range(WHACK_TRIES if is_whack else 1)):
+        direct = self._direct(argv)
+        for left in reversed(range(WHACK_TRIES if _is_whack(argv) else 1)):
             try:
                 self._command(direct, step, limit or step.limit, argv)
             except TimeLimitError:
@@ -276,7 +281,7 @@ class Runner:
             undo = [
                 (argv, step) for i, (argv, step) in enumerate(undo) if argv != reread or i == last
             ]
-        if any(argv[:2] == pluto_commands.WHACK for argv, _ in undo):
+        if any(_is_whack(argv) for argv, _ in undo):
             cables = [cable] if cable else self._cables.values()
             self._end_requests({name for each in cables for name in each.names})
         undone = [self._undo(argv, step) for argv, step in undo]
