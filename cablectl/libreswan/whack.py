@@ -12,7 +12,7 @@ from cablectl.libreswan.pluto_commands import WHACK
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection, End
-from cablectl.model.wishes import Encapsulation, Esn, Ipsec, Mode, Offload
+from cablectl.model.wishes import Encapsulation, Esn, Initiate, Ipsec, Mode, Offload
 
 
 def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool = False) -> Argv:
@@ -32,6 +32,7 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
         "--name",
         connection.name,
         *_end(connection.local, connection.mode),
+        *_script(cable),
         *authentication.end_flags(cable, cable.local, options),
         "--to",
         *_end(connection.remote, connection.mode),
@@ -130,6 +131,17 @@ def _end(end: End, mode: Mode) -> Argv:
         *(("--clientprotoport", selector) if selector else ()),
         *(("--ikeport", str(end.ike_port)) if end.ike_port else ()),
     )
+
+
+def _script(cable: Cable) -> Argv:
+    """Return the option that keeps pluto from running `_updown`, where the script does nothing.
+
+    pluto waits for it, several times for each connection and Child SA. Between subnets the script
+    adds the route if the host has none. `initiate: both` asks for the proposal's own commands.
+    """
+    if cable.joins_subnets or cable.ipsec.initiate is Initiate.BOTH:
+        return ()
+    return ("--updown", "%disabled")
 
 
 def _encapsulation(encapsulation: Encapsulation, options: Dialect) -> Argv:

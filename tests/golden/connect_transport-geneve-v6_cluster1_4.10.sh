@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --host 2001:db8::8 --clientprotoport udp/6081 --ikeport 4500 --to --host 2001:db8::7 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-1 --host 2001:db8::8 --clientprotoport udp --ikeport 4500 --to --host 2001:db8::7 --clientprotoport udp/6081 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --host 2001:db8::8 --clientprotoport udp/6081 --ikeport 4500 --updown %disabled --to --host 2001:db8::7 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-1 --host 2001:db8::8 --clientprotoport udp --ikeport 4500 --updown %disabled --to --host 2001:db8::7 --clientprotoport udp/6081 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

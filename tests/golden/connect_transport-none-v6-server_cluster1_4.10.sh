@@ -26,7 +26,7 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --host 2001:db8::8 --ikeport 4500 --to --host 2001:db8::7 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --host 2001:db8::8 --ikeport 4500 --updown %disabled --to --host 2001:db8::7 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --host 172.18.0.7 --clientprotoport udp/4789 --ikeport 4500 --to --host 172.18.0.8 --clientprotoport udp --ikeport 4500 --pfs --esp 'aes_gcm-null;modp2048,aes256-sha2_256;modp2048' --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-1 --host 172.18.0.7 --clientprotoport udp --ikeport 4500 --to --host 172.18.0.8 --clientprotoport udp/4789 --ikeport 4500 --pfs --esp 'aes_gcm-null;modp2048,aes256-sha2_256;modp2048' --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --host 172.18.0.7 --clientprotoport udp/4789 --ikeport 4500 --updown %disabled --to --host 172.18.0.8 --clientprotoport udp --ikeport 4500 --pfs --esp 'aes_gcm-null;modp2048,aes256-sha2_256;modp2048' --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-1 --host 172.18.0.7 --clientprotoport udp --ikeport 4500 --updown %disabled --to --host 172.18.0.8 --clientprotoport udp/4789 --ikeport 4500 --pfs --esp 'aes_gcm-null;modp2048,aes256-sha2_256;modp2048' --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

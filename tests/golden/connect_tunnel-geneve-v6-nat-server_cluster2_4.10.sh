@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-0 --id @cluster2-0 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp/6081 --ikeport 4500 --to --id @cluster1-1 --host %any --client fdca:b1e1::8/128 --clientprotoport udp --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-1 --id @cluster2-1 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp --ikeport 4500 --to --id @cluster1-0 --host %any --client fdca:b1e1::8/128 --clientprotoport udp/6081 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-0 --id @cluster2-0 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp/6081 --ikeport 4500 --updown %disabled --to --id @cluster1-1 --host %any --client fdca:b1e1::8/128 --clientprotoport udp --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-1 --id @cluster2-1 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp --ikeport 4500 --updown %disabled --to --id @cluster1-0 --host %any --client fdca:b1e1::8/128 --clientprotoport udp/6081 --dpdaction hold --dpddelay 30
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -30,7 +30,7 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --id @cluster1-0 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport gre --to --id @cluster2-0 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport gre --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --id @cluster1-0 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport gre --updown %disabled --to --id @cluster2-0 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport gre --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

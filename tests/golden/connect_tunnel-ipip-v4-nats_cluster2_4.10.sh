@@ -30,7 +30,7 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport 4 --ikeport 4500 --to --id @cluster1 --host 203.0.113.8 --client 244.18.0.8/32 --clientprotoport 4 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport 4 --ikeport 4500 --updown %disabled --to --id @cluster1 --host 203.0.113.8 --client 244.18.0.8/32 --clientprotoport 4 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

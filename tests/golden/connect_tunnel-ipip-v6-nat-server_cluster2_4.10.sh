@@ -30,7 +30,7 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-0 --id @cluster2-0 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport 41 --ikeport 4500 --to --id @cluster1-0 --host %any --client fdca:b1e1::8/128 --clientprotoport 41 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-2001-db8--8-0 --id @cluster2-0 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport 41 --ikeport 4500 --updown %disabled --to --id @cluster1-0 --host %any --client fdca:b1e1::8/128 --clientprotoport 41 --dpdaction hold --dpddelay 30
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0 --id @cluster1-0 --host 172.18.0.8 --client 244.18.0.8/32 --clientprotoport udp/4789 --to --id @cluster2-1 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1 --id @cluster1-1 --host 172.18.0.8 --client 244.18.0.8/32 --clientprotoport udp --to --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-0 --id @cluster1-0 --host 172.18.0.8 --client 244.18.0.8/32 --clientprotoport udp/4789 --updown %disabled --to --id @cluster2-1 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-172-18-0-7-1 --id @cluster1-1 --host 172.18.0.8 --client 244.18.0.8/32 --clientprotoport udp --updown %disabled --to --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

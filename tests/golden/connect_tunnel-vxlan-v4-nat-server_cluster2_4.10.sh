@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp/4789 --ikeport 4500 --to --id @cluster1-1 --host %any --client 244.18.0.8/32 --clientprotoport udp --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-1 --id @cluster2-1 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp --ikeport 4500 --to --id @cluster1-0 --host %any --client 244.18.0.8/32 --clientprotoport udp/4789 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-0 --id @cluster2-0 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp/4789 --ikeport 4500 --updown %disabled --to --id @cluster1-1 --host %any --client 244.18.0.8/32 --clientprotoport udp --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster1-172-18-0-8-1 --id @cluster2-1 --host 172.18.0.7 --client 244.18.0.7/32 --clientprotoport udp --ikeport 4500 --updown %disabled --to --id @cluster1-0 --host %any --client 244.18.0.8/32 --clientprotoport udp/4789 --dpdaction hold --dpddelay 30
 
 # initiate: negotiate the SAs
 at='initiate'

@@ -30,8 +30,8 @@ ipsec whack --listen
 
 # add: load the connections
 at='add'
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --id @cluster1 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport udp/4789 --ikeport 4500 --to --id @cluster2 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
-ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-1 --id @cluster1 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport udp --ikeport 4500 --to --id @cluster2 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-0 --id @cluster1 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport udp/4789 --ikeport 4500 --updown %disabled --to --id @cluster2 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp --ikeport 4500 --dpdaction hold --dpddelay 30
+ipsec whack --psk --encrypt --forceencaps --name submariner-cable-cluster2-2001-db8--7-1 --id @cluster1 --host 2001:db8::8 --client fdca:b1e1::8/128 --clientprotoport udp --ikeport 4500 --updown %disabled --to --id @cluster2 --host 2001:db8::7 --client fdca:b1e1::7/128 --clientprotoport udp/4789 --ikeport 4500 --dpdaction hold --dpddelay 30
 
 # route: trap policies, from here on what they match is encrypted or dropped
 at='route'

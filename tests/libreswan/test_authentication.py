@@ -54,6 +54,7 @@ def test_certificates_of_one_type_need_one_option(cable: Cable) -> None:
     this = certified(cable)
     own = "--id @cluster1-worker --host 172.18.0.8 --clientprotoport udp/4789 --ikeport 4500"
     cert = "--cert cablectl-/etc/cablectl/cert.pem --sendcert always --sendca all"
+    own = f"{own} --updown %disabled"
     text = added(this, Version(4, 10))
     assert text.startswith("ipsec whack --rsasig --encrypt ")
     assert f"{own} {cert} --to --id 192.0.2.7 --host 172.18.0.7 " in text

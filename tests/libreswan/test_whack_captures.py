@@ -60,7 +60,7 @@ def test_4_6_wants_a_timeout_with_the_delay() -> None:
     assert "--dpddelay" in line
     assert "--dpdtimeout" not in line
     first, *_ = [argv for argv in planned("4.6") if "udp/4789" in argv and "--client" not in argv]
-    assert options(first) == options(line) | {"--dpdtimeout"}
+    assert options(first) == options(line) | {"--dpdtimeout", "--updown"}
 
 
 @pytest.mark.parametrize("release", ["4.6", "4.10", "5.0", "5.2"])
