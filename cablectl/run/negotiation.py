@@ -6,6 +6,9 @@ that waits asks only when it has heard nothing of the peer for long: it may be t
 the cable for up. Whoever asks begins with an empty slate, since pluto repeats a negotiation that
 failed at a time of its own. Each attempt gets twice the time of the one before, up to MOST times.
 
+Two ends that apply a changed file at the same moment miss each other: the one that is later refuses
+what the other one asks, or forgets it. So there the end that begins asks soon again, once.
+
 A first request (IKE_SA_INIT) is no negotiation until the peer answers it. pluto 4.10 that was
 refused a few times, by a peer that hadn't loaded the connection yet, is deaf to the later answers
 to the same request (docs/libreswan.md).
@@ -23,7 +26,9 @@ from cablectl.model.cable import Cable
 
 POLL = 0.5  # seconds between two looks, at least
 # All these are looks.
-DROPPED = 1  # without the negotiation that the peer ended, as it does when its file was changed
+# Without the negotiation that the peer ended, or without progress if this end's file was changed;
+# then the end that begins asks again, once.
+DROPPED = 1
 REFUSED = 4  # without a negotiation, after which the end that begins asks again
 UNHEARD = 8  # without a negotiation, after which the other end asks
 JITTER = 6  # that each end may wait longer
@@ -40,6 +45,8 @@ class _Course(Struct):
 
     cable: Cable
     jitter: int
+    changed: bool = False  # whether this run has deleted its connections
+    requests: frozenset[str] = frozenset()  # connections with a request that waits
     since_asked: int = 0
     unseen: int = 0  # since pluto negotiated with the peer, or since it was asked
     heard: bool = False  # whether pluto negotiated with the peer since the cable waits
@@ -48,12 +55,16 @@ class _Course(Struct):
 
 
 class Timekeeper:
-    """Tells of several cables which ones are due."""
+    """Tells of several cables which ones are due; `changed` are those whose file was changed."""
 
-    def __init__(self, cables: Iterable[Cable]) -> None:
+    def __init__(self, cables: Iterable[Cable], changed: Container[str] = ()) -> None:
         # A server whose client may have any address can't ask.
         self._of = [
-            _Course(cable, random.randint(0, JITTER))  # noqa: S311 - no secret depends on it
+            _Course(
+                cable,
+                random.randint(0, JITTER),  # noqa: S311 - no secret depends on it
+                cable.id in changed,
+            )
             for cable in cables
             if all(connection.routed for connection in cable.connections)
         ]
@@ -63,8 +74,8 @@ class Timekeeper:
     ) -> list[Cable]:
         """Take note of a look; return those of the waiting cables, by id, to be negotiated anew.
 
-        They count as asked. In a `hurry` an end that waits and hears nothing asks at once, if it
-        hasn't asked yet: the time for the whole runs out.
+        In a `hurry` an end that waits and hears nothing asks at once, if it hasn't asked yet: the
+        time for the whole runs out.
         """
         left = list[_Course]()
         for course in self._of:
@@ -77,16 +88,28 @@ class Timekeeper:
             course.crowd = max(course.crowd, len(left))
         return [course.cable for course in left if self._is_due(course, found, hurry=hurry)]
 
+    def asked(self, cable: Cable) -> None:
+        """Take note that the cable was negotiated anew."""
+        for course in self._of:
+            if course.cable.id == cable.id:
+                course.since_asked = course.unseen = 0
+                course.tries += 1
+
     def _is_due(self, course: _Course, found: Negotiations, *, hurry: bool) -> bool:
         names, begins = course.cable.names, course.cable.initiates
         course.since_asked += 1
         heard = bool(names & found.heard)
-        course.unseen = 0 if heard else course.unseen + 1
         course.heard |= heard
+        waits_still = names & found.asking & course.requests
+        course.requests = names & found.asking
+        again_soon = begins and not course.tries and course.changed
+        course.unseen = 0 if heard and not (again_soon and waits_still) else course.unseen + 1
         factor = min(2**course.tries, MOST)
         patience: float = REFUSED
         if not begins:
             patience = UNHEARD + course.jitter + FOR_EACH * course.crowd
+        elif again_soon:
+            patience = DROPPED + REFUSED_FOR_EACH * course.crowd
         elif names & found.unheard:
             patience = REFUSED + course.jitter + REFUSED_FOR_EACH * course.crowd
         elif course.heard and not course.tries:  # once: a peer that refuses may go on to do so
@@ -96,10 +119,6 @@ class Timekeeper:
             patience = REFUSED + course.jitter
         # The end that waits never breaks off what the other one has begun.
         may_break = begins or not names.isdisjoint(found.asking)
-        is_due = course.unseen > patience * factor or (
+        return course.unseen > patience * factor or (
             may_break and course.since_asked > stuck * factor
         )
-        if is_due:
-            course.since_asked = course.unseen = 0
-            course.tries += 1
-        return is_due

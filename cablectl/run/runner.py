@@ -132,13 +132,15 @@ class Runner:
         if self._several and self._requests_ended:
             return
         self._requests_ended = True
-        deleted = [
-            (step.cable, name)
-            for step in self._plan.needed
-            if (name := whack.deleted_by(step.argv))
-        ]
+        deleted = list(self._deleted())
         own = (self._cables[cable].names for cable, _ in deleted if cable in self._cables)
         self._end_requests({name for _, name in deleted}.union(*own))
+
+    def _deleted(self) -> Iterator[tuple[str, str]]:
+        """Yield the cable's id and the name of each connection that the plan deletes."""
+        for step in self._plan.needed:
+            if name := whack.deleted_by(step.argv):
+                yield step.cable, name
 
     def _one_by_one(self, steps: Iterable[Step], *, again: bool = False) -> Failures:
         """Run one command after the other; `again` if some of them may be done already."""
@@ -201,6 +203,7 @@ class Runner:
             self._cables,
             self._begin_anew,
             self._whack,
+            {cable for cable, _ in self._deleted()},
         )
 
     def _begin_anew(self, cable: Cable, idle: bool) -> None:

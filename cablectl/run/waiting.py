@@ -33,6 +33,7 @@ class Waiting:
 
     One limit holds for all steps, from `since` on (time.monotonic). `cables` has each by its id.
     `begin_anew` is called with a cable, and whether pluto has no state of it. `program` is whack.
+    `changed` are the cables, by id, whose connections this run has deleted.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class Waiting:
         cables: Mapping[str, Cable],
         begin_anew: Callable[[Cable, bool], None],
         program: Argv = pluto_commands.WHACK,
+        changed: Container[str] = (),
     ) -> None:
         self._left, self._since, self._show = list(steps), since, show
         self._log, self._cables, self._begin_anew = log, cables, begin_anew
         self._program = program
         self._found = Negotiations(frozenset(), frozenset())
         ids = {step.cable: None for step in steps}
-        self._keeper = Timekeeper(cables[cable] for cable in ids)
+        self._keeper = Timekeeper((cables[cable] for cable in ids), changed)
 
     def as_they_come(self) -> Iterator[tuple[frozenset[str], Errors]]:
         """Yield the cables, by id, whose Child SAs all stand, and at the end those without."""
@@ -74,7 +76,11 @@ class Waiting:
             for cable in self._keeper.due(waiting, found, hurry=seconds > limit / 2):
                 # The peer may have begun since, on a host that is busy.
                 now = self._look()
-                if not cable.names & (now.heard - found.heard | now.up - found.up):
+                if cable.names & (now.heard - found.heard | now.up - found.up):
+                    continue
+                self._keeper.asked(cable)
+                # The peer that this end refuses would take the cable for up.
+                if cable.initiates or not parse_certificate_refusal(_logged(self._log, cable)):
                     self._begin_anew(cable, not cable.names & (now.under_way | now.up))
                     self._left = [*self._left, *self._others_of(cable)]
             time.sleep(max(POLL, SHARE * took))
@@ -122,12 +128,12 @@ def _errors(left: list[Step], log: PlutoLog, cables: Mapping[str, Cable]) -> Err
 
     def error_of(step: Step) -> CablectlError:
         cable = cables[step.cable]
-        asks = step.can_ask and time.monotonic() < deadline
-        output = _negotiate_again(step.waits_for, cable.names) if asks else ""
-        # The log is read afterwards: this end may refuse the peer while it asks, and in the name of
-        # the cable's other connection.
-        names = (connection.name for connection in cable.connections)
-        return _no_child_sa(step, output, log.about(*names, address=str(cable.remote_host)))
+        output, logged = "", _logged(log, cable)
+        refuses = parse_certificate_refusal(logged)
+        if step.can_ask and not refuses and time.monotonic() < deadline:
+            output = _negotiate_again(step.waits_for, cable.names)
+            logged = _logged(log, cable)  # this end may have refused the peer meanwhile
+        return _no_child_sa(step, output, logged)
 
     if len(step_of) == 1:  # in this thread, where Ctrl-C ends the command at once
         found = list(map(error_of, step_of.values()))
@@ -138,6 +144,12 @@ def _errors(left: list[Step], log: PlutoLog, cables: Mapping[str, Cable]) -> Err
     with suppress(TimeLimitError):  # pluto may be too busy to answer
         left = _without(left, daemon.negotiations())  # this negotiation may have succeeded
     return {step.cable: errors[step.cable] for step in left}
+
+
+def _logged(log: PlutoLog, cable: Cable) -> str:
+    """Return the lines about all connections of a cable: pluto refuses in the name of any."""
+    names = (connection.name for connection in cable.connections)
+    return log.about(*names, address=str(cable.remote_host))
 
 
 def _no_child_sa(step: Step, output: str, logged: str) -> CablectlError:

@@ -124,7 +124,10 @@ class Watch:
             self._next_look = now
         recent = any(now - since < SOON for since in self._down_since.values())
         self._next_question = now + (ASK if waiting and recent else ASK_SELDOM)
-        return frozenset(cable.id for cable in self._keeper.due(waiting, found))
+        due = self._keeper.due(waiting, found)
+        for cable in due:
+            self._keeper.asked(cable)
+        return frozenset(cable.id for cable in due)
 
     def _turn(self, silent: Set[str] = frozenset(), down: Set[str] = frozenset()) -> None:
         """Look and mend, if it is time or for these cables, by id; tell what came of it."""

@@ -37,8 +37,18 @@ NOTHING = Negotiations(frozenset(), frozenset())
 
 def due_at(cable: Cable, looks: int, found: Negotiations) -> list[int]:
     """Return the looks after which the cable is negotiated anew."""
-    keeper = Timekeeper([cable])
-    return [look for look in range(looks) if keeper.due({cable.id}, found)]
+    return asked_at(Timekeeper([cable]), cable, looks, found)
+
+
+def asked_at(
+    keeper: Timekeeper, cable: Cable, looks: int, found: Negotiations, *, hurry: bool = False
+) -> list[int]:
+    times = list[int]()
+    for look in range(looks):
+        if cable in keeper.due({cable.id}, found, hurry=hurry):
+            keeper.asked(cable)
+            times.append(look)
+    return times
 
 
 def under_way(cable: Cable) -> Negotiations:
@@ -77,8 +87,7 @@ def test_the_other_end_asks_when_it_hears_nothing() -> None:
 
 def test_when_half_of_the_time_is_over_the_other_end_asks_once() -> None:
     cable = load("quickstart", "cluster1")
-    keeper = Timekeeper([cable])
-    times = [look for look in range(UNHEARD + 6) if keeper.due({cable.id}, NOTHING, hurry=True)]
+    times = asked_at(Timekeeper([cable]), cable, UNHEARD + 6, NOTHING, hurry=True)
     assert len(times) == 1
     assert REFUSED <= times[0] <= REFUSED + JITTER
     keeper = Timekeeper([cable])
@@ -103,6 +112,40 @@ def test_a_first_request_without_an_answer_is_repeated_by_the_end_that_begins() 
     assert min(due_at(waiting_end, 100, found)) >= UNHEARD + FOR_EACH
 
 
+def test_after_a_change_the_end_that_begins_asks_soon_once() -> None:
+    """The peer applies its changed file a moment later: it refuses, or forgets what was begun."""
+    begins, waiting_end = load("quickstart", "cluster2"), load("quickstart", "cluster1")
+    name = frozenset({begins.connections[0].name, waiting_end.connections[0].name})
+    forgotten = Negotiations(frozenset(), name, asking=name)
+    unheard = Negotiations(frozenset(), name, asking=name, unheard=name)
+    soon = round(DROPPED + REFUSED_FOR_EACH)
+    for found, first in ((NOTHING, soon), (forgotten, soon + 1), (unheard, soon)):
+        times = asked_at(Timekeeper([begins], {begins.id}), begins, 100, found)
+        assert times[0] == first
+        assert times[1] > first + REFUSED
+        keeper = Timekeeper([waiting_end], {waiting_end.id})
+        assert not any(keeper.due({waiting_end.id}, found) for _ in range(UNHEARD))
+
+
+def test_progress_after_a_change_is_left_alone() -> None:
+    """Each look finds another request: of the IKE SA, of one Child SA, of the other one."""
+    cable = load("quickstart", "cluster2")
+    first, second = (frozenset({connection.name}) for connection in cable.connections)
+    requests = [first, frozenset[str](), second] * 8
+    keeper = Timekeeper([cable], {cable.id})
+    for each in requests:
+        assert not keeper.due({cable.id}, Negotiations(frozenset(), cable.names, asking=each))
+
+
+def test_a_cable_that_is_due_stays_so_until_it_is_asked() -> None:
+    """The peer may have begun meanwhile: then nobody asks, and it's no attempt."""
+    cable = load("quickstart", "cluster2")
+    keeper = Timekeeper([cable], {cable.id})
+    soon = round(DROPPED + REFUSED_FOR_EACH)
+    due = [bool(keeper.due({cable.id}, NOTHING)) for _ in range(soon + 3)]
+    assert due == [False] * soon + [True] * 3
+
+
 def test_the_end_that_waits_ends_a_request_of_its_own() -> None:
     cable = load("quickstart", "cluster1")
     name = frozenset({cable.connections[0].name})
@@ -117,8 +160,8 @@ def test_many_cables_get_more_time() -> None:
     found = under_way(cables[0])
     everyone = {cable.id for cable in cables}
     looks = range(STUCK + 50 * STUCK_FOR_EACH)
-    times = [look for look in looks if cables[0] in keeper.due(everyone, found)]
-    assert times == [STUCK + 40 * STUCK_FOR_EACH]
+    first = next(look for look in looks if cables[0] in keeper.due(everyone, found))
+    assert first == STUCK + 40 * STUCK_FOR_EACH
 
 
 def test_a_cable_that_no_longer_waits_is_not_due() -> None:

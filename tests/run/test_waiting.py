@@ -11,6 +11,7 @@ from cablectl.model.cable import Cable
 from cablectl.plan.steps import Change, Phase, Step
 from cablectl.run import waiting
 from tests.support.documents import meshed
+from tests.support.examples import load
 
 ASKED = "dropping unexpected IKE_SA_INIT message containing NO_PROPOSAL_CHOSEN notification"
 REFUSED = 'NSS: ERROR: IPsec certificate CN=x invalid: SEC_ERROR_REVOKED_CERTIFICATE: "-1" #2'
@@ -57,6 +58,38 @@ def test_what_this_end_refused_while_it_asked(
     ).errors()
     assert begun == []
     assert found[cable.id].message.endswith("the certificate of the peer is revoked")
+
+
+@pytest.mark.parametrize("cluster", ["cluster1", "cluster2"])
+def test_a_peer_that_this_end_refuses_is_not_asked(
+    cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the end that waits: the peer would take the cable for up. The cause is in the log."""
+    cable = load("quickstart", cluster)
+    monkeypatch.setattr(waiting, "POLL", 0.001)
+    monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
+    monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: REFUSED)
+    monkeypatch.setattr(waiting, "_negotiate_again", lambda *_: pytest.fail("asked"))
+    step = Step(
+        phase=Phase.WAIT,
+        argv=("true",),
+        why="",
+        cable=cable.id,
+        limit=0.5,
+        waits_for=cable.connections[0].name,
+        can_ask=True,
+    )
+    begun = list[Cable]()
+    found = waiting.Waiting(
+        [step],
+        time.monotonic(),
+        lambda *_: None,
+        PlutoLog(),
+        {cable.id: cable},
+        lambda each, _: begun.append(each),
+    ).errors()
+    assert found[cable.id].message.endswith("the certificate of the peer is revoked")
+    assert bool(begun) == cable.initiates
 
 
 def test_many_silent_peers_are_not_all_asked(monkeypatch: pytest.MonkeyPatch) -> None:
