@@ -30,6 +30,7 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
         "type": "tunnel" if connection.mode is Mode.TUNNEL else "transport",
         "encapsulation": cable.encapsulation.value,
         **_end("left", connection.local, connection.mode),
+        **({"leftupdown": whack.NO_SCRIPT} if whack.skips_script(cable) else {}),
         **_end("right", connection.remote, connection.mode),
         **_tuning(cable, version, nic_can),
         **({"pfs": "yes"} if cable.ipsec.pfs_group else {}),

@@ -14,6 +14,8 @@ from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection, End
 from cablectl.model.wishes import Encapsulation, Esn, Initiate, Ipsec, Mode, Offload
 
+NO_SCRIPT = "%disabled"  # pluto's word for an updown that it doesn't run
+
 
 def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool = False) -> Argv:
     """Return the command that loads a connection into pluto.
@@ -32,7 +34,7 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
         "--name",
         connection.name,
         *_end(connection.local, connection.mode),
-        *_script(cable),
+        *(("--updown", NO_SCRIPT) if skips_script(cable) else ()),
         *authentication.end_flags(cable, cable.local, options),
         "--to",
         *_end(connection.remote, connection.mode),
@@ -43,6 +45,15 @@ def add(cable: Cable, connection: Connection, version: Version, *, nic_can: bool
         *_offload(cable, version, nic_can),
         *_dead_peer_detection(cable, options),
     )
+
+
+def skips_script(cable: Cable) -> bool:
+    """Return whether pluto runs no `_updown`, since the script would do nothing.
+
+    pluto waits for it, several times for each connection and Child SA. Between subnets the script
+    adds the route if the host has none. `initiate: both` asks for the proposal's own commands.
+    """
+    return not (cable.joins_subnets or cable.ipsec.initiate is Initiate.BOTH)
 
 
 def is_already_loaded(output: Iterable[str]) -> bool:
@@ -131,17 +142,6 @@ def _end(end: End, mode: Mode) -> Argv:
         *(("--clientprotoport", selector) if selector else ()),
         *(("--ikeport", str(end.ike_port)) if end.ike_port else ()),
     )
-
-
-def _script(cable: Cable) -> Argv:
-    """Return the option that keeps pluto from running `_updown`, where the script does nothing.
-
-    pluto waits for it, several times for each connection and Child SA. Between subnets the script
-    adds the route if the host has none. `initiate: both` asks for the proposal's own commands.
-    """
-    if cable.joins_subnets or cable.ipsec.initiate is Initiate.BOTH:
-        return ()
-    return ("--updown", "%disabled")
 
 
 def _encapsulation(encapsulation: Encapsulation, options: Dialect) -> Argv:

@@ -88,14 +88,17 @@ def test_every_connection_is_loaded_as_planned(gateway: Gateway) -> None:
     wrong = {}
     for argv, (cable, connection) in wanted.items():
         printed = gateway.whack(*argv[2:], check=False)
-        loaded = pluto.parse_connections(gateway.whack("--status"), "").get(connection.name)
+        status = gateway.whack("--status")
+        loaded = pluto.parse_connections(status, "").get(connection.name)
         gateway.whack(*whack.delete(connection.name)[2:], check=False)
+        no_script = f'"{connection.name}":.* my_updown=<disabled>;'
         esp = algorithms_of(gateway, cable)
         if not (
             loaded
             and loaded.selectors
             and loaded.joins(pluto.selectors(connection))
             and loaded.esp == esp
+            and bool(re.search(no_script, status)) == whack.skips_script(cable)
         ):
             wrong[argv] = printed, loaded
     assert wrong == {}

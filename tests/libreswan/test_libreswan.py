@@ -8,7 +8,7 @@ from cablectl.libreswan import addconn, dialects, whack
 from cablectl.libreswan.dialects import Version
 from cablectl.model.cable import Cable
 from cablectl.model.psk import PskFile
-from cablectl.model.wishes import Encapsulation, Esn, Offload
+from cablectl.model.wishes import Encapsulation, Esn, Initiate, Offload
 from tests.support.documents import shaped
 
 
@@ -146,6 +146,31 @@ def test_what_libreswans_own_parser_is_asked(cable: Cable) -> None:
     ipsec = replace(cable.ipsec, ike=("aes256-sha2;dh19", "aes-sha1"), esp=("aes_gcm-null",))
     both = whack.algorithms_to_parse(replace(cable, ipsec=ipsec))
     assert both == ("ike=aes256-sha2;dh19,aes-sha1", "esp=aes_gcm-null")
+
+
+@pytest.mark.parametrize("release", ["4.10", "5.2"])
+@pytest.mark.parametrize(
+    ("shape", "initiate", "skips"),
+    [
+        ("transport vxlan v4", Initiate.AUTO, True),
+        ("transport gre v6", Initiate.AUTO, True),
+        ("transport none v4", Initiate.AUTO, True),
+        ("tunnel geneve v4", Initiate.AUTO, True),
+        ("tunnel v4", Initiate.AUTO, False),
+        ("transport vxlan v4", Initiate.BOTH, False),
+    ],
+)
+def test_no_script_runs_where_it_would_do_nothing(
+    shape: str, initiate: Initiate, skips: bool, release: str
+) -> None:
+    """Between subnets it adds a route; and the proposal's own commands have it."""
+    cable = shaped(shape)
+    cable = replace(cable, ipsec=replace(cable.ipsec, initiate=initiate))
+    own, _, _ = flags(cable, release).partition(" --to ")
+    assert ("--updown %disabled" in own) == skips
+    assert flags(cable, release).count("--updown") == skips
+    with_ppk = replace(cable, ipsec=replace(cable.ipsec, ppk=PskFile("/etc/cablectl/ppk")))
+    assert settings(with_ppk, release).get("leftupdown") == ("%disabled" if skips else None)
 
 
 def settings(cable: Cable, release: str) -> dict[str, str]:
