@@ -234,7 +234,7 @@ def connected(
         made_here=bool(cable.connections),
         connections={
             connection.name: LoadedConnection(
-                connection.routed,
+                connection.routed and (up or cable.traps),
                 up,
                 selectors(connection),
                 esp=before.algorithms.parsed or (),

@@ -1,6 +1,6 @@
 """Cables and facts become the steps that bring IPsec up, from the guard to the Child SAs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -9,7 +9,7 @@ from cablectl.facts import orientation
 from cablectl.facts.host_facts import Credential, Facts, Pluto
 from cablectl.libreswan import addconn, dialects, pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
-from cablectl.libreswan.pluto import FORGOTTEN, SETTLED
+from cablectl.libreswan.pluto import FORGOTTEN, SETTLED, LoadedConnection
 from cablectl.linux import esp_offload, guard, guard_file, xfrm
 from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection
@@ -220,6 +220,9 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
         # The peer hears of it by the deletion.
         why = "the kernel has lost its SAs, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
+    if cable.initiates and not cable.traps and _trapped(loaded.values()):
+        why = "pluto goes on with an earlier negotiation: load it again"
+        return dict.fromkeys(loaded, why) | gone
     gone |= dict.fromkeys(
         (name for name in names if name in loaded), "the file describes it differently now"
     )
@@ -243,6 +246,15 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
         for name, entry in loaded.items()
         if name not in gone and entry.ike_of in gone
     }
+
+
+def _trapped(loaded: Collection[LoadedConnection]) -> bool:
+    """Tell whether pluto 4.x has kept trap policies of a cable whose Child SAs have all ended.
+
+    It repeats its requests at times of its own then, which cross those of a new negotiation.
+    """
+    ended = not any(entry.up or entry.serials or entry.ike_of is not None for entry in loaded)
+    return ended and any(entry.routed for entry in loaded)
 
 
 def _flushed(cable: Cable, facts: Facts) -> bool:

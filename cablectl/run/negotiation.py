@@ -74,8 +74,8 @@ class Timekeeper:
     ) -> list[Cable]:
         """Take note of a look; return those of the waiting cables, by id, to be negotiated anew.
 
-        In a `hurry` an end that waits and hears nothing asks at once, if it hasn't asked yet: the
-        time for the whole runs out.
+        In a `hurry` an end that waits and hears nothing asks soon, if it hasn't asked yet: the time
+        for the whole runs out, or this end alone has begun anew.
         """
         left = list[_Course]()
         for course in self._of:
@@ -116,7 +116,7 @@ class Timekeeper:
             patience = DROPPED + REFUSED_FOR_EACH * course.crowd
         stuck = STUCK + STUCK_FOR_EACH * course.crowd
         if hurry and not begins and not course.tries:
-            patience = REFUSED + course.jitter
+            patience = REFUSED + course.jitter + REFUSED_FOR_EACH * course.crowd
         # The end that waits never breaks off what the other one has begun.
         may_break = begins or not names.isdisjoint(found.asking)
         return course.unseen > patience * factor or (

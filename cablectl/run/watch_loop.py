@@ -53,6 +53,7 @@ class Watch:
         self._told = ""  # the error that was told last, while it lasts
         self._contested = ""  # the reason that was told last, while it lasts
         self._pluto = Watched()
+        self._restarted = False  # whether pluto was, and some cable waits since then
         self._whack: Argv = ()  # the program, once it is found
         self._repairs: dict[str, RepairState] = {}  # by the cable's id
         self._pulse = Pulse(log, self._repairs)
@@ -77,7 +78,9 @@ class Watch:
                     return
                 # Every socket is read to its end.
                 drained = [source.drain(*self._words) for source in changes]
-                if settings.drain(b"") or any(drained) or self._pluto.has_changed():
+                restarted = self._pluto.has_changed()
+                self._restarted |= restarted
+                if settings.drain(b"") or any(drained) or restarted:
                     self._next_look = min(self._next_look, time.monotonic() + SETTLE)
                 self._turn(self._pulse.turn(), self._due())
             self._log("stopped; teardown has removed every cable")
@@ -124,7 +127,9 @@ class Watch:
             self._next_look = now
         recent = any(now - since < SOON for since in self._down_since.values())
         self._next_question = now + (ASK if waiting and recent else ASK_SELDOM)
-        due = self._keeper.due(waiting, found)
+        self._restarted &= bool(waiting)
+        # The peer takes the cable for up: it will not begin.
+        due = self._keeper.due(waiting, found, hurry=self._restarted)
         for cable in due:
             self._keeper.asked(cable)
         return frozenset(cable.id for cable in due)

@@ -1,5 +1,6 @@
 """What a watch does of a connect's plan: what differs, and nothing that has to wait."""
 
+import shlex
 from collections.abc import Mapping, Set
 
 import pytest
@@ -122,3 +123,24 @@ def test_the_shared_device_waits_for_the_first_cable_that_is_up() -> None:
     plan = repairs(CABLES, (facts[0], down[1]))
     assert {step.cable for step in plan.needed} == {"", SECOND}
     assert Phase.OVERLAY in phases(plan)
+
+
+@pytest.mark.parametrize("local", ["cluster1", "cluster2"])
+def test_the_end_that_begins_ends_what_pluto_goes_on_with(local: str) -> None:
+    """pluto 4.x keeps the policies of Child SAs that have ended, and repeats its requests."""
+    cable = load("quickstart", local)
+    ended = without_sa(cable, alive(cable), 0, 1)
+    kept = replace(
+        ended,
+        connections={name: replace(it, routed=True) for name, it in ended.connections.items()},
+    )
+    names = [connection.name for connection in cable.connections]
+    deleted = [shlex.join(whack.delete(name)) for name in names]
+    assert not set(deleted) & set(needed(connect_plan.plan((cable,), (ended,))))
+    planned = needed(connect_plan.plan((cable,), (kept,)))
+    assert (planned[:2] == deleted) == cable.initiates
+    assert bool(set(deleted) & set(planned)) == cable.initiates
+    half = replace(
+        kept, connections=kept.connections | {names[0]: alive(cable).connections[names[0]]}
+    )
+    assert not set(deleted) & set(needed(connect_plan.plan((cable,), (half,))))

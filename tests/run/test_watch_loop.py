@@ -19,6 +19,7 @@ from cablectl.host import daemon, netlink, pluto_process
 from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
 from cablectl.run import service, watch_loop
+from cablectl.run.negotiation import JITTER, REFUSED
 from cablectl.run.reconciler import Look, Reconciler, Repair
 from cablectl.run.watch_loop import Watch
 from tests.support.alive import alive, without_sa
@@ -296,6 +297,23 @@ class TestCables:
         place.run(keeper)
         assert keeper.silent[1] == {place.cable.id}
         assert place.asked > 10  # the end that waits gives the peer time
+
+    def test_the_end_that_waits_asks_soon_after_a_restart_of_its_pluto(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The peer takes the cable for up."""
+        for name in ("ASK", "ASK_SELDOM"):
+            monkeypatch.setattr(watch_loop, name, 0.001)
+        assert not place.cable.initiates
+
+        def restart() -> None:
+            place.pid, place.up, place.asked = "2", frozenset(), 0
+            place.reports("of_settings", b"changed")
+
+        keeper = Keeper(place.cable, place.then(restart), place.down)
+        place.run(keeper)
+        assert keeper.silent[2] == {place.cable.id}
+        assert place.asked <= REFUSED + JITTER + 3
 
     def test_a_cable_that_the_file_no_longer_has_is_not_awaited(
         self, place: Place, monkeypatch: pytest.MonkeyPatch

@@ -67,7 +67,8 @@ def with_connection(
 def without_sa(cable: Cable, facts: Facts, *numbers: int, ike: Ike = Ike.NONE) -> Facts:
     for number in numbers:
         loaded = facts.connections[name(cable, number)]
-        idle = replace(loaded, up=False, child_sas=(), ike=ike)
+        routed = cable.traps and loaded.routed
+        idle = replace(loaded, routed=routed, up=False, child_sas=(), ike=ike)
         facts = with_connection(cable, facts, number, idle)
     return facts
 
