@@ -46,10 +46,10 @@ OPTIONS = frozenset(
     " --dpdtimeout --encaps --encrypt --esn --esp --forceencaps --host --id --ikeport"
     " --ike --ikelifetime --ipsec-lifetime --ipsec-max-bytes --ipseclifetime --replay-window"
     " --initiate --ipv6 --listen --name --nic-offload --no-esn --pfs --psk --rereadsecrets"
-    " --route --terminate --to --transport --tunnel --unroute --all".split()
+    " --route --terminate --to --transport --tunnel --unroute --updown --all".split()
 )
 # What other words are made of, but for shell programs and the path of a key.
-PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ +-]+|%any")
+PLAIN = re.compile(r"[A-Za-z0-9@/:;,._ +-]+|%any|%disabled")
 # nft's words are a program: rules of these forms, in the cable's own tables alone.
 RULES = re.compile(
     r"delete table inet cablectl[_-][\w.-]+"

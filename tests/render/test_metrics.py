@@ -67,7 +67,7 @@ def test_what_they_say_of_a_cable(cable: Cable) -> None:
     assert of(found, "cable_info", **info) == 1
     for connection, number in ((first, 1), (second, 0)):
         assert of(found, "connection_up", connection=connection) == number
-        assert of(found, "connection_routed", connection=connection) == 1
+        assert of(found, "connection_routed", connection=connection) == number
         assert of(found, "received_bytes_total", connection=connection) == 824 * number
         assert of(found, "sent_bytes_total", connection=connection) == 1236 * number
     assert of(found, "child_sa_age_seconds", connection=first) == 3600
