@@ -81,8 +81,7 @@ def gateways(lab: Lab, network: Network, count: int, release: str) -> tuple[Gate
 def load_peers(peers: Gateway, cables: tuple[Cable, ...], release: str) -> None:
     """Load the other end of each cable into the peers' pluto.
 
-    All peers share this pluto, so each connection name gets a unique prefix. No updown script
-    runs, since on real peers that would be the work of another machine.
+    All peers share this pluto, so each connection name gets a unique prefix.
     """
     facts = Facts(libreswan=dialects.parse_version(release))
     lines = [
@@ -99,8 +98,6 @@ def load_peers(peers: Gateway, cables: tuple[Cable, ...], release: str) -> None:
 
 
 def _peer_word(number: int, word: str) -> str:
-    if word == "--to":
-        return "--updown %disabled --to"
     return f"{number}-{word}" if word.startswith(CABLE) else word
 
 
@@ -127,6 +124,7 @@ conn {connection.name}
 \tleft={connection.local.host}
 \tleftprotoport={left}
 \tleftikeport=4500
+\tleftupdown=%disabled
 \tright={connection.remote.host}
 \trightprotoport={right}
 \trightikeport=4500

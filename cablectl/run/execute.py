@@ -28,7 +28,7 @@ from cablectl.run.signals import deferred, handled, leave
 __all__ = ["Progress", "apply", "run"]
 
 MakePlan = Callable[[], Plan]
-READ_TRIES = 3  # times that the host is read, once something was done
+READ_TRIES = 3  # times that the host is read
 AGAIN = 6  # times at most that connect goes on while its peer negotiates anew
 Failed = dict[str, CablectlError]  # by the cable's id
 
@@ -46,7 +46,7 @@ def apply(locks: Collection[str], make_plan: MakePlan, progress: Progress, wait:
     with handled(leave), held(locks, wait, progress.note) as journal:
         if earlier := journal.unfinished:
             progress.note(f"an earlier {earlier.cut_off}; continuing from the host's state")
-        plan = make_plan()
+        plan = _read_patiently(make_plan)
         progress.begin(plan)
         failed = dict(plan.refused)
         runner = Runner(plan, progress, journal)
@@ -84,7 +84,7 @@ class _Connect:
         try:
             self._execute(self._plan)
             if self._any_succeeds:
-                self._prove(self._executed_again(partial(_read_again, make_plan)))
+                self._prove(self._executed_again(partial(_read_patiently, make_plan)))
         except BaseException:
             self._roll_back()
             raise
@@ -210,10 +210,10 @@ class _Connect:
             self._fail(cable, error)
 
 
-def _read_again(make_plan: MakePlan) -> Plan:
+def _read_patiently(make_plan: MakePlan) -> Plan:
     """Return a plan of the host as it is now, though pluto may be too busy to answer at once.
 
-    All that was done would be undone for it.
+    It is where many cables start at the same moment. At the end, all that was done would be undone.
     """
     for _ in range(READ_TRIES - 1):
         with suppress(TimeLimitError):
@@ -251,7 +251,7 @@ class _Teardown:
             self._run_steps()
             self._raise_shared()
             watched.await_end()
-        left = _still_to_do(_read_again(make_plan).needed, self._plan, self._failed)
+        left = _still_to_do(_read_patiently(make_plan).needed, self._plan, self._failed)
         for cable, error in left.items():
             self._fail(cable, error, Phase.UNGUARD)
         self._raise_shared()
