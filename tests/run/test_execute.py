@@ -4,6 +4,7 @@
 """
 
 import shlex
+from collections.abc import Iterable
 
 import pytest
 from msgspec.structs import replace
@@ -17,7 +18,8 @@ from cablectl.linux import guard, guard_file, mss, watch_file
 from cablectl.model.cable import Cable
 from cablectl.plan import connect_plan, ipsec, teardown_plan
 from cablectl.plan.steps import Action, Phase, Plan, Step
-from cablectl.run import execute
+from cablectl.run import execute, waiting
+from cablectl.run.negotiation import Timekeeper
 from tests.support.examples import load
 from tests.support.executor import (
     TRAFFIC,
@@ -93,6 +95,26 @@ def test_a_peer_that_connects_anew_meanwhile_is_waited_for(
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert len(told.steps) == 3
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_cable_whose_connections_were_deleted_is_known_as_changed(
+    cable: Cable, commands: Commands, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    """Its peer may change as well, and forget what was begun."""
+    known = list[set[str]]()
+
+    class Keeper(Timekeeper):
+        def __init__(self, cables: Iterable[Cable], changed: Iterable[str] = ()) -> None:
+            known.append(set(changed))
+            super().__init__(cables, known[-1])
+
+    monkeypatch.setattr(waiting, "Timekeeper", Keeper)
+    commands.established(*cable.names)
+    before = replace(made(cable), silent=True) if silent else BLANK
+    plans = (connect_plan.plan((cable,), (facts,)) for facts in (before, made(cable)))
+    apply(cable, in_turn(*plans), Told())
+    assert known == [{cable.id} if silent else set()]
 
 
 @pytest.mark.parametrize("before", [0, 1])

@@ -210,7 +210,9 @@ def waits(cable: Cable, limit: float = 5) -> list[Step]:
     ]
 
 
-def waiting_for(cable: Cable, steps: Sequence[Step], begun: list[str]) -> waiting.Waiting:
+def waiting_for(
+    cable: Cable, steps: Sequence[Step], begun: list[str], *changed: str
+) -> waiting.Waiting:
     """Return what waits; `begun` gets the id of the cable each time that it's begun anew."""
     return waiting.Waiting(
         steps,
@@ -219,7 +221,26 @@ def waiting_for(cable: Cable, steps: Sequence[Step], begun: list[str]) -> waitin
         PlutoLog(),
         {cable.id: cable},
         lambda each, _: begun.append(each.id),
+        changed=changed,
     )
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_each_attempt_gets_its_time(monkeypatch: pytest.MonkeyPatch, changed: bool) -> None:
+    """A cable that is due stays so until it is asked; after a change it is asked soon."""
+    monkeypatch.setattr(waiting, "POLL", 0.001)
+    cable, begun = load("quickstart", "cluster2"), list[str]()
+    looks = list[int]()
+
+    def look(_: object) -> Negotiations:
+        looks.append(len(begun))
+        return NOTHING if len(looks) < 3 * REFUSED else Negotiations(cable.names, frozenset())
+
+    monkeypatch.setattr(daemon, "negotiations", look)
+    ids = (cable.id,) if changed else ()
+    assert waiting_for(cable, waits(cable), begun, *ids).errors() == {}
+    assert len(begun) == 1
+    assert (looks.index(1) < REFUSED) == changed
 
 
 def test_cables_come_as_their_child_sas_stand(

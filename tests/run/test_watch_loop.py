@@ -315,6 +315,28 @@ class TestCables:
         assert keeper.silent[2] == {place.cable.id}
         assert place.asked <= REFUSED + JITTER + 3
 
+    def test_a_restart_after_which_the_cable_was_up_is_forgotten(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("ASK", "ASK_SELDOM"):
+            monkeypatch.setattr(watch_loop, name, 0.001)
+
+        def restart() -> None:
+            place.pid = "2"
+            place.reports("of_settings", b"changed")
+
+        def fall() -> None:
+            place.up, place.asked = frozenset(), 0
+
+        def change() -> None:
+            place.reports("of_settings", b"changed")
+
+        later = place.then(lambda: threading.Timer(0.3, change).start())
+        keeper = Keeper(place.cable, place.then(restart), later, place.then(fall, look=place.down))
+        place.run(keeper)
+        assert keeper.silent[-1] == {place.cable.id}
+        assert place.asked > REFUSED + JITTER + 3
+
     def test_a_cable_that_the_file_no_longer_has_is_not_awaited(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
