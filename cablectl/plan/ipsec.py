@@ -1,6 +1,6 @@
 """Cables and facts become the steps that bring IPsec up, from the guard to the Child SAs."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from functools import partial
 
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from cablectl.libreswan import addconn, dialects, pluto_commands, whack
 from cablectl.libreswan.authentication import authentication_of
 from cablectl.libreswan.pluto import FORGOTTEN, SETTLED, LoadedConnection
 from cablectl.linux import esp_offload, guard, guard_file, xfrm
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.connection import Connection
 from cablectl.model.wishes import Offload
@@ -348,7 +349,23 @@ def _wait(cable: Cable, facts: Facts, limit: float) -> Iterator[Step]:
         )
 
 
-def patience(cable: Cable) -> float:
+def until_settled(
+    cables: Iterable[Cable], facts: Iterable[Facts], retired: Container[Argv] = ()
+) -> float:
+    """Return the seconds until the Child SAs that are too many may go; 0 if there are none.
+
+    Those that these commands have deleted don't count.
+    """
+    left = (
+        _patience(cable) - loaded.age
+        for cable, of_cable in zip(cables, facts, strict=True)
+        for loaded in of_cable.loaded(cable).values()
+        if any(whack.delete_state(serial) not in retired for serial in loaded.superseded(0))
+    )
+    return max((0, *left))
+
+
+def _patience(cable: Cable) -> float:
     """Return the seconds after which this end deletes the Child SAs that are too many."""
     return SETTLED if cable.begins else FORGOTTEN
 
@@ -363,7 +380,7 @@ def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
         lost = set(loaded.serials) - {sa.serial for sa in loaded.child_sas}
         why = dict.fromkeys(sorted(lost), "the kernel has lost this Child SA; the peer learns it")
         why |= dict.fromkeys(
-            loaded.superseded(patience(cable)), "the connection has a newer Child SA"
+            loaded.superseded(_patience(cable)), "the connection has a newer Child SA"
         )
         for serial, reason in why.items():
             yield Step(

@@ -7,13 +7,12 @@ second plan still needs a step. One of several cables can fail while the others 
 import shlex
 import signal
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
-from cablectl.libreswan import whack
 from cablectl.libreswan.refusal import is_unoriented
 from cablectl.model.argv import Argv
 from cablectl.plan import ipsec
@@ -114,7 +113,7 @@ class _Connect:
                 retired |= retire
                 self._runner.extend(again)
                 self._execute(again)
-            elif waited and (seconds := _until_settled(again, retired)):
+            elif waited and (seconds := ipsec.until_settled(again.cables, again.facts, retired)):
                 self._progress.note(
                     f"a Child SA too many; deleting it in {seconds:.0f} s, if the peer doesn't"
                 )
@@ -219,20 +218,6 @@ def _read_patiently(make_plan: MakePlan) -> Plan:
         with suppress(TimeLimitError):
             return make_plan()
     return make_plan()
-
-
-def _until_settled(plan: Plan, retired: Container[Argv]) -> float:
-    """Return the seconds until the Child SAs that are too many may go; 0 if there are none.
-
-    Those that these commands have deleted don't count.
-    """
-    left = (
-        ipsec.patience(cable) - loaded.age
-        for cable, facts in zip(plan.cables, plan.facts, strict=True)
-        for loaded in facts.loaded(cable).values()
-        if any(whack.delete_state(serial) not in retired for serial in loaded.superseded(0))
-    )
-    return max((0, *left))
 
 
 class _Teardown:

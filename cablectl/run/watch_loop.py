@@ -16,6 +16,7 @@ from cablectl.host import daemon, netlink
 from cablectl.host.pluto_process import Watched
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
+from cablectl.plan import ipsec
 from cablectl.plan.steps import Phase
 from cablectl.run import service
 from cablectl.run.negotiation import Timekeeper
@@ -176,7 +177,8 @@ class Watch:
             self._postpone(look.errors[0])
             return
         self._told, self._delay = "", 0.0
-        self._next_look = time.monotonic() + (PERIOD if contested else WHOLE)
+        settled = ipsec.until_settled(look.cables, look.facts) or WHOLE
+        self._next_look = time.monotonic() + (PERIOD if contested else settled)
 
     def _count(self, repair: Repair) -> None:
         counts = dict(self._repairs[repair.id].counts)

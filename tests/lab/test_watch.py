@@ -163,6 +163,23 @@ def test_lost_sas_are_negotiated_again(
         each.await_whole()
 
 
+def test_a_child_sa_too_many_is_deleted_without_loss(
+    kept: list[Kept], record_property: Record
+) -> None:
+    """The end that begins does it, before the other one would."""
+    both = [each.gateway for each in kept]
+    both[1].whack("--initiate", "--asynchronous", "--name", connections(both[1])[0])
+    until(lambda: all(len(child_sas(each)) == 3 for each in both), "a second Child SA")
+    begin = time.monotonic()
+    with flowing(both[0], VTEP["c1"], both[1], VTEP["c2"], RATE) as stream:
+        until(lambda: all(child_sas(each) == connections(each) for each in both), "one Child SA")
+        seconds = time.monotonic() - begin
+        time.sleep(1)
+    lost = [counted.lost for counted in stream.counted]
+    record_property("a Child SA too many", f"{seconds:.2f} s, {lost} packets lost")
+    assert lost == [0, 0]
+
+
 def test_a_killed_pluto_gets_its_connections_back(
     kept: list[Kept], clear: Callable[[], int], record_property: Record
 ) -> None:

@@ -18,6 +18,7 @@ from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink, pluto_process
 from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
+from cablectl.plan import ipsec
 from cablectl.run import service, watch_loop
 from cablectl.run.negotiation import JITTER, REFUSED
 from cablectl.run.reconciler import Look, Reconciler, Repair
@@ -253,6 +254,23 @@ class TestErrors:
         keeper = Keeper(place.cable, lambda: look, lambda: look)
         place.run(keeper)
         assert (len(keeper.times), place.lines.count("it broke")) == (3, 1)
+
+    def test_a_child_sa_too_many_is_looked_at_when_it_may_go(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The kernel reports only its beginning."""
+        monkeypatch.setattr(ipsec, "FORGOTTEN", 25.2)
+        whole = alive(place.cable)
+        name = place.cable.connections[0].name
+        loaded = whole.connections[name]
+        (first,) = loaded.child_sas
+        second = replace(first, serial=first.serial + 10)
+        double = replace(loaded, child_sas=(first, second), age=25.0)
+        facts = replace(whole, connections=whole.connections | {name: double})
+        keeper = Keeper(place.cable, lambda: Look((place.cable,), (facts,)))
+        place.run(keeper)
+        assert len(keeper.times) == 2
+        assert keeper.times[1] - keeper.times[0] >= 0.2
 
     def test_another_cablectl_at_work_is_no_error(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
