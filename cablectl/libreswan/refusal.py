@@ -17,6 +17,10 @@ class Refusal(Struct, frozen=True):
 # pluto can't use any of this host's interfaces for the connection: it is unoriented.
 _UNORIENTED = r"cannot identify ourselves|neither left=.* nor right=.* match an interface"
 
+# A line about a negotiation of a connection to any address, and the answer that refuses a client.
+_INSTANCE = r'"[^"]+"\[\d+\] \S+ #(?P<state>\d+): '
+_ANSWER = r"responding to IKE_AUTH .* notification AUTHENTICATION_FAILED"
+
 _PEER = "on the peer, then run connect again on both ends"
 # What pluto says of certificates; the codes are those of NSS.
 _OF_CERTIFICATES = (
@@ -182,6 +186,25 @@ def parse_refusal(output: str) -> Refusal | None:
 def parse_certificate_refusal(log: str) -> Refusal | None:
     """Return why pluto refused a certificate; None if the log doesn't say that it did."""
     return _first(_OF_CERTIFICATES, log)
+
+
+def without_strangers(log: str) -> str:
+    """Return the log without the refusals of clients that no connection of this host expects.
+
+    pluto logs them in the name of the first connection to any address that it found. 5.x gives no
+    cause, and 4.x only that the identity is another one; every other refusal has its cause.
+    """
+    lines = [(line, re.search(_INSTANCE, line)) for line in log.splitlines()]
+    known = {
+        instance["state"]
+        for line, instance in lines
+        if instance and parse_refusal(line) and not re.search(_ANSWER, line)
+    }
+    return "\n".join(
+        line
+        for line, instance in lines
+        if not (instance and re.search(_ANSWER, line)) or instance["state"] in known
+    )
 
 
 def _first(refusals: Iterable[tuple[str, str, str]], output: str) -> Refusal | None:

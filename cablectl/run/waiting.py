@@ -12,7 +12,11 @@ from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan import pluto_commands, whack
 from cablectl.libreswan.pluto import Negotiations
-from cablectl.libreswan.refusal import parse_certificate_refusal, parse_refusal
+from cablectl.libreswan.refusal import (
+    parse_certificate_refusal,
+    parse_refusal,
+    without_strangers,
+)
 from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
@@ -149,7 +153,7 @@ def _errors(left: list[Step], log: PlutoLog, cables: Mapping[str, Cable]) -> Err
 def _logged(log: PlutoLog, cable: Cable) -> str:
     """Return the lines about all connections of a cable: pluto refuses in the name of any."""
     names = (connection.name for connection in cable.connections)
-    return log.about(*names, address=str(cable.remote_host))
+    return without_strangers(log.about(*names, address=str(cable.remote_host)))
 
 
 def _no_child_sa(step: Step, output: str, logged: str) -> CablectlError:

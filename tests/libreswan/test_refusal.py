@@ -6,7 +6,7 @@ import pytest
 
 from cablectl.libreswan import pluto
 from cablectl.libreswan.pluto import Ike
-from cablectl.libreswan.refusal import is_unoriented, parse_refusal
+from cablectl.libreswan.refusal import is_unoriented, parse_refusal, without_strangers
 from tests.support.captures import by_release
 
 REFUSALS = by_release("refusals")
@@ -172,6 +172,34 @@ def test_every_reason_has_words_and_a_way_out(line: str) -> None:
 )
 def test_what_pluto_copes_with_is_no_refusal(line: str) -> None:
     assert parse_refusal(line) is None
+
+
+ANSWER = (
+    '"s-c1-0"[1] 172.18.0.7 #1: responding to IKE_AUTH message (ID 1) from 172.18.0.7:500 with'
+    " encrypted notification AUTHENTICATION_FAILED"
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "\"s-c1-0\"[1] 172.18.0.7 #1: Peer ID '@c2' mismatched on first found connection and no"
+        " better connection found",  # 4.10
+        '"s-c1-0"[1] 172.18.0.7 #1: processing decrypted IKE_AUTH request from'
+        " 172.18.0.7:UDP/500 containing SK{IDi,IDr,AUTH,SA,TSi,TSr}",  # 5.2
+        '"s-c1-0"[2] 172.18.0.7 #11: authentication failed: computed hash does not match',
+    ],
+)
+def test_a_client_of_no_connection_is_refused_in_no_name(before: str) -> None:
+    log = f"{before}\n{ANSWER}"
+    assert without_strangers(log) == before
+    assert without_strangers(ANSWER.replace("[1] 172.18.0.7", "")) != ""
+
+
+def test_a_client_with_another_key_is_refused_in_its_own_name() -> None:
+    hash_differs = "authentication failed: computed hash does not match the received one"
+    log = f'"s-c1-0"[1] 172.18.0.7 #1: {hash_differs}\n{ANSWER}'
+    assert without_strangers(log) == log
 
 
 def test_reasons_have_no_empty_braces() -> None:
