@@ -10,7 +10,8 @@ What a cable guards:
   of a gateway that is in its own subnet.
 - an overlay: what is to or from a remote subnet or VTEP goes by the overlay's device, or by that of
   the detour while a key is rotated (`model.rotation`). The device's own packets have an SA, and
-  only the device sends such packets to the peers.
+  only the device sends such packets to the peers. In tunnel mode none of the peers' is forwarded:
+  without the device, or before it is made, this host lacks the address to which they go.
 - transport mode alone: what the two gateways send to each other has an SA, except IKE and ESP.
 
 The chains see a packet where its addresses count: what comes in before another program's DNAT, what
@@ -234,7 +235,12 @@ def _of_overlay(cable: Cable, overlay: OverlayWish) -> Iterator[Chain]:
         incoming.append(_drop(_IN, *_hosts(cable, _IN), *packets, _MISSING[_IN]))
     yield Chain("in", tuple(incoming), "prerouting", BEFORE_DNAT)
     # Nobody else may send through the SAs: neither hosts behind this gateway nor processes on it.
-    yield Chain("through", (_drop(_OUT, to_peers, *packets),), "forward", FIRST)
+    through = [_drop(_OUT, to_peers, *packets)]
+    if cable.mode is Mode.TUNNEL:
+        # What an SA has decrypted, while this host lacks the address: it would go to a router.
+        from_peers = _address(cable, "saddr", "@peers")
+        through.append(Rule((from_peers, *packets, DROP), "decrypted"))
+    yield Chain("through", tuple(through), "forward", FIRST)
     local: list[Rule] = []
     if overlay.port_number:  # a process needs no privilege to send UDP
         not_own = match({"&": [meta("mark"), OWN]}, 0)

@@ -199,6 +199,7 @@ TABLES = {
         in prerouting -110: udp dport 6081 @th,96,24 1000 meta ipsec missing counter drop
         in prerouting -110: udp dport 6081 @th,96,24 1000 ip saddr != @peers counter drop
         through forward -500: ip daddr @peers udp dport 6081 @th,96,24 1000 counter drop
+        through forward -500: ip saddr @peers udp dport 6081 @th,96,24 1000 drop
         local output -500: udp dport 6081 @th,96,24 1000 rt ipsec missing counter drop
         local output -500: ip daddr @peers udp dport 6081 @th,96,24 1000 meta mark & 0x1000 == 0
             counter drop
