@@ -8,13 +8,26 @@ from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
 from cablectl.libreswan.pluto import Negotiations
 from cablectl.model.cable import Cable
-from cablectl.plan.steps import Change, Phase, Step
+from cablectl.plan.steps import Phase, Step
 from cablectl.run import waiting
 from tests.support.documents import meshed
 from tests.support.examples import load
 
 ASKED = "dropping unexpected IKE_SA_INIT message containing NO_PROPOSAL_CHOSEN notification"
 REFUSED = 'NSS: ERROR: IPsec certificate CN=x invalid: SEC_ERROR_REVOKED_CERTIFICATE: "-1" #2'
+
+
+def first_of(cable: Cable, limit: float = 1) -> Step:
+    """Return the step that waits for the cable's first connection."""
+    return Step(
+        phase=Phase.WAIT,
+        argv=("true",),
+        why="",
+        cable=cable.id,
+        limit=limit,
+        waits_for=cable.connections[0].name,
+        can_ask=True,
+    )
 
 
 def test_what_this_end_refused_while_it_asked(
@@ -37,19 +50,9 @@ def test_what_this_end_refused_while_it_asked(
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
     monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", about)
-    step = Step(
-        phase=Phase.WAIT,
-        argv=("true",),
-        why="",
-        kind=Change.ADD,
-        cable=cable.id,
-        limit=1,
-        waits_for=first,
-        can_ask=True,
-    )
     begun = list[Cable]()
     found = waiting.Waiting(
-        [step],
+        [first_of(cable)],
         time.monotonic() - 2,
         lambda *_: None,
         PlutoLog(),
@@ -70,18 +73,9 @@ def test_a_peer_that_this_end_refuses_is_not_asked(
     monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: REFUSED)
     monkeypatch.setattr(waiting, "_negotiate_again", lambda *_: pytest.fail("asked"))
-    step = Step(
-        phase=Phase.WAIT,
-        argv=("true",),
-        why="",
-        cable=cable.id,
-        limit=0.5,
-        waits_for=cable.connections[0].name,
-        can_ask=True,
-    )
     begun = list[Cable]()
     found = waiting.Waiting(
-        [step],
+        [first_of(cable, limit=0.5)],
         time.monotonic(),
         lambda *_: None,
         PlutoLog(),
@@ -108,20 +102,8 @@ def test_many_silent_peers_are_not_all_asked(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
     monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: ASKED)
-    steps = [
-        Step(
-            phase=Phase.WAIT,
-            argv=("true",),
-            why="",
-            cable=cable.id,
-            limit=1,
-            waits_for=cable.connections[0].name,
-            can_ask=True,
-        )
-        for cable in cables
-    ]
     found = waiting.Waiting(
-        steps,
+        [first_of(cable) for cable in cables],
         time.monotonic() - 2,
         lambda *_: None,
         PlutoLog(),
