@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pytest_subprocess import FakeProcess
 
 from cablectl.facts.host_facts import Facts, connected
-from cablectl.host import health_state
+from cablectl.host import daemon, health_state
 from cablectl.model.cable import Cable
 from cablectl.model.psk import PskFile
 from cablectl.run import journal
@@ -44,6 +44,12 @@ def no_real_commands(
     runtime = forbidden / f"run{next(NUMBERS)}"
     for module in (journal, health_state):
         monkeypatch.setattr(module, "DIRECTORY", runtime)
+
+
+@pytest.fixture(autouse=True)
+def no_known_directory() -> None:
+    """Have each test ask its own `ipsec` where the programs are."""
+    daemon._directory.cache_clear()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from cablectl.errors import HostNotReadyError, UsageError
@@ -30,30 +31,42 @@ def libreswan_version() -> Version:
         raise HostNotReadyError(error.message, hint="on Debian: apt install libreswan") from None
 
 
-def whack_itself() -> Argv:
-    """Return the program whack, or `ipsec whack` if it isn't where Libreswan says.
+def directly(argv: Argv) -> Argv:
+    """Return a command with the program whack in the place of `ipsec whack`.
 
     `ipsec` is a shell script that takes time. It only adds pluto's socket, if the environment moves
-    it.
+    it. The command stays as it is if whack isn't where Libreswan says.
     """
-    if "IPSEC_RUNDIR" in os.environ:
-        return pluto_commands.WHACK
-    binary = Path(probe.if_any("ipsec", "--directory").strip(), pluto_commands.WHACK[1])
-    runs = binary.is_absolute() and os.access(binary, os.X_OK)
-    return (str(binary),) if runs else pluto_commands.WHACK
+    script = shutil.which("ipsec")
+    if argv[:2] != pluto_commands.WHACK or not script or "IPSEC_RUNDIR" in os.environ:
+        return argv
+    try:
+        program = f"{_directory(script, os.stat(script).st_ctime_ns)}/{argv[1]}"
+    except OSError:
+        return argv
+    return (program, *argv[2:]) if os.access(program, os.X_OK) else argv
 
 
-def directly(argv: Argv, program: Argv) -> Argv:
-    """Return a command with this program in the place of `ipsec whack`."""
-    return (*program, *argv[2:]) if argv[:2] == pluto_commands.WHACK else argv
+@lru_cache(maxsize=1)
+def _directory(_script: str, _changed: int) -> str:
+    """Return where this script has its programs; it is asked anew after it was changed."""
+    return probe.if_any("ipsec", "--directory").strip()
 
 
-def negotiations(program: Argv = pluto_commands.WHACK) -> pluto.Negotiations:
+def negotiations() -> pluto.Negotiations:
     """Return what pluto has negotiated, and what is under way."""
     # In this order, no connection that has just come up is missing in both.
-    states = probe.output(*directly(pluto_commands.SHOW_STATES, program))
-    traffic = probe.output(*directly(pluto_commands.TRAFFIC_STATUS, program))
+    states, traffic = show_states(), _ask(pluto_commands.TRAFFIC_STATUS)
     return pluto.parse_negotiations(states, traffic)
+
+
+def show_states() -> str:
+    """Return what pluto prints about its SAs; HostNotReadyError if it prints nothing."""
+    return _ask(pluto_commands.SHOW_STATES)
+
+
+def _ask(argv: Argv) -> str:
+    return probe.output(*directly(argv), shown=argv)
 
 
 def marked_cables() -> frozenset[str]:
@@ -107,7 +120,10 @@ def _answer_of_algparse(kind: str, asked: str) -> tuple[str, ...] | Algorithms:
 def pluto_status() -> pluto.Status | None:
     """Return pluto's connections and SAs; None if pluto isn't running."""
     # In this order, the status has a state for every Child SA that carries traffic.
-    traffic, status = probe.run(*pluto_commands.TRAFFIC_STATUS), probe.run(*pluto_commands.STATUS)
+    traffic, status = (
+        probe.run(*directly(argv), shown=argv)
+        for argv in (pluto_commands.TRAFFIC_STATUS, pluto_commands.STATUS)
+    )
     if status.returncode != 0:
         return None
     return pluto.parse(status.stdout, traffic.stdout, time.time())

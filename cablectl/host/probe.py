@@ -12,11 +12,13 @@ LIMIT = 5  # seconds
 _PACKAGES = {"ipsec": "libreswan", "ip": "iproute2", "bridge": "iproute2", "nft": "nftables"}
 
 
-def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
+def run(*argv: str, given: str = "", shown: Argv = ()) -> subprocess.CompletedProcess[str]:
     """Run a command with `given` as its input; return the result, whatever its exit code.
 
-    HostNotReadyError if it is not installed, TimeLimitError if it doesn't end.
+    HostNotReadyError if it is not installed, TimeLimitError if it doesn't end: with the command
+    `shown`, if it isn't itself what a person would run.
     """
+    shown = shown or argv
     timer = CommandTimer(argv, given)
     try:
         result = subprocess.run(
@@ -34,19 +36,19 @@ def run(*argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
         raise _not_installed(argv) from None
     except subprocess.TimeoutExpired:
         timer.ended("time limit")
-        hint = "look whether pluto hangs: systemctl status ipsec" if argv[0] == "ipsec" else ""
-        command = " ".join(argv)
+        hint = "look whether pluto hangs: systemctl status ipsec" if shown[0] == "ipsec" else ""
+        command = " ".join(shown)
         raise TimeLimitError(f"no answer in {LIMIT} s from: {command}", hint=hint) from None
     timer.exited(result.returncode)
     return result
 
 
-def output(*argv: str) -> str:
+def output(*argv: str, shown: Argv = ()) -> str:
     """Return a command's output; HostNotReadyError, with the output, if it fails."""
-    result = run(*argv)
+    result, shown = run(*argv, shown=shown), shown or argv
     if result.returncode != 0:
         raise HostNotReadyError(
-            f"{argv[0]} failed with exit code {result.returncode}: {' '.join(argv)}",
+            f"{shown[0]} failed with exit code {result.returncode}: {' '.join(shown)}",
             details=(result.stderr or result.stdout).splitlines(),
         )
     return result.stdout

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from typing import Protocol, assert_never
 
 from cablectl.errors import CablectlError, TimeLimitError
@@ -202,7 +201,6 @@ class Runner:
             self._log,
             self._cables,
             self._begin_anew,
-            self._whack,
             {cable for cable, _ in self._deleted()},
         )
 
@@ -224,14 +222,10 @@ class Runner:
             again += map(whack.route, cable.names) if cable.traps else ()
         for argv in (*again, *map(whack.initiate, cable.names)):
             with suppress(CablectlError):
-                self._command(self._direct(argv), planned[0], COMMAND_LIMIT, argv)
+                self._command(daemon.directly(argv), planned[0], COMMAND_LIMIT, argv)
 
     def _end_requests(self, names: Container[str]) -> None:
-        unanswered.end(names, self._whack, "delete")
-
-    def _direct(self, argv: Argv) -> Argv:
-        """Return a command by whack itself, which is looked for only if a command needs it."""
-        return daemon.directly(argv, self._whack) if _is_whack(argv) else argv
+        unanswered.end(names, "delete")
 
     def _run(
         self, argv: Argv, step: Step, limit: float | None = None, *, again: bool = False
@@ -240,7 +234,7 @@ class Runner:
 
         If the command may have run before (`again`), a loaded connection is no error.
         """
-        direct = self._direct(argv)
+        direct = daemon.directly(argv)
         for left in reversed(range(WHACK_TRIES if _is_whack(argv) else 1)):
             try:
                 self._command(direct, step, limit or step.limit, argv)
@@ -266,10 +260,6 @@ class Runner:
             # The peer may have deleted its Child SA at the same time.
             if not (_has_deleted(shown or argv) or whack.has_no_state(error.details)):
                 raise
-
-    @cached_property
-    def _whack(self) -> Argv:
-        return daemon.whack_itself()
 
     def roll_back(self, done: Sequence[Step], cable: Cable | None = None) -> None:
         """Undo steps in reverse order, of all cables or of one.

@@ -9,9 +9,8 @@ from collections.abc import Container
 from contextlib import suppress
 
 from cablectl.errors import CablectlError
-from cablectl.host import daemon, probe
-from cablectl.libreswan import pluto, pluto_commands, whack
-from cablectl.model.argv import Argv
+from cablectl.host import daemon
+from cablectl.libreswan import pluto, whack
 from cablectl.run.command import run
 
 # Seconds: pluto ends the request at once. Whack 4.10 then goes on to wait for the peer's answer to
@@ -19,13 +18,12 @@ from cablectl.run.command import run
 LIMIT = 1.0
 
 
-def end(names: Container[str], program: Argv, phase: str) -> None:
-    """End such IKE SAs of these connections by `program`, which is whack.
+def end(names: Container[str], phase: str) -> None:
+    """End such IKE SAs of these connections.
 
     What fails is left: the SAs go with the connection.
     """
     with suppress(CablectlError):
-        states = probe.output(*daemon.directly(pluto_commands.SHOW_STATES, program))
-        for serial in pluto.parse_unanswered(states, names):
+        for serial in pluto.parse_unanswered(daemon.show_states(), names):
             with suppress(CablectlError):
-                run(daemon.directly(whack.delete_state(serial), program), LIMIT, phase)
+                run(daemon.directly(whack.delete_state(serial)), LIMIT, phase)

@@ -10,14 +10,13 @@ from msgspec.structs import replace
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.host import daemon
 from cablectl.host.pluto_log import PlutoLog
-from cablectl.libreswan import pluto_commands, whack
+from cablectl.libreswan import whack
 from cablectl.libreswan.pluto import Negotiations
 from cablectl.libreswan.refusal import (
     parse_certificate_refusal,
     parse_refusal,
     without_strangers,
 )
-from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import COMMAND_LIMIT, Step
 from cablectl.run import unanswered
@@ -36,8 +35,8 @@ class Waiting:
     """Waits for the Child SAs of these steps, of one cable or of several.
 
     One limit holds for all steps, from `since` on (time.monotonic). `cables` has each by its id.
-    `begin_anew` is called with a cable, and whether pluto has no state of it. `program` is whack.
-    `changed` are the cables, by id, whose connections this run has deleted.
+    `begin_anew` is called with a cable, and whether pluto has no state of it. `changed` are the
+    cables, by id, whose connections this run has deleted.
     """
 
     def __init__(
@@ -48,12 +47,10 @@ class Waiting:
         log: PlutoLog,
         cables: Mapping[str, Cable],
         begin_anew: Callable[[Cable, bool], None],
-        program: Argv = pluto_commands.WHACK,
         changed: Container[str] = (),
     ) -> None:
         self._left, self._since, self._show = list(steps), since, show
         self._log, self._cables, self._begin_anew = log, cables, begin_anew
-        self._program = program
         self._found = Negotiations(frozenset(), frozenset())
         ids = {step.cable: None for step in steps}
         self._keeper = Timekeeper((cables[cable] for cable in ids), changed)
@@ -105,7 +102,7 @@ class Waiting:
     def _look(self) -> Negotiations:
         """Return what pluto says; what it said before if it is too busy to answer."""
         with suppress(TimeLimitError):
-            self._found = daemon.negotiations(self._program)
+            self._found = daemon.negotiations()
         return self._found
 
     def _others_of(self, cable: Cable) -> Iterator[Step]:
@@ -184,7 +181,7 @@ def _negotiate_again(name: str, of_cable: Container[str]) -> str:
 
     The old negotiation is ended first: pluto prints nothing about one that is under way.
     """
-    unanswered.end(of_cable, pluto_commands.WHACK, "diagnose")
+    unanswered.end(of_cable, "diagnose")
     try:
         run(whack.terminate(name), COMMAND_LIMIT, "diagnose")
         return run(whack.initiate_and_tell(name), COMMAND_LIMIT, "diagnose")

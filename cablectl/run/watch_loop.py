@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing
 from cablectl.errors import BusyError, CablectlError
 from cablectl.host import daemon, netlink
 from cablectl.host.pluto_process import Watched
-from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan import ipsec
 from cablectl.plan.steps import Phase
@@ -55,7 +54,6 @@ class Watch:
         self._contested = ""  # the reason that was told last, while it lasts
         self._pluto = Watched()
         self._restarted = False  # whether pluto was, and some cable waits since then
-        self._whack: Argv = ()  # the program, once it is found
         self._repairs: dict[str, RepairState] = {}  # by the cable's id
         self._pulse = Pulse(log, self._repairs)
         self._words: tuple[bytes, ...] = ()  # in messages of the kernel about these cables
@@ -117,10 +115,8 @@ class Watch:
             self._next_question = now + ASK
             return frozenset()
         try:
-            self._whack = self._whack or daemon.whack_itself()
-            found = daemon.negotiations(self._whack)
-        except CablectlError:  # pluto starts, or is too busy, or Libreswan was upgraded
-            self._whack = ()
+            found = daemon.negotiations()
+        except CablectlError:  # pluto starts, or is too busy
             self._next_question = now + ASK
             return frozenset()
         waiting = {cable.id for cable in self._look.cables if not cable.names <= found.up}

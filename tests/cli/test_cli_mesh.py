@@ -169,6 +169,7 @@ def gateway(
     monkeypatch.setattr(secrets_file, "DIRECTORY", str(tmp_path))
     answers: dict[str, Any] = {
         "ipsec --version": "Libreswan 4.10\n",
+        "ipsec --directory": "",  # then `ipsec whack` runs
         WAYS: '[{"dst":"172.18.0.7","dev":"eth0"}]\n[{"dst":"172.18.0.6","dev":"eth1"}]\n',
         "ip -j link show dev eth0": [{"mtu": 1500}],
         "ip -j link show dev eth1": [{"mtu": 1400}],

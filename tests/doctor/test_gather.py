@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_subprocess import FakeProcess
@@ -57,8 +58,8 @@ class Tools:
         argv = tuple(command.split())
         self._told[argv] = subprocess.CompletedProcess(argv, code, stdout, stderr)
 
-    def _run(self, *argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        return self._told[argv] if argv in self._told else self._else(*argv, given=given)
+    def _run(self, *argv: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        return self._told[argv] if argv in self._told else self._else(*argv, **how)
 
 
 @pytest.fixture

@@ -315,3 +315,39 @@ def test_a_kernel_that_counts_no_ipsec_errors(
     assert ipsec_state.xfrm_errors() is None
     (tmp_path / "xfrm_stat").write_text("XfrmInNoStates          \t17\n")
     assert ipsec_state.xfrm_errors() == {"XfrmInNoStates": 17}
+
+
+def test_whack_itself_is_asked_and_the_script_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An `ipsec` that was installed meanwhile is asked anew where its programs are."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("IPSEC_RUNDIR", raising=False)
+    for release in ("older", "newer"):
+        _executable(tmp_path / release / "whack", f'echo {release} told "$1" >&2; exit 1')
+        _executable(tmp_path / "ipsec", f"echo {tmp_path / release}")
+        with pytest.raises(HostNotReadyError) as caught:
+            daemon.show_states()
+        assert "exit code 1: ipsec whack --showstates" in caught.value.message
+        assert caught.value.details == (f"{release} told --showstates",)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_the_script_runs_where_whack_may_be_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, moved: bool
+) -> None:
+    """pluto's socket is moved by the environment, or whack isn't where the script says."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    if moved:
+        monkeypatch.setenv("IPSEC_RUNDIR", "/elsewhere")
+        _executable(tmp_path / "whack", "exit 1")
+    _executable(tmp_path / "ipsec", f"test $1 != --directory || exec echo {tmp_path}\necho $*")
+    assert daemon.show_states() == "whack --showstates\n"
+
+
+def _executable(path: Path, text: str) -> None:
+    """Write a new file, as an upgrade does."""
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)

@@ -35,7 +35,7 @@ class Host:
         monkeypatch.setattr(packet_filters, "_LEGACY_TABLES", (str(self.legacy),))
         monkeypatch.setattr(probe, "run", self._run)
 
-    def _run(self, *argv: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    def _run(self, *argv: str, **_: object) -> subprocess.CompletedProcess[str]:
         command = " ".join(argv)
         self.asked.append(command)
         return subprocess.CompletedProcess(argv, 0, self.answers.get(command, ""), "")

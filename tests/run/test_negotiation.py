@@ -178,7 +178,7 @@ def test_a_pluto_that_is_too_busy_to_answer_is_asked_again(
     cable = load("quickstart", "cluster2")
     looks: list[Negotiations | None] = [None, None, Negotiations(cable.names, cable.names)]
 
-    def look(_: object) -> Negotiations:
+    def look() -> Negotiations:
         found = looks.pop(0)
         if found is None:
             raise TimeLimitError("no answer")
@@ -232,7 +232,7 @@ def test_each_attempt_gets_its_time(monkeypatch: pytest.MonkeyPatch, changed: bo
     cable, begun = load("quickstart", "cluster2"), list[str]()
     looks = list[int]()
 
-    def look(_: object) -> Negotiations:
+    def look() -> Negotiations:
         looks.append(len(begun))
         return NOTHING if len(looks) < 3 * REFUSED else Negotiations(cable.names, frozenset())
 
@@ -302,7 +302,7 @@ def test_a_cable_that_is_begun_anew_waits_for_all_its_connections(
         Negotiations(frozenset({first}), frozenset()),
         Negotiations(cable.names, frozenset()),
     ]
-    monkeypatch.setattr(daemon, "negotiations", lambda _: looks.pop(0))
+    monkeypatch.setattr(daemon, "negotiations", lambda: looks.pop(0))
     begun = list[str]()
     waiting_for(cable, waits(cable)[:1], begun).errors()
     assert begun[0] == cable.id
@@ -315,10 +315,10 @@ def test_a_cable_with_a_request_that_waits_is_not_ready(monkeypatch: pytest.Monk
     cable = load("quickstart", "cluster2")
     up, asking = cable.names, frozenset({cable.connections[0].name})
     looks = [Negotiations(up, asking, asking=asking)] * 3 + [Negotiations(up, frozenset())]
-    monkeypatch.setattr(daemon, "negotiations", lambda _: looks.pop(0))
+    monkeypatch.setattr(daemon, "negotiations", lambda: looks.pop(0))
     assert waiting_for(cable, waits(cable), []).errors() == {}
     assert looks == []
-    monkeypatch.setattr(daemon, "negotiations", lambda _: Negotiations(up, asking, asking=asking))
+    monkeypatch.setattr(daemon, "negotiations", lambda: Negotiations(up, asking, asking=asking))
     came = list(waiting_for(cable, waits(cable, 0.1), []).as_they_come())
     assert came[-1] == (frozenset({cable.id}), {})
 
@@ -333,7 +333,7 @@ def test_the_peer_that_has_begun_meanwhile_is_left_alone(monkeypatch: pytest.Mon
         under_way(cable),
         Negotiations(cable.names, frozenset()),
     ]
-    monkeypatch.setattr(daemon, "negotiations", lambda _: looks.pop(0))
+    monkeypatch.setattr(daemon, "negotiations", lambda: looks.pop(0))
     begun = list[str]()
     waiting_for(cable, waits(cable), begun).errors()
     assert begun == []

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from cablectl.libreswan import pluto_commands
 from cablectl.run import unanswered
 from tests.support.states import IKE, REQUEST
 
@@ -29,8 +28,9 @@ def test_a_peer_that_answers_no_deletion_is_not_waited_for(
     (tmp_path / "ipsec").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(unanswered, "LIMIT", 0.2)
-    unanswered.end({"a-0", "a-1"}, pluto_commands.WHACK, "delete")
+    unanswered.end({"a-0", "a-1"}, "delete")
     assert (tmp_path / "log").read_text().splitlines() == [
+        "--directory",
         "whack --showstates",
         "whack --deletestate 1",
         "whack --deletestate 7",

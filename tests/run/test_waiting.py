@@ -48,7 +48,7 @@ def test_what_this_end_refused_while_it_asked(
         return "\n".join(line for line in said if any(name in line for name in names))
 
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
-    monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
+    monkeypatch.setattr(daemon, "negotiations", lambda: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", about)
     begun = list[Cable]()
     found = waiting.Waiting(
@@ -70,7 +70,7 @@ def test_a_peer_that_this_end_refuses_is_not_asked(
     """By the end that waits: the peer would take the cable for up. The cause is in the log."""
     cable = load("quickstart", cluster)
     monkeypatch.setattr(waiting, "POLL", 0.001)
-    monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
+    monkeypatch.setattr(daemon, "negotiations", lambda: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: REFUSED)
     monkeypatch.setattr(waiting, "_negotiate_again", lambda *_: pytest.fail("asked"))
     begun = list[Cable]()
@@ -100,7 +100,7 @@ def test_many_silent_peers_are_not_all_asked(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(waiting, "AT_ONCE", 1)
     monkeypatch.setattr(waiting, "ASKING", 0.1)
     monkeypatch.setattr(waiting, "_negotiate_again", ask)
-    monkeypatch.setattr(daemon, "negotiations", lambda *_: Negotiations(frozenset(), frozenset()))
+    monkeypatch.setattr(daemon, "negotiations", lambda: Negotiations(frozenset(), frozenset()))
     monkeypatch.setattr(PlutoLog, "about", lambda *_, **__: ASKED)
     found = waiting.Waiting(
         [first_of(cable) for cable in cables],

@@ -89,7 +89,7 @@ class Place:
         patch.setattr(daemon, "negotiations", self._negotiations)
         patch.setattr(service, "tell", self.told.append)
 
-    def _negotiations(self, _: object) -> Negotiations:
+    def _negotiations(self) -> Negotiations:
         self.asked += 1
         return Negotiations(frozenset(self.up), frozenset())
 

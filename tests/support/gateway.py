@@ -79,6 +79,7 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     (tmp_path / "psk").chmod(0o600)
     answers: dict[str, Any] = {
         "ipsec --version": "Libreswan 4.10\n",
+        "ipsec --directory": "",  # then `ipsec whack` runs
         WAYS: [{"dst": "172.18.0.7", "dev": "eth0"}],
         "ip -j link show dev eth0": [{"ifname": "eth0", "mtu": 1500}],
         "ipsec whack --status": blocks("4.10", "ipsec whack --status")[2],
