@@ -1,5 +1,6 @@
 """Facts of the overlay: devices, addresses, neighbours, forwarding entries, settings."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from cablectl.model.wishes import AnyAddress, Mode, OverlayWish
 
 def addresses() -> frozenset[str]:
     """Return the addresses that this host holds."""
+    return addresses_of(links())
+
+
+def addresses_of(present: Mapping[str, Link]) -> frozenset[str]:
+    """Return the addresses of these devices, without their prefix lengths."""
     return frozenset(
-        address["local"]
-        for link in probe.json("ip", "-j", "address", "show")
-        for address in link.get("addr_info", ())
-        if "local" in address
+        address.partition("/")[0] for link in present.values() for address in link.addresses
     )
 
 
@@ -54,10 +57,9 @@ def source_address(cable: Cable, held: frozenset[str]) -> str:
     return str(min(inside, key=int, default=""))
 
 
-def overlay_facts(cable: Cable, wanted: OverlayWish) -> OverlayFacts:
-    """Return the kernel's state of the overlay, for all peers together."""
-    device = wanted.device
-    present = links()
+def overlay_facts(cable: Cable, wanted: OverlayWish, links: Mapping[str, Link]) -> OverlayFacts:
+    """Return the kernel's state of the overlay, for all peers together; `links` are all devices."""
+    device, present = wanted.device, dict(links)
     link, routed = present.pop(device, None), routing.overlay_facts(cable, device)
     kind, _ = overlay_of(wanted).link_info(cable)
     peers = frozenset(other.peer for other in present.values() if other.ours and other.peer)

@@ -84,7 +84,8 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
     first = cables[0]
     version = daemon.libreswan_version() if first.connections else dialects.LATEST
     way_to = ways(first.local.address, (cable.remote_host for cable in cables))
-    addresses = devices.addresses()
+    links = devices.links()
+    addresses = devices.addresses_of(links)
     holds_address = str(first.local.address) in addresses
     whole = Facts(
         libreswan=version,
@@ -93,7 +94,9 @@ def facts_of(cables: tuple[Cable, ...]) -> tuple[Facts, ...]:
         instead="" if holds_address else devices.source_towards(first.remote_host),
         source=devices.source_address(first, addresses),
         leaves_with=devices.leaves_with(first) if first.remote_host in way_to else "",
-        overlay=devices.overlay_facts(first, first.overlay) if first.overlay else OverlayFacts(),
+        overlay=(
+            devices.overlay_facts(first, first.overlay, links) if first.overlay else OverlayFacts()
+        ),
     )
     if first.connections:
         whole = _with_ipsec(first, whole)

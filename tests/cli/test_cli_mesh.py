@@ -30,7 +30,7 @@ from cablectl.verification.observe import observation
 from cablectl.verification.proof import Evidence
 from tests.support.alive import NOW, alive, report
 from tests.support.evidence import evidence
-from tests.support.gateway import LINK, ROUTES, RULES, WAYS
+from tests.support.gateway import ETH0, LINK, ROUTES, RULES, WAYS
 from tests.support.meshes import CABLES, SECOND, THIRD
 from tests.support.places import CAPTURES, EXAMPLES
 from tests.support.plans import BLANK
@@ -177,7 +177,7 @@ def gateway(
         "ipsec whack --trafficstatus": "",
         "ip xfrm policy": "",
         "ip -s -d xfrm state list nokeys": "",
-        "ip -N -d -j address": [LINK],
+        "ip -N -d -j address": [ETH0, LINK],
         "bridge -j fdb show dev vxlan-tunnel": [
             {"mac": cable.mac_of(cable.remote), "dst": str(cable.remote.address)}
             for cable in CABLES
@@ -186,7 +186,6 @@ def gateway(
         "ip -N -j -4 route show table all proto 241": ROUTES,
         "ip -N -j -4 route show table 24141": [],
         "ip -N -j -4 rule": RULES,
-        "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": '{"nftables": []}',
         "nft -j list table inet cablectl-mss_vxlan-tunnel": "",
         "ethtool --json -k eth0": [{}],

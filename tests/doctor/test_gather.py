@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pytest_subprocess import FakeProcess
@@ -24,6 +23,7 @@ from cablectl.host import ipsec_state, kernel, pluto_log, pluto_process, probe, 
 from cablectl.libreswan import secrets_file
 from cablectl.linux import guard
 from cablectl.linux.sockets import Process
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from tests.support.captures import (
     FIREWALL_LISTING,
@@ -58,8 +58,12 @@ class Tools:
         argv = tuple(command.split())
         self._told[argv] = subprocess.CompletedProcess(argv, code, stdout, stderr)
 
-    def _run(self, *argv: str, **how: Any) -> subprocess.CompletedProcess[str]:
-        return self._told[argv] if argv in self._told else self._else(*argv, **how)
+    def _run(
+        self, *argv: str, given: str = "", shown: Argv = ()
+    ) -> subprocess.CompletedProcess[str]:
+        if argv in self._told:
+            return self._told[argv]
+        return self._else(*argv, given=given, shown=shown)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class TestFacts:
     def test_without_a_way_to_the_peer(
         self, here: Cable, monkeypatch: pytest.MonkeyPatch, addresses: set[str], problem: str
     ) -> None:
-        monkeypatch.setattr(devices, "addresses", lambda: frozenset(addresses))
+        monkeypatch.setattr(devices, "addresses_of", lambda _: frozenset(addresses))
         monkeypatch.setattr(reading, "ways", lambda *_: {})
         monkeypatch.setattr(devices, "source_towards", lambda _: "172.18.0.9")
         facts = reading.facts(here)
@@ -184,7 +184,7 @@ def test_a_dry_run_reads_only_what_decides_the_arguments(cable: Cable, fp: FakeP
     fp.register(["ipsec", "--version"], stdout="Libreswan 5.2\n")
     fp.register(WAYS.split(), stdout='[{"dst":"172.18.0.7","dev":"eth0"}]')
     fp.register("ip -j link show dev eth0".split(), stdout='[{"mtu":9000}]')
-    fp.register("ip -j address show".split(), stdout="[]")
+    fp.register("ip -N -d -j address".split(), stdout="[]")
     fp.register("ethtool --json -k eth0".split(), stdout='[{"esp-hw-offload":{"active":true}}]')
     fp.register("modprobe -n -q esp4_offload".split(), returncode=1)
     (facts,) = reading.dry_facts_of((cable,), None)

@@ -31,6 +31,12 @@ LINK = {
         {"family": "inet6", "local": "fe80::1", "prefixlen": 64, "scope": "link"},
     ],
 }
+ETH0 = {
+    "ifname": "eth0",
+    "flags": ["BROADCAST", "UP"],
+    "mtu": 1500,
+    "addr_info": [{"local": "172.18.0.8", "prefixlen": 16}],
+}
 FDB = [
     {"mac": "02:ca:ac:12:00:07", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
     {"mac": "00:00:00:00:00:00", "ifname": "vxlan-tunnel", "dst": "172.18.0.7"},
@@ -86,13 +92,12 @@ def stand_in(fp: FakeProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "ipsec whack --trafficstatus": blocks("4.10", "ipsec whack --trafficstatus")[-1],
         "ip xfrm policy": POLICY,
         "ip -s -d xfrm state list nokeys": "",
-        "ip -N -d -j address": [{"ifname": "lo", "flags": ["LOOPBACK"], "mtu": 65536}, LINK],
+        "ip -N -d -j address": [ETH0, LINK],
         "bridge -j fdb show dev vxlan-tunnel": FDB,
         "ip -j neigh show dev vxlan-tunnel nud permanent": NEIGHBOURS,
         "ip -N -j -4 route show table all proto 241": ROUTES,
         "ip -N -j -4 route show table 24141": [{**ROUTES[0], "protocol": "241"}],
         "ip -N -j -4 rule": RULES,
-        "ip -j address show": [LINK, {"addr_info": [{"local": "172.18.0.8"}]}],
         "nft -j list table inet cablectl_vxlan-tunnel": GUARD_LISTING,
         "nft -j list table inet cablectl-mss_vxlan-tunnel": _clamp(),
         "ethtool --json -k eth0": [{"ifname": "eth0", "esp-hw-offload": {"active": False}}],
