@@ -21,13 +21,14 @@ from cablectl.libreswan.dialects import Version
 from .cable import FILE, PSK, PSK_FILE
 from .gateways import PLUTO_LOG, Lab
 from .mesh import address, document, number, vtep
-from .rooms import PROGRAM, Process
+from .rooms import PROGRAM, Process, until
 
 RELEASES = {"4.10": ("4.10",), "5.2": ("5.2",), "mixed": ("4.10", "5.2")}
 AGREED = "esn: yes, pfs_group: modp2048, esp: [aes_gcm-null]"
 DOWN = 180  # seconds for which the switch is off
 OUTPUT = "/tmp/connect.log"
 SETTLE = 2.0  # seconds in which every pair has to answer, once connect has said 0
+HOLD = 30.0  # seconds for which it has to stay so under a watch
 # Seconds after which a pair that doesn't answer is dead for good. pluto repeats the deletion of a
 # Child SA that the peer doesn't know for a minute.
 PATIENCE = 100.0
@@ -58,13 +59,14 @@ while True:
             break
         print(json.dumps({peer: now - when for peer, when in heard.items()}), flush=True)
 """
-# $1 is the program, $2 the file, $3 the limit; pluto is started as the host's unit does it.
+# pluto is started as the host's unit does it.
 START = f"""
 rm -f /run/pluto/pluto.pid
 ipsec pluto --config /etc/ipsec.conf --logfile {PLUTO_LOG}
 until ipsec whack --status 2>/dev/null | grep -q ' eth0 '; do sleep 0.1; done
-exec "$1" connect "$2" --timeout "$3"
 """
+CONNECT = f'exec {PROGRAM} connect {FILE} --timeout "$1" >{OUTPUT} 2>&1'
+WATCH = f"exec {PROGRAM} watch {FILE} >{OUTPUT} 2>&1"
 
 
 @dataclass
@@ -73,7 +75,7 @@ class Outcome:
 
     kind: str
     pairs: int
-    seconds: float  # until the last connect has ended
+    seconds: float  # until the last connect has ended, or until the watches have mended all
     codes: dict[str, int]
     lost_at_first: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Outcome:
     def is_clean(self) -> bool:
         """Whether all is as it should be."""
         bad = (self.lost_at_first, self.lost, self.too_many, self.missing, self.unlike, self.dead)
-        return not any(bad) and set(self.codes.values()) == {0}
+        return not any(bad) and set(self.codes.values()) <= {0}
 
     def row(self) -> str:
         """Return the outcome in a line."""
@@ -110,7 +112,8 @@ class Storm:
     def __init__(self, lab: Lab, count: int, release: str, stack: ExitStack, limit: int) -> None:
         self.names = [f"c{place}" for place in range(1, count + 1)]
         self.limit = limit
-        self.lab = lab
+        self.lab, self._stack = lab, stack
+        self.is_watched = False
         of_each = islice(cycle(RELEASES[release]), count)
         for name, each in zip(self.names, of_each, strict=True):
             six = f"2001:db8::{number(name):x}/64"
@@ -130,7 +133,22 @@ class Storm:
 
     def start(self) -> Outcome:
         """Start all plutos and connects in the same second."""
-        return self._run("start", "sh", "-c", START, "sh", PROGRAM, FILE, str(self.limit))
+        return self._run("start", START)
+
+    def watch(self) -> None:
+        """Have a watch mend at each gateway from now on, in the place of connect."""
+        for gateway in self.lab.gateways:
+            process = self._stack.enter_context(gateway.popen("sh", "-c", WATCH))
+            self._stack.callback(process.kill)
+        self.is_watched = True
+        begun = ("sh", "-c", "test -e /run/cablectl/*.health")
+        until(
+            lambda: all(
+                each.run(*begun, check=False).returncode == 0 for each in self.lab.gateways
+            ),
+            "watches that have begun",
+            self.limit,
+        )
 
     def kill(self) -> Outcome:
         """Kill all plutos, and start again."""
@@ -141,37 +159,40 @@ class Storm:
             if gateway.release() < Version(5, 0):  # as the unit of Debian 12 does after a crash
                 gateway.run("ip", "xfrm", "policy", "flush")
                 gateway.run("ip", "xfrm", "state", "flush")
-        return self._run("kill", "sh", "-c", START, "sh", PROGRAM, FILE, str(self.limit))
+        return self._run("kill", START)
 
     def flush(self) -> Outcome:
         """Flush the SAs of all gateways, wait a while, and connect."""
         for gateway in self.lab.gateways:
             gateway.run("ip", "xfrm", "state", "flush")
         time.sleep(5)
-        return self._run("flush", PROGRAM, "connect", FILE, "--timeout", str(self.limit))
+        return self._run("flush")
 
     def cut(self) -> Outcome:
         """Switch the switch off for DOWN seconds, and connect."""
         self.lab.switch.ip("link set br0 down")
         time.sleep(DOWN)
         self.lab.switch.ip("link set br0 up")
-        return self._run("cut", PROGRAM, "connect", FILE, "--timeout", str(self.limit))
+        return self._run("cut")
 
-    def _run(self, kind: str, *argv: str) -> Outcome:
+    def _run(self, kind: str, script: str = "") -> Outcome:
         begin = time.monotonic()
-        # A pipe that nobody reads yet would hold a connect up.
+        # A pipe that nobody reads yet would hold a connect up: its output is in a file.
+        script += "" if self.is_watched else CONNECT
         running = {
-            gateway.name: gateway.popen("sh", "-c", f'exec "$@" >{OUTPUT} 2>&1', "sh", *argv)
+            gateway.name: gateway.popen("sh", "-c", script, "sh", str(self.limit))
             for gateway in self.lab.gateways
         }
         for process in running.values():
             process.communicate(timeout=3600)
+        if self.is_watched:
+            self._await_mended(begin + self.limit)
         seconds = time.monotonic() - begin
+        time.sleep(HOLD if self.is_watched else SETTLE)
         output = {gateway.name: gateway.read(OUTPUT) for gateway in self.lab.gateways}
         codes = {name: process.returncode for name, process in running.items()}
         pairs = len(list(combinations(self.names, 2)))
         outcome = Outcome(kind, pairs, seconds, codes, output=output)
-        time.sleep(SETTLE)
         outcome.lost_at_first = self.silent()
         deadline = time.monotonic() + PATIENCE
         while (lost := self.silent()) and time.monotonic() < deadline:
@@ -183,6 +204,16 @@ class Storm:
             time.sleep(5)
             self._count(outcome)
         return outcome
+
+    def _await_mended(self, deadline: float) -> None:
+        """Wait until all pairs answer, by one Child SA for each connection, at the latest then."""
+        now = Outcome("", 0, 0, {})
+        while time.monotonic() < deadline:
+            if not self.silent():
+                self._count(now)
+                if not (now.too_many or now.missing or now.unlike):
+                    return
+            time.sleep(2)
 
     def silent(self) -> list[str]:
         """Return the pairs of which one end has heard nothing of the other one lately."""
@@ -236,11 +267,14 @@ def main(argv: Sequence[str] = ()) -> None:
     parser.add_argument("release", choices=RELEASES)
     parser.add_argument("rounds", type=int)
     parser.add_argument("kinds", nargs="*", default=["start", "kill", "flush", "cut"])
+    parser.add_argument("--watch", action="store_true", help="mend by watches instead of connect")
     parser.add_argument("--keep", action="store_true", help="stop at the first that isn't clean")
     given = parser.parse_args(argv or None)
     for place in range(given.rounds):
         with storm(given.count, given.release) as made:
             for kind in ("start", *(each for each in given.kinds if each != "start")):
+                if given.watch and kind != "start" and not made.is_watched:
+                    made.watch()
                 run: Callable[[], Outcome] = getattr(made, kind)
                 outcome = run()
                 print(f"{given.release:5} round {place + 1}: {outcome.row()}", flush=True)
