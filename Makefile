@@ -85,9 +85,9 @@ shapes: setup roots kernel ## pass the lab's tests of shapes, releases, firewall
 COUNT ?= 12
 RELEASE ?= 4.10
 ROUNDS ?= 3
-storm: setup roots kernel ## start COUNT gateways of a RELEASE, or mixed, at once in ROUNDS; kill, flush and cut them off
+storm: setup roots kernel ## start COUNT gateways of a RELEASE, or mixed, in ROUNDS; kill, flush and cut them off; WATCH=1 has watches mend
 	LAB_MEMORY=$${LAB_MEMORY:-3G} LAB_TIMEOUT=$${LAB_TIMEOUT:-36000} tests/lab/boot $(BIN)/python -m tests.lab.storm \
-		$(COUNT) $(RELEASE) $(ROUNDS)
+		$(COUNT) $(RELEASE) $(ROUNDS) $(if $(WATCH),--watch)
 
 changes: setup roots kernel ## apply a changed file at both ends at the same moment, 20 times on each Libreswan
 	LAB_ALL=1 LAB_TIMEOUT=$${LAB_TIMEOUT:-7200} tests/lab/boot $(BIN)/python -m pytest -m lab tests/lab/test_change.py
