@@ -19,7 +19,7 @@ from itertools import combinations, cycle, islice, permutations
 from cablectl.libreswan.dialects import Version
 
 from .cable import FILE, PSK, PSK_FILE
-from .gateways import PLUTO_LOG, Lab
+from .gateways import PLUTO_LOG, Gateway, Lab
 from .mesh import address, document, number, vtep
 from .rooms import PROGRAM, Process, until
 
@@ -114,6 +114,7 @@ class Storm:
         self.limit = limit
         self.lab, self._stack = lab, stack
         self.is_watched = False
+        self.restarted: list[str] = []  # gateways whose pluto had died under a watch
         of_each = islice(cycle(RELEASES[release]), count)
         for name, each in zip(self.names, of_each, strict=True):
             six = f"2001:db8::{number(name):x}/64"
@@ -156,9 +157,7 @@ class Storm:
             gateway.run("pkill", "-KILL", "-x", "pluto", check=False)
         for gateway in self.lab.gateways:
             gateway.await_end()
-            if gateway.release() < Version(5, 0):  # as the unit of Debian 12 does after a crash
-                gateway.run("ip", "xfrm", "policy", "flush")
-                gateway.run("ip", "xfrm", "state", "flush")
+            _clean_up(gateway)
         return self._run("kill", START)
 
     def flush(self) -> Outcome:
@@ -209,11 +208,20 @@ class Storm:
         """Wait until all pairs answer, by one Child SA for each connection, at the latest then."""
         now = Outcome("", 0, 0, {})
         while time.monotonic() < deadline:
+            self._restart_dead()
             if not self.silent():
                 self._count(now)
                 if not (now.too_many or now.missing or now.unlike):
                     return
             time.sleep(2)
+
+    def _restart_dead(self) -> None:
+        """Start each pluto that has died, as its unit does (Restart=on-failure)."""
+        for gateway in self.lab.gateways:
+            if gateway.run("pidof", "pluto", check=False).returncode:
+                self.restarted.append(gateway.name)
+                _clean_up(gateway)
+                gateway.run("sh", "-c", START)
 
     def silent(self) -> list[str]:
         """Return the pairs of which one end has heard nothing of the other one lately."""
@@ -253,6 +261,13 @@ class Storm:
             outcome.alone[name] = sum(every[sa] == 1 for sa in of_one)
 
 
+def _clean_up(gateway: Gateway) -> None:
+    """Flush what a pluto that has died left in the kernel, if Debian's unit does that."""
+    if gateway.release() < Version(5, 0):
+        gateway.run("ip", "xfrm", "policy", "flush")
+        gateway.run("ip", "xfrm", "state", "flush")
+
+
 @contextmanager
 def storm(count: int, release: str, limit: int = 0) -> Iterator[Storm]:
     """Make the gateways; `limit` is connect's, in seconds."""
@@ -277,7 +292,8 @@ def main(argv: Sequence[str] = ()) -> None:
                     made.watch()
                 run: Callable[[], Outcome] = getattr(made, kind)
                 outcome = run()
-                print(f"{given.release:5} round {place + 1}: {outcome.row()}", flush=True)
+                again = f" restarted {made.restarted}" if made.restarted else ""
+                print(f"{given.release:5} round {place + 1}: {outcome.row()}{again}", flush=True)
                 if given.keep and not outcome.is_clean:
                     report(made, outcome)
                     sys.exit(1)
