@@ -4,7 +4,7 @@ One end of a cable begins (`Cable.initiates`), the other one waits. If both ask 
 their requests cross, and one end has a Child SA of which the other one knows nothing. So the end
 that waits asks only when it has heard nothing of the peer for long: it may be that the peer takes
 the cable for up. Whoever asks begins with an empty slate, since pluto repeats a negotiation that
-failed at a time of its own. Each attempt gets twice the time of the one before, up to MOST times.
+failed at a time of its own. Each attempt gets twice the time of the one before, up to a limit.
 
 Two ends that apply a changed file at the same moment miss each other: the one that is later refuses
 what the other one asks, or forgets it. So there the end that begins asks soon again, once.
@@ -14,6 +14,8 @@ refused a few times, by a peer that hadn't loaded the connection yet, is deaf to
 to the same request (docs/libreswan.md).
 
 Time is counted in looks at pluto. On a host that is busy a look takes longer, and so does the peer.
+Whoever looks less often has one look count for several, but not for a peer whose answer to a first
+request is missing: such a peer is away, and pluto goes on to ask it.
 """
 
 import random
@@ -46,6 +48,7 @@ class _Course(Struct):
     cable: Cable
     jitter: int
     changed: bool = False  # whether this run has deleted its connections
+    waits: bool = False  # whether it waited at the last look
     requests: frozenset[str] = frozenset()  # connections with a request that waits
     since_asked: int = 0
     unseen: int = 0  # since pluto negotiated with the peer, or since it was asked
@@ -55,9 +58,15 @@ class _Course(Struct):
 
 
 class Timekeeper:
-    """Tells of several cables which ones are due; `changed` are those whose file was changed."""
+    """Tells of several cables which ones are due; `changed` are those whose file was changed.
 
-    def __init__(self, cables: Iterable[Cable], changed: Container[str] = ()) -> None:
+    An attempt gets at most `most` times the time of the first one.
+    """
+
+    def __init__(
+        self, cables: Iterable[Cable], changed: Container[str] = (), most: int = MOST
+    ) -> None:
+        self._most = most
         # A server whose client may have any address can't ask.
         self._of = [
             _Course(
@@ -70,9 +79,16 @@ class Timekeeper:
         ]
 
     def due(
-        self, waiting: Container[str], found: Negotiations, *, hurry: bool = False
+        self,
+        waiting: Container[str],
+        found: Negotiations,
+        *,
+        hurry: bool = False,
+        looks: int = 1,
     ) -> list[Cable]:
         """Take note of a look; return those of the waiting cables, by id, to be negotiated anew.
+
+        It counts for so many `looks`, since the last one.
 
         In a `hurry` an end that waits and hears nothing asks soon, if it hasn't asked yet: the time
         for the whole runs out, or this end alone has begun anew.
@@ -83,10 +99,10 @@ class Timekeeper:
                 left.append(course)
             else:
                 course.since_asked = course.unseen = course.tries = course.crowd = 0
-                course.heard = False
+                course.heard = course.waits = False
         for course in left:
             course.crowd = max(course.crowd, len(left))
-        return [course.cable for course in left if self._is_due(course, found, hurry=hurry)]
+        return [course.cable for course in left if self._is_due(course, found, looks, hurry=hurry)]
 
     def asked(self, cable: Cable) -> None:
         """Take note that the cable was negotiated anew."""
@@ -95,16 +111,19 @@ class Timekeeper:
                 course.since_asked = course.unseen = 0
                 course.tries += 1
 
-    def _is_due(self, course: _Course, found: Negotiations, *, hurry: bool) -> bool:
+    def _is_due(self, course: _Course, found: Negotiations, looks: int, *, hurry: bool) -> bool:
         names, begins = course.cable.names, course.cable.initiates
-        course.since_asked += 1
+        passed = looks if course.waits and not names & found.unheard else 1
+        course.waits = True
+        course.since_asked += passed
         heard = bool(names & found.heard)
         course.heard |= heard
         waits_still = names & found.asking & course.requests
         course.requests = names & found.asking
         again_soon = begins and not course.tries and course.changed
-        course.unseen = 0 if heard and not (again_soon and waits_still) else course.unseen + 1
-        factor = min(2**course.tries, MOST)
+        is_seen = heard and not (again_soon and waits_still)
+        course.unseen = 0 if is_seen else course.unseen + passed
+        factor = min(2**course.tries, self._most)
         patience: float = REFUSED
         if not begins:
             patience = UNHEARD + course.jitter + FOR_EACH * course.crowd

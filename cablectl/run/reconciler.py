@@ -143,7 +143,9 @@ class Reconciler:
         bundles = {cable.bundle for cable in cables}
         outcome = execute.apply(bundles, make_plan, self._progress, 0)
         self._take_again(cables, seen[-1])
-        self._note({(step.cable, step.phase) for step in outcome.plan.needed})
+        # A cable that is negotiated anew has a back-off of its own.
+        kinds = ((step.cable, step.phase) for step in outcome.plan.needed)
+        self._note({kind for kind in kinds if kind[0] not in silent | down})
         repairs = _repairs(outcome, time.monotonic() - begin)
         return Look(cables, seen[-1], repairs, tuple(outcome.failed.values()))
 

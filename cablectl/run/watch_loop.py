@@ -26,8 +26,9 @@ from cablectl.status.report import RepairState
 
 TICK = 1.0  # seconds at most until the next turn of the loop
 SETTLE = 0.1  # seconds from a change to the look, since changes come together
-ASK, ASK_SELDOM = 0.5, 30.0  # seconds between two questions to pluto
-SOON = 60.0  # seconds in which pluto is asked often, after a cable has lost its Child SAs
+ASK, ASK_SELDOM = 0.5, 30.0  # seconds between two questions to pluto, at least and at most
+PART = 1 / 120  # of the time for which a cable has had no Child SAs; then pluto is asked again
+MOST = 64  # times of the patience at most, after many negotiations in vain
 WHOLE = 300.0  # seconds between two looks without any change
 FAILED = 2.0, 60.0  # seconds until the next look after one that failed: at first, and at most
 
@@ -47,7 +48,8 @@ class Watch:
         self._reconciler, self._reload, self._log = reconciler, reload, log
         self._look = Look()
         self._keeper = Timekeeper(())
-        self._next_look = self._next_question = 0.0  # of time.monotonic
+        self._next_look = self._next_question = self._asked_at = 0.0  # of time.monotonic
+        self._pause = ASK  # seconds from the last question to the next one
         self._down_since: dict[str, float] = {}  # by the cable's id
         self._delay = 0.0  # seconds after a look that failed
         self._told = ""  # the error that was told last, while it lasts
@@ -122,11 +124,14 @@ class Watch:
         waiting = {cable.id for cable in self._look.cables if not cable.names <= found.up}
         if waiting != self._down_since.keys():
             self._next_look = now
-        recent = any(now - since < SOON for since in self._down_since.values())
-        self._next_question = now + (ASK if waiting and recent else ASK_SELDOM)
+        # On a busy host a look takes longer, but counts for one.
+        looks = max(1, int(min(now - self._asked_at, self._pause) / ASK))
+        waits_for = now - max(self._down_since.values(), default=now)
+        self._pause = min(max(ASK, PART * waits_for), ASK_SELDOM) if waiting else ASK_SELDOM
+        self._asked_at, self._next_question = now, now + self._pause
         self._restarted &= bool(waiting)
         # The peer takes the cable for up: it will not begin.
-        due = self._keeper.due(waiting, found, hurry=self._restarted)
+        due = self._keeper.due(waiting, found, hurry=self._restarted, looks=looks)
         for cable in due:
             self._keeper.asked(cable)
         return frozenset(cable.id for cable in due)
@@ -148,7 +153,7 @@ class Watch:
 
     def _take(self, look: Look) -> None:
         if {cable.id for cable in look.cables} != {cable.id for cable in self._look.cables}:
-            self._keeper = Timekeeper(look.cables)
+            self._keeper = Timekeeper(look.cables, most=MOST)
         self._look, self._words = look, netlink.words_of(look.cables)
         for cable in look.cables:
             self._repairs.setdefault(

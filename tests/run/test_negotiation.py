@@ -154,6 +154,24 @@ def test_the_end_that_waits_ends_a_request_of_its_own() -> None:
     )
 
 
+def test_a_look_after_a_pause_counts_for_several() -> None:
+    """But not the first one of a cable, nor one that finds that the peer is away."""
+    cable = load("quickstart", "cluster2")
+    away = Negotiations(frozenset(), cable.names, asking=cable.names, unheard=cable.names)
+    for found, least, most in ((NOTHING, 1, 1), (away, REFUSED, REFUSED + JITTER + 1)):
+        keeper = Timekeeper([cable])
+        looks = range(REFUSED + JITTER + 2)
+        first = next(look for look in looks if keeper.due({cable.id}, found, looks=60))
+        assert least <= first <= most
+
+
+def test_a_watch_gives_later_attempts_more_and_more_time() -> None:
+    cable = load("quickstart", "cluster2")
+    times = asked_at(Timekeeper([cable], most=64), cable, 600, NOTHING)
+    apart = [later - earlier for earlier, later in pairwise(times)]
+    assert apart[:6] == [REFUSED * 2**tries + 1 for tries in range(1, 7)]
+
+
 def test_many_cables_get_more_time() -> None:
     cables = [replace(load("quickstart", "cluster2"), twins={f"{i}": i}) for i in range(40)]
     keeper = Timekeeper(cables)

@@ -132,6 +132,19 @@ class TestMending:
             asked = [line.split() for line in host.log if verb in line]
             assert {words[words.index("--name") + 1] for words in asked} == first.names
 
+    @pytest.mark.parametrize("is_down", [True, False])
+    def test_a_cable_that_is_negotiated_often_keeps_nothing_from_being_mended(
+        self, watch: Reconciler, readings: Readings, whole: tuple[Facts, ...], *, is_down: bool
+    ) -> None:
+        first, second = whole
+        fallen = (without_sa(watch.cables[0], first, 0, 1), second)
+        asked = {watch.cables[0].id}
+        for _ in range(OFTEN):
+            readings.are(fallen if is_down else whole)
+            found = watch.look(down=asked) if is_down else watch.look(asked)
+            assert found.repairs
+        assert watch.contested == ""
+
     def test_what_failed_is_an_error_and_no_repair(
         self, watch: Reconciler, readings: Readings, whole: tuple[Facts, ...], host: Host
     ) -> None:

@@ -316,6 +316,18 @@ class TestCables:
         assert keeper.silent[1] == {place.cable.id}
         assert place.asked > 10  # the end that waits gives the peer time
 
+    def test_pluto_is_asked_ever_less_often_while_a_cable_waits(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "ASK", 0.01)
+        monkeypatch.setattr(watch_loop, "PART", 0.5)
+        place.up = frozenset()
+        threading.Timer(1, end).start()
+        keeper = Keeper(place.cable, *[place.down] * 20)
+        place.run(keeper)
+        assert 3 < place.asked < 30
+        assert len(keeper.times) > 2  # a question counts for the time since the last one
+
     def test_the_end_that_waits_asks_soon_after_a_restart_of_its_pluto(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
