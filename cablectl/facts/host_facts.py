@@ -150,6 +150,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     guard_watched: bool = False  # whether a watcher keeps the guard loaded
     watched: bool = False  # whether a watch repairs the cable
     silent: bool = False  # whether nothing comes from the peer, so that new SAs are needed
+    stuck: bool = False  # whether pluto was to delete a Child SA too many, and hasn't
     nat: tuple[Chain, ...] = ()  # the filters of other programs, if there are NAT rules
     devices: Devices = Devices()  # through which the packets pass, if there are NAT rules
     mss: Table | None = None  # the nftables table that limits TCP's segments

@@ -105,6 +105,11 @@ def delete_state(serial: int) -> Argv:
     return (*WHACK, "--deletestate", str(serial))
 
 
+def retire(serial: int) -> Argv:
+    """Return the command for the same that doesn't wait for the peer's answer."""
+    return (*WHACK, "--deletestate", str(serial), "--asynchronous")
+
+
 def has_no_state(output: Iterable[str]) -> bool:
     """Return whether `delete_state` failed since pluto no longer has that SA (exit code 21)."""
     return any(re.search(r"no state #\d+ to delete", line) for line in output)

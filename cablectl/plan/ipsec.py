@@ -26,7 +26,7 @@ _REPLACED = (
     Credential.RENEWED,
     Credential.INCOMPLETE,
 )
-RETIRE_LIMIT = 5  # seconds; a peer that doesn't know the Child SA doesn't answer
+RETIRE_LIMIT = 5  # seconds; a pluto that is too busy for this is left alone
 DAEMON_LIMIT = 60  # seconds to start the daemon or to load modules, also on a slow host
 
 # $1 is the connection's name, $2 the limit in seconds.
@@ -214,6 +214,8 @@ def _unwanted(cable: Cable, facts: Facts) -> dict[str, str]:
     )
     if facts.silent:
         return dict.fromkeys(loaded, "nothing comes from the peer: load it again") | gone
+    if facts.stuck:
+        return dict.fromkeys(loaded, "pluto can't delete a Child SA too many: load it again") | gone
     if _flushed(cable, facts):
         why = "its policies were flushed, and pluto doesn't know: load it again"
         return dict.fromkeys(loaded, why) | gone
@@ -360,7 +362,7 @@ def until_settled(
         _patience(cable) - loaded.age
         for cable, of_cable in zip(cables, facts, strict=True)
         for loaded in of_cable.loaded(cable).values()
-        if any(whack.delete_state(serial) not in retired for serial in loaded.superseded(0))
+        if any(whack.retire(serial) not in retired for serial in loaded.superseded(0))
     )
     return max((0, *left))
 
@@ -385,7 +387,7 @@ def _retire(cable: Cable, facts: Facts) -> Iterator[Step]:
         for serial, reason in why.items():
             yield Step(
                 phase=Phase.RETIRE,
-                argv=whack.delete_state(serial),
+                argv=whack.retire(serial),
                 why=reason,
                 kind=Change.REMOVE,
                 limit=RETIRE_LIMIT,

@@ -1,10 +1,11 @@
 """A connect's plan becomes what a watch does of it at once, without waiting for a peer."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Container, Mapping, Set
 
 from msgspec.structs import replace
 
 from cablectl.facts.host_facts import Facts, Pluto
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.plan.steps import Phase, Plan, Step
 
@@ -22,13 +23,20 @@ def up(cables: tuple[Cable, ...], facts: tuple[Facts, ...]) -> frozenset[str]:
     )
 
 
-def plan(whole: Plan, ready: Set[str], left_alone: Mapping[str, str], only_guard: str = "") -> Plan:
+def plan(
+    whole: Plan,
+    ready: Set[str],
+    left_alone: Mapping[str, str],
+    only_guard: str = "",
+    retired: Container[tuple[str, Argv]] = (),
+) -> Plan:
     """Return a connect's plan without the steps that have to wait, each with its reason.
 
     `ready` has the ids of the cables that get their overlay. `left_alone` has the ids of the cables
     that nothing is done for, each with the reason. `only_guard` is a reason why nothing but the
-    guard is mended. A watch doesn't start a pluto that was stopped,
-    and doesn't ask again while pluto negotiates.
+    guard is mended. `retired` are the commands, with their cables' ids, that have told pluto to
+    delete Child SAs. A watch doesn't start a pluto that was stopped, and doesn't ask again while
+    pluto negotiates.
     """
     running = whole.facts[0].pluto is Pluto.RUNNING
     loaded_now = {word for step in whole.needed if step.phase is Phase.ADD for word in step.argv}
@@ -46,6 +54,8 @@ def plan(whole: Plan, ready: Set[str], left_alone: Mapping[str, str], only_guard
             return "only a cable that is left alone needs it"
         if not running and step.phase not in _WITHOUT_PLUTO:
             return "pluto isn't running"
+        if step.phase is Phase.RETIRE and (step.cable, step.argv) in retired:
+            return "pluto deletes it"
         if step.phase is Phase.INITIATE and step.argv[-1] not in loaded_now:
             return "pluto negotiates"
         is_ready = step.cable in ready if step.cable else bool(ready)

@@ -14,7 +14,6 @@ from functools import partial
 from cablectl.errors import CablectlError, ClientAwayError, TimeLimitError
 from cablectl.facts import orientation
 from cablectl.libreswan.refusal import is_unoriented
-from cablectl.model.argv import Argv
 from cablectl.plan import ipsec
 from cablectl.plan.calls import Call, Finish, calls, staged
 from cablectl.plan.steps import Action, Outcome, Phase, Plan, Step
@@ -106,7 +105,8 @@ class _Connect:
         """
         waited = any(self._needed(self._plan, Phase.WAIT))
         again = make_plan()
-        retired = set[Argv]()  # pluto may list them until the peer confirms
+        # pluto may list these until the peer confirms.
+        retired = {step.argv for step in self._needed(self._plan, Phase.RETIRE)}
         for _ in range(AGAIN):
             retire = {step.argv for step in self._needed(again, Phase.RETIRE)} - retired
             if retire or any(self._needed(again, Phase.WAIT)):

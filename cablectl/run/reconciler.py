@@ -13,6 +13,7 @@ from cablectl.errors import BusyError, CablectlError, HostNotReadyError
 from cablectl.facts.host_facts import Facts
 from cablectl.host import reading, rotation_state
 from cablectl.linux import watch_file
+from cablectl.model.argv import Argv
 from cablectl.model.cable import Cable
 from cablectl.model.rotation import RotationPhase
 from cablectl.plan import connect_plan, repair_plan
@@ -24,6 +25,7 @@ from cablectl.run.runner import Progress
 from cablectl.status import state
 
 OFTEN, PERIOD = 5, 60.0  # so many repairs of one kind in so many seconds are too many
+DELETED = 120.0  # seconds until a Child SA is deleted; pluto repeats a deletion for 60
 SILENT = "nothing comes from the peer"
 SEVERAL = ""  # stands for the id of the cables that share a step
 
@@ -72,6 +74,7 @@ class Reconciler:
         self._later: tuple[Cable, ...] = ()  # of a changed file that connect hasn't applied
         self._holds: dict[str, Hold] = {}  # by the cable's id
         self._repaired: dict[tuple[str, Phase], deque[float]] = {}  # when, by cable and kind
+        self._retired: dict[tuple[str, Argv], float] = {}  # when, by cable and command
         self.take(cables)
 
     def take(self, cables: tuple[Cable, ...]) -> None:
@@ -138,7 +141,8 @@ class Reconciler:
             up = repair_plan.up(cables, seen[0])
             if len(seen) > 1:
                 return self._plan(cables, seen[-1], up)
-            return self._plan(cables, _silenced(cables, seen[0], silent | (down - up)), up)
+            marked = _marked(cables, seen[0], silent | (down - up), self._stuck())
+            return self._plan(cables, marked, up)
 
         bundles = {cable.bundle for cable in cables}
         outcome = execute.apply(bundles, make_plan, self._progress, 0)
@@ -146,6 +150,7 @@ class Reconciler:
         # A cable that is negotiated anew has a back-off of its own.
         kinds = ((step.cable, step.phase) for step in outcome.plan.needed)
         self._note({kind for kind in kinds if kind[0] not in silent | down})
+        self._note_retired(outcome.plan)
         repairs = _repairs(outcome, time.monotonic() - begin)
         return Look(cables, seen[-1], repairs, tuple(outcome.failed.values()))
 
@@ -163,7 +168,9 @@ class Reconciler:
 
     def _plan(self, cables: tuple[Cable, ...], facts: tuple[Facts, ...], ready: Set[str]) -> Plan:
         whole = connect_plan.plan(cables, facts, wait=False, narrowed=self._narrowed)
-        return repair_plan.plan(whole, ready, self._left_alone(cables), self.contested)
+        return repair_plan.plan(
+            whole, ready, self._left_alone(cables), self.contested, self._retired.keys()
+        )
 
     @property
     def contested(self) -> str:
@@ -195,6 +202,25 @@ class Reconciler:
         for kind in repaired:
             self._repaired.setdefault(kind, deque(maxlen=OFTEN)).append(now)
 
+    def _note_retired(self, plan: Plan) -> None:
+        """Note when pluto was first told to delete each Child SA that it still has."""
+        now, before = time.monotonic(), self._retired
+        self._retired = {
+            each: before.get(each, now)
+            for step in plan.steps
+            if step.phase is Phase.RETIRE
+            and ((each := (step.cable, step.argv)) in before or not step.not_needed)
+        }
+
+    def _stuck(self) -> frozenset[str]:
+        """Return the ids of the cables of which pluto can't delete a Child SA.
+
+        In 4.10 the deletion waits behind a request of an IKE SA that the peer no longer has, and
+        that request never ends (docs/libreswan.md).
+        """
+        now = time.monotonic()
+        return frozenset(cable for (cable, _), at in self._retired.items() if now - at > DELETED)
+
     def _take_again(self, cables: tuple[Cable, ...], facts: tuple[Facts, ...]) -> None:
         """Hold cables again that somebody connected after a teardown."""
         if all(self._kept(cable) for cable in cables) or not self._connected(cables, facts):
@@ -215,11 +241,11 @@ class Reconciler:
         ]
 
 
-def _silenced(
-    cables: tuple[Cable, ...], facts: tuple[Facts, ...], silent: Set[str]
+def _marked(
+    cables: tuple[Cable, ...], facts: tuple[Facts, ...], silent: Set[str], stuck: Set[str]
 ) -> tuple[Facts, ...]:
     return tuple(
-        replace(of_cable, silent=cable.id in silent)
+        replace(of_cable, silent=cable.id in silent, stuck=cable.id in stuck)
         for cable, of_cable in zip(cables, facts, strict=True)
     )
 

@@ -240,7 +240,7 @@ class Runner:
                 self._command(direct, step, limit or step.limit, argv)
             except TimeLimitError:
                 if step.phase is Phase.RETIRE:
-                    return  # pluto goes on alone: a peer that doesn't know the Child SA is silent
+                    return  # it does no harm, and a later look deletes it
                 if not left:
                     raise
                 again = True

@@ -58,7 +58,7 @@ def test_a_child_sa_that_the_kernel_has_lost_is_deleted(end: str) -> None:
     }
     assert 1 not in kept
     steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
-    assert [step.argv for step in steps] == [whack.delete_state(1)] * 2
+    assert [step.argv for step in steps] == [whack.retire(1)] * 2
     assert {step.phase for step in steps} == {Phase.RETIRE}
 
 
@@ -94,7 +94,7 @@ def test_the_end_that_begins_is_the_first_to_delete_child_sas_that_are_too_many(
         steps = connect_plan.plan((cable,), (replace(facts, connections=loaded),)).needed
         return [step.argv for step in steps]
 
-    both = [whack.delete_state(7)] * 2
+    both = [whack.retire(7)] * 2
     settled = pluto.SETTLED if cable.begins else pluto.FORGOTTEN
     assert deleted(settled, two) == both
     assert deleted(settled - 1, two) == []

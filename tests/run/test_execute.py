@@ -170,13 +170,13 @@ def test_a_child_sa_too_many_is_deleted_before_connect_ends(
     apply(cable, in_turn(*plans), told)
     assert told.undone == []
     assert [slept.count(pluto.SETTLED - age) for age in (1, 3)] == [1, 1]
-    assert commands.log[-2:] == [words(whack.delete_state(each)) for each in (7, 9)]
+    assert commands.log[-2:] == [words(whack.retire(each)) for each in (7, 9)]
 
 
-def test_a_peer_that_does_not_know_a_child_sa_too_many_does_no_harm(
+def test_a_child_sa_too_many_that_pluto_is_too_busy_to_delete_does_no_harm(
     commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """whack waits for its answer in vain; pluto goes on alone, and lists the Child SA meanwhile."""
+    """whack doesn't end, and pluto goes on to list the Child SA."""
     monkeypatch.setattr(ipsec, "RETIRE_LIMIT", 0.3)
     cable = load("quickstart", "cluster2")
     whole = made(cable)

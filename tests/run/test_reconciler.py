@@ -14,13 +14,14 @@ from cablectl.errors import CablectlError, HostNotReadyError, TimeLimitError
 from cablectl.facts.host_facts import Facts
 from cablectl.host import rotation_state
 from cablectl.host.rotation_state import Standing
+from cablectl.libreswan.pluto import FORGOTTEN, ChildSa
 from cablectl.linux import watch_file
 from cablectl.model.cable import Cable
 from cablectl.model.rotation import RotationPhase
 from cablectl.model.wishes import Routes
 from cablectl.plan.steps import Phase
 from cablectl.run import journal
-from cablectl.run.reconciler import OFTEN, PERIOD, SILENT, Reconciler
+from cablectl.run.reconciler import DELETED, OFTEN, PERIOD, SILENT, Reconciler
 from tests.support.alive import without_sa
 from tests.support.executor import Told
 from tests.support.mesh_host import Host
@@ -144,6 +145,29 @@ class TestMending:
             found = watch.look(down=asked) if is_down else watch.look(asked)
             assert found.repairs
         assert watch.contested == ""
+
+    def test_a_child_sa_that_pluto_does_not_delete_ends_with_its_connections(
+        self,
+        watch: Reconciler,
+        readings: Readings,
+        whole: tuple[Facts, ...],
+        host: Host,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        first, second = whole
+        name, loaded = next(iter(first.loaded(watch.cables[0]).items()))
+        two = ChildSa(7, 1000, 0, 0), ChildSa(9, 1001, 0, 0)
+        doubled = replace(loaded, child_sas=two, serials=(7, 9), age=FORGOTTEN)
+        facts = replace(first, connections={**first.connections, name: doubled})
+        clock, later = time.monotonic, 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + later)
+        kinds = []
+        for later in (0, 60, DELETED + 1):
+            readings.are((facts, second), whole if later > DELETED else (facts, second))
+            kinds.append([repair.kinds for repair in watch.look().repairs])
+        assert kinds == [[("retire",)], [], [("add", "initiate")]]
+        assert host.log.count("whack --deletestate 7 --asynchronous") == 1
+        assert len([line for line in host.log if "--delete " in line]) == 2
 
     def test_what_failed_is_an_error_and_no_repair(
         self, watch: Reconciler, readings: Readings, whole: tuple[Facts, ...], host: Host
