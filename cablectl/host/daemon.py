@@ -41,10 +41,11 @@ def directly(argv: Argv) -> Argv:
     if argv[:2] != pluto_commands.WHACK or not script or "IPSEC_RUNDIR" in os.environ:
         return argv
     try:
-        program = f"{_directory(script, Path(script).stat().st_ctime_ns)}/{argv[1]}"
+        program = Path(_directory(script, Path(script).stat().st_ctime_ns), argv[1])
     except OSError:
         return argv
-    return (program, *argv[2:]) if os.access(program, os.X_OK) else argv
+    runs = program.is_absolute() and os.access(program, os.X_OK)
+    return (str(program), *argv[2:]) if runs else argv
 
 
 @lru_cache(maxsize=1)
