@@ -78,6 +78,7 @@ class Place:
         self.lines, self.told = list[str](), list[str]()
         self.fields: list[dict[str, str]] = []
         self.pid, self.asked = "1", 0
+        self.takes = 0.0  # seconds for an answer of pluto
         self.up = cable.names
         self.reload: Callable[[], tuple[Cable, ...]] = lambda: (cable,)
         for name in SOURCES:
@@ -91,6 +92,7 @@ class Place:
 
     def _negotiations(self) -> Negotiations:
         self.asked += 1
+        time.sleep(self.takes)
         return Negotiations(frozenset(self.up), frozenset())
 
     def reports(self, source: str, message: bytes) -> None:
@@ -315,6 +317,25 @@ class TestCables:
         place.run(keeper)
         assert keeper.silent[1] == {place.cable.id}
         assert place.asked > 10  # the end that waits gives the peer time
+
+    def test_on_a_busy_host_the_peer_gets_as_many_looks(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "ASK", 0.001)
+        place.up, place.takes = frozenset(), 0.02
+        place.run(Keeper(place.cable, place.down, place.down))
+        assert place.asked > 10
+
+    def test_each_attempt_gets_twice_the_time_also_after_many(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch_loop, "ASK", 0.001)
+        monkeypatch.setattr(watch_loop, "PART", 0)
+        place.up, asked = frozenset(), [0]
+        plays = [place.then(lambda: asked.append(place.asked), look=place.down) for _ in range(6)]
+        place.run(Keeper(place.cable, *plays))
+        first, *_, last = [later - earlier for earlier, later in pairwise(asked[1:])]
+        assert last > 6 * first
 
     def test_pluto_is_asked_ever_less_often_while_a_cable_waits(
         self, place: Place, monkeypatch: pytest.MonkeyPatch
