@@ -6,7 +6,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from cablectl.errors import HostNotReadyError, UsageError
+from cablectl.errors import CablectlError, HostNotReadyError, UsageError
 from cablectl.facts.host_facts import Algorithms, Pluto
 from cablectl.host import probe
 from cablectl.libreswan import (
@@ -37,12 +37,14 @@ def directly(argv: Argv) -> Argv:
     `ipsec` is a shell script that takes time. It only adds pluto's socket, if the environment moves
     it. The command stays as it is if whack isn't where Libreswan says.
     """
+    if argv[:2] != pluto_commands.WHACK or "IPSEC_RUNDIR" in os.environ:
+        return argv
     script = shutil.which("ipsec")
-    if argv[:2] != pluto_commands.WHACK or not script or "IPSEC_RUNDIR" in os.environ:
+    if not script:
         return argv
     try:
         program = Path(_directory(script, Path(script).stat().st_ctime_ns), argv[1])
-    except OSError:
+    except (OSError, CablectlError):
         return argv
     runs = program.is_absolute() and os.access(program, os.X_OK)
     return (str(program), *argv[2:]) if runs else argv
@@ -51,7 +53,7 @@ def directly(argv: Argv) -> Argv:
 @lru_cache(maxsize=1)
 def _directory(_script: str, _changed: int) -> str:
     """Return where this script has its programs; it is asked anew after it was changed."""
-    return probe.if_any("ipsec", "--directory").strip()
+    return probe.output("ipsec", "--directory").strip()
 
 
 def negotiations() -> pluto.Negotiations:

@@ -106,8 +106,8 @@ def delete_state(serial: int) -> Argv:
 
 
 def retire(serial: int) -> Argv:
-    """Return the command for the same that doesn't wait for the peer's answer."""
-    return (*WHACK, "--deletestate", str(serial), "--asynchronous")
+    """Return the command that deletes an SA, from 4.7 on without waiting for the peer."""
+    return (*delete_state(serial), "--asynchronous")
 
 
 def has_no_state(output: Iterable[str]) -> bool:
